@@ -1,0 +1,26 @@
+# mambasdk_isa_objects(OUT file…): compiles each *.isa.cpp once per instruction set, with MAMBASDK_ISA naming the
+# namespace, and puts the objects' generator expressions in OUT.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(MAMBASDK_ISAS baseline avx2 avx512 avx512_bf16)
+else()
+  set(MAMBASDK_ISAS baseline)
+endif()
+set(_isa_flags_baseline "")
+set(_isa_flags_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(_isa_flags_avx512 ${_isa_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
+
+function(mambasdk_isa_objects out)
+  set(objects)
+  foreach(isa IN LISTS MAMBASDK_ISAS)
+    add_library(mambasdk_isa_${isa} OBJECT ${ARGN})
+    target_include_directories(mambasdk_isa_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
+    target_compile_definitions(mambasdk_isa_${isa} PRIVATE MAMBASDK_ISA=${isa})
+    # No exceptions or errno in kernels; contraction of a*b+c to FMA is part of their contract.
+    target_compile_options(mambasdk_isa_${isa} PRIVATE ${_isa_flags_${isa}} -O3 -ffp-contract=fast -fno-math-errno
+      -fno-trapping-math -fno-exceptions -Wno-pedantic -Wno-ignored-attributes)
+    target_link_libraries(mambasdk_isa_${isa} PRIVATE mambasdk_compile)
+    list(APPEND objects $<TARGET_OBJECTS:mambasdk_isa_${isa}>)
+  endforeach()
+  set(${out} ${objects} PARENT_SCOPE)
+endfunction()

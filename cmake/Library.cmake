@@ -1,0 +1,31 @@
+# libmambasdk: core, operations and runtime behind one C entry point. Also a static twin with every symbol, for tests.
+file(GLOB_RECURSE _sources CONFIGURE_DEPENDS cpp/core/*.cpp cpp/ops/*.cpp cpp/runtime/*.cpp)
+set(_isa_sources ${_sources})
+list(FILTER _isa_sources INCLUDE REGEX "\\.isa\\.cpp$")
+list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")
+mambasdk_isa_objects(_isa_objects ${_isa_sources})
+
+add_library(mambasdk_objects OBJECT ${_sources})
+target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
+target_compile_definitions(mambasdk_objects PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}")
+target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
+
+add_library(mambasdk SHARED $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
+add_library(mambasdk::mambasdk ALIAS mambasdk)
+target_include_directories(mambasdk INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_compile_features(mambasdk INTERFACE cxx_std_20)
+target_link_libraries(mambasdk PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+set_target_properties(mambasdk PROPERTIES VERSION 1.${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} SOVERSION 1)
+if(UNIX AND NOT APPLE)
+  set(_map "${PROJECT_SOURCE_DIR}/cmake/mambasdk.map")
+  target_link_options(mambasdk PRIVATE -Wl,--version-script=${_map} -Wl,--no-undefined -Wl,-z,now)
+  set_target_properties(mambasdk PROPERTIES LINK_DEPENDS ${_map})
+endif()
+if(MAMBASDK_SANITIZE)
+  set_property(TARGET mambasdk PROPERTY LINK_OPTIONS "")  # sanitizer runtimes are undefined until the program links
+endif()
+
+add_library(mambasdk_static STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
+target_include_directories(mambasdk_static PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
+target_link_libraries(mambasdk_static PUBLIC Threads::Threads nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

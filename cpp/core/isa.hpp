@@ -1,0 +1,74 @@
+// Instruction sets: which one this machine has, which one is in use, and how a kernel variant is picked.
+// Safe to include from *.isa.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/dtype.hpp"
+
+#if defined(__x86_64__)
+#define MAMBASDK_X86 1
+#endif
+
+namespace mambasdk {
+
+enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
+inline constexpr int kIsaCount = 4;
+
+[[nodiscard]] const char* isa_name(Isa isa) noexcept;
+[[nodiscard]] Isa detected_isa() noexcept;  // the best this machine runs
+[[nodiscard]] Isa active_isa() noexcept;    // detected, capped by MAMBASDK_MAX_ISA or set_max_isa
+void set_max_isa(Isa cap) noexcept;
+
+// Borrowed handle to a thread pool. `body` gets disjoint ranges that cover [0, n); ranges hold at least `grain` items.
+// What a kernel computes must not depend on how the ranges fall.
+struct Parallel {
+  using Body = void (*)(void* arg, std::int64_t begin, std::int64_t end);
+  void* self;
+  void (*run)(void* self, std::int64_t n, std::int64_t grain, Body body, void* arg);
+
+  template <class F>  // F: void(int64_t begin, int64_t end), must not throw
+  MAMBASDK_ALWAYS_INLINE void operator()(std::int64_t n, std::int64_t grain, F&& f) const {
+    run(
+        self, n, grain,
+        [](void* arg, std::int64_t begin, std::int64_t end) {
+          (*static_cast<std::remove_reference_t<F>*>(arg))(begin, end);
+        },
+        const_cast<void*>(static_cast<const void*>(&f)));
+  }
+};
+
+}  // namespace mambasdk
+
+// In a header: declares every variant of `ret name(args)`.
+// In dispatching code: MAMBASDK_PICK(name)(args) calls the variant for active_isa().
+#if defined(MAMBASDK_X86)
+#define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
+  namespace baseline {                          \
+  ret name(__VA_ARGS__);                        \
+  }                                             \
+  namespace avx2 {                              \
+  ret name(__VA_ARGS__);                        \
+  }                                             \
+  namespace avx512 {                            \
+  ret name(__VA_ARGS__);                        \
+  }                                             \
+  namespace avx512_bf16 {                       \
+  ret name(__VA_ARGS__);                        \
+  }                                             \
+  static_assert(true)
+#define MAMBASDK_PICK(name)                                                                                \
+  (::mambasdk::active_isa() == ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name               \
+   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx512    ? &::mambasdk::avx512::name                    \
+   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx2      ? &::mambasdk::avx2::name                      \
+                                                            : &::mambasdk::baseline::name)
+#else
+#define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
+  namespace baseline {                          \
+  ret name(__VA_ARGS__);                        \
+  }                                             \
+  static_assert(true)
+#define MAMBASDK_PICK(name) (&::mambasdk::baseline::name)
+#endif

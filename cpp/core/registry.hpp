@@ -1,0 +1,54 @@
+// The table of operations of this process. Definitions come from cpp/ops and from plugins; names are unique.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/op.hpp"
+#include "core/signature.hpp"
+
+namespace mambasdk {
+
+enum class KernelChoice : std::int32_t { automatic = 0, reference = 1 };
+
+struct Op {
+  Signature signature;
+  std::string doc;
+  std::string origin;  // "mambasdk" or the plugin's name
+  std::function<void(const OpCall&)> check;
+  Kernel reference;
+  std::map<Device, Kernel> kernels;
+  const Op* backward = nullptr;  // `<name>_backward`, resolved at lookup
+
+  // Shapes and dtypes of the outputs for these inputs; data stays null. Throws Error(invalid_argument).
+  struct Plan {
+    std::vector<std::int64_t> dims;
+    std::vector<Tensor> outputs;
+  };
+  [[nodiscard]] Plan plan(std::span<const Value> inputs) const;
+
+  // Checks everything, then runs a kernel. `outputs` are the caller's, with the planned shapes.
+  void call(const Context& context, std::span<const Value> inputs, std::span<const Tensor> outputs,
+            KernelChoice choice = KernelChoice::automatic) const;
+};
+
+class Registry {
+ public:
+  void define(const OpDefinition& definition, std::string_view origin = "mambasdk");
+  void add(std::unique_ptr<Op> op);  // Error(invalid_argument) when the name is taken
+  void add_kernel(std::string_view name, Device device, Kernel kernel);
+  [[nodiscard]] const Op& get(std::string_view name) const;  // Error(not_found) with the nearest names
+  [[nodiscard]] const Op* find(std::string_view name) const noexcept;
+  [[nodiscard]] std::vector<const Op*> list() const;  // by name
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<Op>, std::less<>> ops_;
+};
+
+Registry& registry();  // the process-wide one, with the built-in operations in it
+
+}  // namespace mambasdk

@@ -1,0 +1,222 @@
+// Float vectors of the instruction set being compiled, and their mathematics. For *.isa.cpp only.
+//
+// `vf` holds kLanes floats (gcc/clang vector extension: + - * / compare work; a*b+c contracts to FMA).
+// Every function is always_inline inside namespace mambasdk::MAMBASDK_ISA, so nothing leaks to other variants.
+#pragma once
+
+#include "core/isa.hpp"
+
+#if !defined(MAMBASDK_ISA)
+#error "core/simd.hpp is for files compiled per instruction set (*.isa.cpp)"
+#endif
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define MAMBASDK_SIMD static inline __attribute__((always_inline))
+
+namespace mambasdk::MAMBASDK_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+inline constexpr int kLanes = 8;
+#else
+inline constexpr int kLanes = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef std::int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef std::uint32_t vu __attribute__((vector_size(kLanes * 4)));
+typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef std::uint16_t vh __attribute__((vector_size(kLanes * 2)));  // 16-bit payloads
+typedef std::uint16_t vh_unaligned __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+
+MAMBASDK_SIMD vf set1(float x) { return x - vf{}; }
+MAMBASDK_SIMD vf zero() { return vf{}; }
+MAMBASDK_SIMD vu bits_of(vf x) { return (vu)x; }
+MAMBASDK_SIMD vf from_bits(vu x) { return (vf)x; }
+MAMBASDK_SIMD vf select(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
+MAMBASDK_SIMD vf min(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return select(a < b, a, b);
+#endif
+}
+MAMBASDK_SIMD vf max(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return select(a > b, a, b);
+#endif
+}
+
+// ---- memory: any of float, bf16, f16; unaligned; `_n` forms touch only the first n elements, the rest read as 0 ----
+
+MAMBASDK_SIMD vf load(const float* p) { return (vf) * reinterpret_cast<const vf_unaligned*>(p); }
+MAMBASDK_SIMD void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = (vf_unaligned)x; }
+
+MAMBASDK_SIMD vf widen_bf16(vh h) { return from_bits(__builtin_convertvector(h, vu) << 16); }
+MAMBASDK_SIMD vh narrow_bf16(vf x) {  // round to nearest even, NaN kept
+  const vu bits = bits_of(x);
+  const vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const vu quiet = (bits >> 16) | 0x40u;
+  const vi is_nan = x != x;
+  return __builtin_convertvector(((vu)is_nan & quiet) | (~(vu)is_nan & rounded), vh);
+}
+MAMBASDK_SIMD vf widen_f16(vh h) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtph_ps((__m256i)h);
+#elif defined(__F16C__)
+  return (vf)_mm256_cvtph_ps((__m128i)h);
+#else
+  vf x;
+  for (int i = 0; i < kLanes; ++i) x[i] = to_float(f16{h[i]});
+  return x;
+#endif
+}
+MAMBASDK_SIMD vh narrow_f16(vf x) {
+#if defined(__AVX512F__)
+  return (vh)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__F16C__)
+  return (vh)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  vh h;
+  for (int i = 0; i < kLanes; ++i) h[i] = from_float<f16>::cast(x[i]).bits;
+  return h;
+#endif
+}
+MAMBASDK_SIMD vh load_half(const void* p) { return (vh) * static_cast<const vh_unaligned*>(p); }
+MAMBASDK_SIMD vf load(const bf16* p) { return widen_bf16(load_half(p)); }
+MAMBASDK_SIMD vf load(const f16* p) { return widen_f16(load_half(p)); }
+MAMBASDK_SIMD void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_bf16(x); }
+MAMBASDK_SIMD void store(f16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_f16(x); }
+
+template <class T>
+MAMBASDK_SIMD vf load_n(const T* p, int n) {
+  if (n >= kLanes) return load(p);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
+#endif
+  alignas(64) T buffer[kLanes] = {};
+  for (int i = 0; i < n; ++i) buffer[i] = p[i];
+  return load(static_cast<const T*>(buffer));
+}
+template <class T>
+MAMBASDK_SIMD void store_n(T* p, vf x, int n) {
+  if (n >= kLanes) return store(p, x);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x);
+#endif
+  alignas(64) T buffer[kLanes];
+  store(static_cast<T*>(buffer), x);
+  for (int i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
+// ---- reductions ----
+
+MAMBASDK_SIMD float reduce_add(vf x) {  // fixed tree: the same bits every time
+#if defined(__AVX512F__)
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+#elif defined(__AVX2__)
+  const __m256 half = (__m256)x;
+#endif
+#if defined(__AVX2__)
+  __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+  return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps(quarter, quarter, 1)));
+#else
+  return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
+}
+
+// ---- elementary functions ----
+
+// 2^z. Relative error below 2e-7 (measured in simd_test); 0 below -150, infinity above 128; NaN stays NaN.
+MAMBASDK_SIMD vf exp2(vf z) {
+#if defined(__AVX512F__)
+  // f = z - floor(z) in [0, 1); vscalefps multiplies by 2^floor(z) with correct over- and underflow.
+  const vf f = (vf)_mm512_reduce_ps((__m512)z, 0x01);
+#else
+  z = min(max(z, set1(-150.0f)), set1(129.0f));
+  const vf nearest = (z + set1(0x1.8p23f)) - set1(0x1.8p23f);
+  const vf floor_z = nearest - select(nearest > z, set1(1.0f), zero());
+  const vf f = z - floor_z;
+#endif
+  // Minimax polynomial of 2^f on [0, 1) in relative error, degree 5.
+  vf p = f * 1.8775767e-3f + 8.9893397e-3f;
+  p = p * f + 5.5826318e-2f;
+  p = p * f + 2.4015361e-1f;
+  p = p * f + 6.9315308e-1f;
+  p = p * f + 9.9999994e-1f;
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)z);
+#else
+  // In two steps, so that subnormal results and 2^128 come out right.
+  const vi e = __builtin_convertvector(floor_z, vi);
+  const vi e1 = e >> 1;
+  const vi e2 = e - e1;
+  return p * (vf)((e1 + 127) << 23) * (vf)((e2 + 127) << 23);
+#endif
+}
+
+// e^x, relative error below 2e-7 over the whole range: the reduction keeps the low part of x/ln2.
+MAMBASDK_SIMD vf exp(vf x) {
+  const vf log2e = set1(1.44269504088896341f);
+  const vf limited = min(max(x, set1(-104.0f)), set1(89.0f));
+  const vf n = (limited * log2e + set1(0x1.8p23f)) - set1(0x1.8p23f);
+  const vf r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;  // |r| <= ln2/2; exact first product
+  vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+#if defined(__AVX512F__)
+  const vf y = (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+  const vi e = __builtin_convertvector(n, vi);
+  const vi e1 = e >> 1;
+  const vi e2 = e - e1;
+  const vf y = p * (vf)((e1 + 127) << 23) * (vf)((e2 + 127) << 23);
+#endif
+  return select(x != x, x, y);
+}
+
+// ln(x) for finite x > 0, relative error below 3e-7.
+MAMBASDK_SIMD vf log(vf x) {
+  // x = 2^e * m, m in [sqrt(1/2), sqrt(2)); ln m = 2 atanh((m-1)/(m+1)).
+  const vi shifted = (vi)x - 0x3f3504f3;
+  const vi e = shifted >> 23;
+  const vf m = (vf)((shifted & 0x007fffff) + 0x3f3504f3);
+  const vf s = (m - 1.0f) / (m + 1.0f);
+  const vf s2 = s * s;
+  vf p = s2 * 0.2392f + 0.28498786688f;
+  p = p * s2 + 0.40000972152f;
+  p = p * s2 + 0.66666662693f;
+  const vf ef = __builtin_convertvector(e, vf);
+  return ef * 0.693359375f + (s * 2.0f + (s * s2 * p + ef * -2.12194440e-4f));
+}
+
+// ln(1+y) for y >= 0, relative error below 4e-7: the rounding of 1+y is put back.
+MAMBASDK_SIMD vf log1p(vf y) {
+  const vf u = 1.0f + y;
+  const vf d = u - 1.0f;
+  return select(d == zero(), y, log(u) * (y / select(d == zero(), set1(1.0f), d)));
+}
+
+MAMBASDK_SIMD vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
+MAMBASDK_SIMD vf silu(vf x) { return x / (1.0f + exp(-x)); }
+
+// ln(1+e^x); the identity above 20, as every published model has it.
+MAMBASDK_SIMD vf softplus(vf x) {
+  const vf y = log1p(exp(min(x, set1(20.0f))));
+  return select(x > set1(20.0f), x, select(x != x, x, y));
+}
+
+}  // namespace mambasdk::MAMBASDK_ISA

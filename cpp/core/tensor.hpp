@@ -1,0 +1,42 @@
+// A borrowed, strided view of an n-dimensional array. Owns nothing. Strides count elements.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "core/dtype.hpp"
+
+namespace mambasdk {
+
+inline constexpr int kMaxDims = 8;
+enum class Device : std::int32_t { cpu = 1, cuda = 2 };  // DLPack's DLDeviceType
+
+struct Tensor {
+  void* data = nullptr;
+  DType dtype{2, 32};
+  Device device = Device::cpu;
+  int ndim = 0;
+  std::array<std::int64_t, kMaxDims> shape{};
+  std::array<std::int64_t, kMaxDims> strides{};
+
+  // Contiguous view. Throws Error(invalid_argument) when there are more than kMaxDims dims.
+  static Tensor contiguous(void* data, DType dtype, const std::int64_t* shape, int ndim);
+
+  template <class T>
+  [[nodiscard]] T* ptr() const {
+    return static_cast<T*>(data);
+  }
+  // Negative d counts from the last dim.
+  [[nodiscard]] std::int64_t size(int d) const { return shape[static_cast<std::size_t>(d < 0 ? d + ndim : d)]; }
+  [[nodiscard]] std::int64_t stride(int d) const { return strides[static_cast<std::size_t>(d < 0 ? d + ndim : d)]; }
+  [[nodiscard]] std::int64_t numel() const;
+  [[nodiscard]] std::int64_t nbytes() const { return numel() * dtype.bits / 8; }
+  [[nodiscard]] bool is_contiguous() const;
+  [[nodiscard]] std::string shape_text() const;  // "(2, 8, 16)"
+};
+
+[[nodiscard]] const char* dtype_name(DType dtype);  // "f32"; "?" when unknown
+[[nodiscard]] bool dtype_from_name(const char* name, DType& out);
+
+}  // namespace mambasdk
