@@ -10,7 +10,14 @@
 #error "core/simd.hpp is for files compiled per instruction set (*.isa.cpp)"
 #endif
 #if defined(__AVX2__)
+// gcc 12 takes the "undefined" operands inside its own intrinsics for uninitialised variables (its bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #define MAMBASDK_SIMD static inline __attribute__((always_inline))
