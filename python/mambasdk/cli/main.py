@@ -1,0 +1,121 @@
+"""Entry point of `mambasdk`: finds the command, parses, runs, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 a check failed, 2 an error, 130 interrupted. A command's module is imported only when it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mambasdk._version import __version__
+from mambasdk.errors import MambaSDKError, closest
+from mambasdk.plugins.host import get_host
+from mambasdk.plugins.interfaces import Command
+from mambasdk.plugins.specs import CommandSpec, resolve
+
+_OPTIONS = ("--json", "--debug")
+
+
+def _builtin(name: str, summary: str) -> CommandSpec:
+    implementation = f"mambasdk.cli.{name}:{name.capitalize()}Command"
+    if name == "import":
+        implementation = "mambasdk.cli.import_:ImportCommand"
+    return CommandSpec(name=name, summary=summary, implementation=implementation)
+
+
+BUILTIN_COMMANDS = {
+    spec.name: spec
+    for spec in (
+        _builtin("doctor", "show what is installed, what is wrong, and what to do about it"),
+        _builtin("models", "list the models that can be built"),
+        _builtin("plugins", "list the plugins and what they register"),
+        _builtin("train", "train a model and save it as a package"),
+        _builtin("generate", "run a package on an input"),
+        _builtin("import", "turn an upstream checkpoint into a package"),
+        _builtin("export", "write a package in another weight type"),
+        _builtin("verify", "check a package's files and outputs"),
+        _builtin("bench", "measure a model's speed"),
+    )
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: of the process); returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _run(arguments)
+    except MambaSDKError as error:
+        return _fail(str(error), debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", debug, 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        return _fail(f"{type(error).__name__}: {reason} (--debug shows where)", debug)
+
+
+def _run(arguments: list[str]) -> int:
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if name is None or ("--help" in arguments[: arguments.index(name)] or "-h" in arguments[: arguments.index(name)]):
+        return _overview(arguments)
+    arguments.remove(name)
+    spec = _find(name)
+    command: Command = resolve(spec.implementation)()
+    parser = argparse.ArgumentParser(prog=f"mambasdk {name}", description=spec.summary)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.add_arguments(parser)
+    complete = getattr(command, "complete", None)
+    if complete is not None:
+        complete(parser, arguments)
+    args = parser.parse_args(arguments)
+    result = command.run(args)
+    return _report(result, args.json)
+
+
+def _find(name: str) -> CommandSpec:
+    if name in BUILTIN_COMMANDS:
+        return BUILTIN_COMMANDS[name]
+    added = get_host().registrations.commands
+    if name not in added:
+        raise MambaSDKError(f"no command {name!r}", way_out=closest(name, [*BUILTIN_COMMANDS, *added]))
+    return added[name]
+
+
+def _overview(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="mambasdk", usage="mambasdk COMMAND [options]", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"mambasdk {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    specs = [*BUILTIN_COMMANDS.values()]
+    specs += [spec for name, spec in sorted(get_host().registrations.commands.items()) if name not in BUILTIN_COMMANDS]
+    width = max(len(spec.name) for spec in specs)
+    lines = [f"  {spec.name:<{width}}  {spec.summary}" for spec in specs]
+    parser.description = "State-space models: build, train, package, run.\n\ncommands:\n" + "\n".join(lines)
+    parser.epilog = "`mambasdk COMMAND --help` shows a command's options."
+    parser.parse_args(arguments)
+    parser.print_help()
+    return 0
+
+
+def _report(result: Mapping[str, Any] | None, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(dict(result or {}), default=str))
+    return int((result or {}).get("exit_code", 0))
+
+
+def _fail(message: str, debug: bool, code: int = 2) -> int:
+    if debug:
+        traceback.print_exc()
+    print("mambasdk: error: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,214 @@
+"""Builder of the native engine's straight-line program (`program.json`, see docs/architecture.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mambasdk.errors import LoweringError, closest
+from mambasdk.lowering.signature import registered_signatures
+
+FORMAT = 1
+Dim = int | str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A reference inside a program: `%value`, `@weight` or `$state`."""
+
+    reference: str
+
+    @property
+    def name(self) -> str:
+        """The name without its sigil."""
+        return self.reference[1:]
+
+
+class Program:
+    """A program under construction.
+
+    Example:
+        program = Program()
+        tokens = program.input("tokens", "i32", ["B", "L"])
+        h = program.op("embedding", indices=tokens, weight=program.weight("embedding.weight"))
+        program.output("hidden", h, "f32", ["B", "L", 64])
+
+    Operations and their arguments are checked against the registry where the native module is there.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[dict[str, Any]] = []
+        self.states: list[dict[str, Any]] = []
+        self.outputs: list[dict[str, Any]] = []
+        self.weights: dict[str, None] = {}
+        self._prepare: list[dict[str, Any]] = []
+        self._nodes: list[dict[str, Any]] = []
+        self._outputs: list[dict[str, str]] = []
+        self._known: set[str] = set()
+        self._count = 0
+
+    def input(self, name: str, dtype: str, shape: Sequence[Dim]) -> Value:
+        """An input of the program; string dims are symbols bound at each call."""
+        self.inputs.append({"name": name, "dtype": dtype, "shape": list(shape)})
+        return self._define(f"%{name}")
+
+    def state(self, name: str, dtype: str, shape: Sequence[Dim]) -> Value:
+        """A state: zero at the start of a sequence, carried from call to call."""
+        self.states.append({"name": name, "dtype": dtype, "shape": list(shape)})
+        return self._define(f"${name}")
+
+    def weight(self, name: str) -> Value:
+        """A weight by its name in `model.safetensors`."""
+        self.weights[name] = None
+        self._known.add(f"@{name}")
+        return Value(f"@{name}")
+
+    def prepare(self, op: str, name: str, *, output: str = "y", **arguments: Any) -> Value:
+        """A weight computed from others once, at load; `name` is its new name."""
+        node = {"op": op, "args": self._arguments(op, arguments), "out": {output: f"@{name}"}}
+        self._check(op, arguments, [output])
+        self._prepare.append(node)
+        return self._define(f"@{name}")
+
+    def op(
+        self,
+        op: str,
+        *,
+        outputs: Sequence[str] | None = None,
+        into: Mapping[str, Value] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run an operation.
+
+        arguments: values, and JSON scalars; None leaves an optional argument out.
+        outputs: names of the outputs wanted as new values: one gives a Value, more a tuple of them. By default the
+            operation's first output.
+        into: outputs written to states, by name.
+        """
+        wanted = [self._first_output(op)] if outputs is None else list(outputs)
+        written = dict(into or {})
+        self._check(op, arguments, [*wanted, *written])
+        for name, target in written.items():
+            if not target.reference.startswith("$"):
+                raise LoweringError(f"{name} goes into {target.reference}, which is no state", where=f"op {op}")
+        inputs = self._arguments(op, arguments)
+        values = [self._fresh() for _ in wanted]
+        targets = {**dict(zip(wanted, values, strict=True)), **written}
+        results = {name: target.reference for name, target in targets.items()}
+        self._nodes.append({"op": op, "args": inputs, "out": results})
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def linear(self, x: Value, prefix: str, *, bias: bool) -> Value:
+        """`x W^T (+ b)` with `<prefix>.weight` and, where asked, `<prefix>.bias`."""
+        value: Value = self.op(
+            "linear",
+            x=x,
+            weight=self.weight(f"{prefix}.weight"),
+            bias=self.weight(f"{prefix}.bias") if bias else None,
+        )
+        return value
+
+    def slice(self, x: Value, dim: int, start: int, length: int) -> Value:
+        """`length` entries of `x` along `dim` from `start`; a negative start counts from the end."""
+        return self._view("slice", x, dim=dim, start=start, length=length)
+
+    def reshape(self, x: Value, shape: Sequence[Dim]) -> Value:
+        """`x` with another shape of the same size; one dim may be -1."""
+        return self._view("reshape", x, shape=list(shape))
+
+    def permute(self, x: Value, dims: Sequence[int]) -> Value:
+        """`x` with its dims in another order."""
+        return self._view("permute", x, dims=list(dims))
+
+    def output(self, name: str, value: Value, dtype: str, shape: Sequence[Dim]) -> None:
+        """Name a value as an output of the program."""
+        self._require(value, f"output {name}")
+        if any(entry["name"] == name for entry in self._outputs):
+            raise LoweringError(f"output {name!r} is there already")
+        self._outputs.append({"name": name, "value": value.reference})
+        self.outputs.append({"name": name, "dtype": dtype, "shape": list(shape)})
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `program.json`."""
+        if not self._outputs:
+            raise LoweringError("the program has no output")
+        return {
+            "format": FORMAT,
+            "inputs": self.inputs,
+            "states": self.states,
+            "prepare": self._prepare,
+            "nodes": self._nodes,
+            "outputs": self._outputs,
+        }
+
+    def _view(self, kind: str, x: Value, **fields: Any) -> Value:
+        self._require(x, f"view {kind}")
+        value = self._fresh()
+        self._nodes.append({"view": kind, "in": x.reference, **fields, "out": value.reference})
+        return value
+
+    def _define(self, reference: str) -> Value:
+        if reference in self._known:
+            raise LoweringError(f"{reference} is there already")
+        self._known.add(reference)
+        return Value(reference)
+
+    def _fresh(self) -> Value:
+        self._count += 1
+        return self._define(f"%v{self._count}")
+
+    def _require(self, value: object, where: str) -> None:
+        if not isinstance(value, Value):
+            raise LoweringError("not a value of a program", where=where, got=repr(value))
+        if value.reference not in self._known:
+            raise LoweringError(f"{value.reference} belongs to another program", where=where)
+
+    def _arguments(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, argument in arguments.items():
+            if argument is None:
+                continue
+            if isinstance(argument, Value):
+                self._require(argument, f"op {op}: {name}")
+                result[name] = argument.reference
+            elif isinstance(argument, (bool, int)) or (isinstance(argument, float) and math.isfinite(argument)):
+                result[name] = argument
+            else:
+                raise LoweringError(
+                    "bad argument", where=f"op {op}: {name}", expected="a Value or a finite number", got=repr(argument)
+                )
+        return result
+
+    def _first_output(self, op: str) -> str:
+        signature = registered_signatures().get(op)
+        return next(iter(signature.outputs)) if signature else {"add": "out"}.get(op, "y")
+
+    def _check(self, op: str, arguments: Mapping[str, Any], outputs: Sequence[str]) -> None:
+        signatures = registered_signatures()
+        if not signatures:
+            return
+        if op not in signatures:
+            raise LoweringError(f"no operation named {op!r}", way_out=closest(op, signatures))
+        signature = signatures[op]
+        given = {name: argument for name, argument in arguments.items() if argument is not None}
+        for name, argument in given.items():
+            if name not in signature.parameters:
+                raise LoweringError(
+                    f"no argument named {name!r}", where=f"op {op}", way_out=closest(name, signature.parameters)
+                )
+            if (signature.parameters[name].scalar is None) != isinstance(argument, Value):
+                kind = signature.parameters[name].scalar or "a tensor"
+                raise LoweringError("wrong kind", where=f"op {op}: {name}", expected=kind, got=repr(argument))
+        missing = [p.name for p in signature.parameters.values() if p.required and p.name not in given]
+        if missing:
+            raise LoweringError(f"missing arguments: {', '.join(missing)}", where=f"op {op}")
+        for name in outputs:
+            if name not in signature.outputs:
+                raise LoweringError(
+                    f"no output named {name!r}", where=f"op {op}", way_out=closest(name, signature.outputs)
+                )
+            condition = signature.outputs[name]
+            if condition is not None and not given.get(condition):
+                raise LoweringError(f"output {name!r} needs {condition}", where=f"op {op}")

@@ -1,0 +1,19 @@
+"""Models by name: the registry of families and variants, building, and import of upstream checkpoints."""
+
+from mambasdk.models.checkpoint import Checkpoint
+from mambasdk.models.create import build, create_model, import_checkpoint
+from mambasdk.models.identity import Identity, identity
+from mambasdk.models.registry import find_model, list_models
+from mambasdk.plugins.specs import FamilySpec
+
+__all__ = [
+    "Checkpoint",
+    "FamilySpec",
+    "Identity",
+    "build",
+    "create_model",
+    "find_model",
+    "identity",
+    "import_checkpoint",
+    "list_models",
+]

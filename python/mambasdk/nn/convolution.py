@@ -1,0 +1,84 @@
+"""Causal depthwise convolution along a channel-last sequence, with the state that continues it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mambasdk import ops
+from mambasdk.lowering import Program, Value
+
+
+class CausalConv1d(nn.Module):
+    """`y_t = bias + sum_k weight[:, 0, k] * x_(t-K+1+k)`, then SiLU where asked.
+
+    weight: (D, 1, K), bias: (D) or None: the names and shapes of torch's depthwise Conv1d.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self, channels: int, width: int, *, bias: bool = True, silu: bool = False, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.width = width
+        self.silu = silu
+        self.weight = nn.Parameter(torch.empty(channels, 1, width, device=device, dtype=dtype))
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(channels, device=device, dtype=dtype)) if bias else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1/sqrt(fan in), as torch's Conv1d."""
+        bound = 1 / math.sqrt(self.width)
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, L, D)
+        state: Tensor | None = None,  # (B, K-1, D), oldest first; (S, K-1, D) with cu_seqlens
+        *,
+        return_state: bool = False,
+        cu_seqlens: Tensor | None = None,  # (S+1) int32
+    ) -> Any:
+        """y (B, L, D); with `return_state`, (y, the state after the last step)."""
+        return ops.causal_conv1d(
+            x,
+            self.weight.squeeze(1),
+            self.bias,
+            initial_state=None if state is None else state.to(x.dtype),
+            cu_seqlens=cu_seqlens,
+            silu=self.silu,
+            return_final_state=return_state,
+        )
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step without gradients: x (B, D), state (B, K-1, D) -> (y (B, D), new state)."""
+        y, new_state = ops.causal_conv1d_update(state.to(x.dtype), x, self.weight.squeeze(1), self.bias, silu=self.silu)
+        return y, new_state
+
+    def lower(self, program: Program, x: Value, prefix: str, state: Value | None = None) -> Value:
+        """Native form; `state` is a program state that is continued."""
+        weight = program.reshape(program.weight(f"{prefix}.weight"), [self.channels, self.width])
+        bias = None if self.bias is None else program.weight(f"{prefix}.bias")
+        y: Value = program.op(
+            "causal_conv1d",
+            into={} if state is None else {"final_state": state},
+            x=x,
+            weight=weight,
+            bias=bias,
+            initial_state=state,
+            silu=self.silu,
+            return_final_state=state is not None,
+        )
+        return y
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, width={self.width}, bias={self.bias is not None}, silu={self.silu}"

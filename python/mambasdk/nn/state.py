@@ -1,0 +1,139 @@
+"""The state of a causal model between calls: batch-first tensors that can be copied, moved, saved and restored."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mambasdk.errors import CheckpointError, InvalidArgumentError
+
+_FORMAT = "mambasdk-state"
+_LAYER_STATES: dict[str, type[Any]] = {}
+_Class = TypeVar("_Class", bound=type[Any])
+
+
+def register_layer_state(name: str) -> Callable[[_Class], _Class]:
+    """Class decorator for a mixer's state, a NamedTuple of batch-first tensors; `name` identifies it in saved files."""
+
+    def register(cls: _Class) -> _Class:
+        if _LAYER_STATES.setdefault(name, cls) is not cls:
+            raise InvalidArgumentError(f"layer state {name!r} is already registered by {_LAYER_STATES[name].__name__}")
+        return cls
+
+    return register
+
+
+@register_layer_state("mamba")
+class MambaState(NamedTuple):
+    """State of one Mamba mixer. conv: the last K-1 inputs of the convolution, oldest first; ssm: the scan's state."""
+
+    conv: Tensor  # (B, K-1, I)
+    ssm: Tensor  # (B, I, N) float32
+
+
+@dataclass
+class ModelState:
+    """State of a stack: one entry per layer, and how many tokens each sequence has seen.
+
+    layers: NamedTuples of tensors whose first dimension is the batch (None for a layer without a state).
+    tokens_seen: (B,) int64.
+    """
+
+    layers: list[Any]
+    tokens_seen: Tensor
+
+    def __getitem__(self, layer: int) -> Any:
+        return self.layers[layer]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of sequences."""
+        return self.tokens_seen.shape[0]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> ModelState:
+        """A state with `function` applied to every tensor."""
+        layers = [None if layer is None else type(layer)(*map(function, layer)) for layer in self.layers]
+        return ModelState(layers, function(self.tokens_seen))
+
+    def detach(self) -> ModelState:
+        """The same values, cut from the autograd graph."""
+        return self.map(Tensor.detach)
+
+    def clone(self) -> ModelState:
+        """A copy that shares no memory, still in the autograd graph."""
+        return self.map(Tensor.clone)
+
+    def to(self, device: torch.device | str) -> ModelState:
+        """The state on another device. Dtypes are the model's business and stay."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def select(self, rows: Tensor | list[int]) -> ModelState:
+        """The state of some sequences, with repeats where wanted: to fan one prefix out, or to reorder beams."""
+        index = torch.as_tensor(rows, dtype=torch.int64, device=self.tokens_seen.device)
+        return self.map(lambda tensor: tensor.index_select(0, index))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to one safetensors file."""
+        names = {cls: name for name, cls in _LAYER_STATES.items()}
+        tensors = {"tokens_seen": self.tokens_seen.detach().cpu().contiguous()}
+        kinds: list[str | None] = []
+        for index, layer in enumerate(self.layers):
+            if layer is None:
+                kinds.append(None)
+                continue
+            if type(layer) not in names:
+                raise InvalidArgumentError(
+                    f"state class {type(layer).__name__} of layer {index} has no name",
+                    way_out="decorate it with mambasdk.nn.register_layer_state",
+                )
+            kinds.append(names[type(layer)])
+            for field, tensor in layer._asdict().items():
+                # A view would be refused where two fields share memory.
+                tensors[f"layers.{index}.{field}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        save_file(tensors, path, metadata={"format": _FORMAT, "version": "1", "layers": json.dumps(kinds)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> ModelState:
+        """Read what `save` wrote; raises CheckpointError when the file is damaged or something else."""
+        where = str(path)
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT or metadata.get("version") != "1":
+                    raise CheckpointError("not a saved model state of version 1", where=where)
+                kinds = json.loads(metadata["layers"])
+                layers: list[Any] = []
+                for index, kind in enumerate(kinds):
+                    if kind is not None and kind not in _LAYER_STATES:
+                        raise CheckpointError(
+                            f"layer {index} has a state of kind {kind!r}, which nothing registers",
+                            where=where,
+                            way_out="import the plugin that defines it first",
+                        )
+                    layers.append(
+                        None
+                        if kind is None
+                        else _LAYER_STATES[kind](
+                            *(file.get_tensor(f"layers.{index}.{field}") for field in _LAYER_STATES[kind]._fields)
+                        )
+                    )
+                return cls(layers, file.get_tensor("tokens_seen"))
+        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"cannot be read as a model state: {error}", where=where) from error
+
+
+torch.export.register_dataclass(ModelState)

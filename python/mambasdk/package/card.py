@@ -1,0 +1,40 @@
+"""The model card, README.md of a package."""
+
+from __future__ import annotations
+
+from mambasdk.package.manifest import Manifest
+
+
+def model_card(manifest: Manifest, summary: str, parameters: int) -> str:
+    """Markdown: what the model is, its configuration, how to run it from Python, the shell and C++."""
+    name = manifest.variant or manifest.family
+    rows = "\n".join(f"| {key} | `{value}` |" for key, value in manifest.config.items())
+    plugins = " ".join(plugin["name"] for plugin in manifest.requires.get("plugins", []))
+    ports = "\n".join(
+        f"- {kind} `{port['name']}`: {port['dtype']} ({', '.join(map(str, port['shape']))})"
+        for kind, entries in (("input", manifest.inputs), ("output", manifest.outputs))
+        for port in entries
+    )
+    native = (
+        f"\nWithout Python:\n\n```\nmambasdk-run PACKAGE --prompt '…'\n```\n\nInputs and outputs:\n\n{ports}\n"
+        if manifest.engine is not None
+        else ""
+    )
+    return f"""# {name}
+{summary}. {parameters:,} parameters. A model package of family `{manifest.family}`, head `{manifest.head}`.
+
+```
+pip install mambasdk {plugins}
+mambasdk verify PACKAGE
+```
+
+```python
+import mambasdk
+model = mambasdk.load("PACKAGE")
+```
+{native}
+## Configuration
+| field | value |
+|---|---|
+{rows}
+"""

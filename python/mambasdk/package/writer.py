@@ -1,0 +1,231 @@
+"""Writing a model package: everything into a temporary directory beside the target, then one rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from mambasdk.errors import InvalidArgumentError, PackageError, require_torch
+from mambasdk.lowering import Program
+from mambasdk.models.identity import identity
+from mambasdk.package.card import model_card
+from mambasdk.package.manifest import (
+    ABI,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    PROGRAM_FILE,
+    WEIGHTS_FILE,
+    FileEntry,
+    Manifest,
+    sha256_file,
+)
+from mambasdk.plugins.host import get_host
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def save_package(
+    model: nn.Module,
+    directory: str | os.PathLike[str],
+    *,
+    processors: Mapping[str, Mapping[str, Any]] | None = None,
+    dtype: str | None = None,
+    readme: bool = True,
+    golden: bool = True,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write `model` as a package that `mambasdk.load` and the C/C++ runtime read.
+
+    model: made by `create_model`, `import_checkpoint` or `load`.
+    processors: manifest entries by slot, for example {"text": {"kind": "bytes"}}; an entry's "file" is a path outside,
+        which is copied in. None takes the family's default.
+    dtype: of the stored weights, "float32", "bfloat16" or "float16"; None keeps the model's. Parameters that must stay
+        float32 do.
+    golden: write the inputs and outputs that `verify` checks. overwrite: replace a package that is there.
+    The target appears complete or not at all. Raises PackageError when the target is in the way.
+    """
+    who = identity(model)
+    family = get_host().family(who.family)
+    target = Path(directory).expanduser().absolute()
+    _check_target(target, overwrite)
+    stored = _stored_dtype(dtype)
+    entries = {slot: dict(entry) for slot, entry in (family.processors if processors is None else processors).items()}
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        work.chmod(0o755)
+        tensors = stored_tensors(model, stored)
+        program = native_program(model)
+        if program is not None:
+            _check_weights(program, tensors)
+            (work / PROGRAM_FILE).write_text(json.dumps(program.to_json(), indent=1) + "\n", "utf-8")
+        _save_tensors(tensors, work / WEIGHTS_FILE)
+        _copy_files(entries, work)
+        if golden and program is not None:
+            _save_tensors(golden_tensors(model, stored), work / GOLDEN_FILE)
+        manifest = Manifest(
+            family=who.family,
+            variant=who.variant,
+            config=who.config,
+            head=family.head,
+            engine=None if program is None else {"name": "native", "program": PROGRAM_FILE},
+            inputs=[] if program is None else program.inputs,
+            outputs=[] if program is None else program.outputs,
+            processors=entries,
+            requires={"mambasdk_abi": list(ABI), "plugins": _required_plugins(who.family)},
+        )
+        if readme:
+            count = sum(parameter.numel() for parameter in model.parameters())
+            (work / "README.md").write_text(model_card(manifest, family.summary, count), "utf-8")
+        for path in sorted(work.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(work).as_posix()
+                manifest.files[name] = FileEntry(sha256_file(path), path.stat().st_size)
+        data = manifest.to_json()
+        Manifest.parse(data)  # what is written can be read
+        (work / MANIFEST_FILE).write_bytes(data)
+        _sync(work)
+        _publish(work, target, overwrite)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return manifest
+
+
+def native_program(model: nn.Module) -> Program | None:
+    """The model's native program, None where the model cannot run natively."""
+    lower = getattr(model, "lower", None)
+    if lower is None:
+        return None
+    program = Program()
+    lower(program)
+    return program
+
+
+def stored_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """The state dict as it is written: each parameter once, under its first name."""
+    torch = require_torch("saving a package")
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if value.is_meta:
+            raise InvalidArgumentError(
+                f"parameter {name} is on the meta device: it has no values", where="save_package"
+            )
+        tensor = value.detach().cpu()
+        if dtype is not None and tensor.is_floating_point() and not getattr(value, "_keep_float32", False):
+            tensor = tensor.to(dtype)
+        if tensor.dtype == torch.float64:
+            tensor = tensor.float()
+        result[name] = tensor.contiguous()
+    return result
+
+
+def golden_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """`inputs.*` and `outputs.*` of the model in float32, its weights rounded as they are stored."""
+    torch = require_torch("saving a package")
+    from mambasdk.models.checkpoint import load_tensors
+    from mambasdk.package.reader import empty_model
+
+    source: Any = model
+    twin: Any = empty_model(identity(model))
+    load_tensors(twin, stored_tensors(model, dtype), where="save_package", device="cpu", dtype=torch.float32)
+    inputs = source.example_inputs()
+    with torch.no_grad():
+        outputs = twin.eval().native_outputs(inputs)
+    return {
+        **{f"inputs.{name}": tensor for name, tensor in inputs.items()},
+        **{f"outputs.{name}": tensor.contiguous() for name, tensor in outputs.items()},
+    }
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not (target / MANIFEST_FILE).is_file():
+        raise PackageError("the target exists and is no model package", where=str(target), way_out="give another path")
+    if not overwrite:
+        raise PackageError("the target exists", where=str(target), way_out="pass overwrite=True or give another path")
+
+
+def _stored_dtype(dtype: str | None) -> torch.dtype | None:
+    if dtype is None:
+        return None
+    if dtype not in _DTYPES:
+        raise InvalidArgumentError("bad dtype", where="save_package", expected=" or ".join(_DTYPES), got=repr(dtype))
+    return cast("torch.dtype", getattr(require_torch("saving a package"), dtype))
+
+
+def _check_weights(program: Program, tensors: Mapping[str, Tensor]) -> None:
+    absent = [name for name in program.weights if name not in tensors]
+    if absent:
+        raise PackageError(f"the native program needs weights that the model lacks: {', '.join(absent[:8])}")
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), path, metadata={"format": "pt"})
+    path.chmod(0o644)
+
+
+def _copy_files(entries: Mapping[str, dict[str, Any]], work: Path) -> None:
+    """Copy the files that processor entries name into the package, and make the entries name the copies."""
+    for slot, entry in entries.items():
+        if (file := entry.get("file")) is None:
+            continue
+        source = Path(file).expanduser()
+        if not source.is_file():
+            raise PackageError(f"no file {file!r}", where=f"processor {slot}")
+        copy = work / source.name
+        if copy.exists():
+            raise PackageError(f"two files are named {source.name!r}", where=f"processor {slot}")
+        shutil.copyfile(source, copy)
+        entry["file"] = source.name
+
+
+def _required_plugins(family: str) -> list[dict[str, str]]:
+    record = get_host().owner("family", family)
+    return [{"name": record.distribution, "version": record.version}]
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _publish(work: Path, target: Path, overwrite: bool) -> None:
+    """Rename `work` to `target`; an old package steps aside first and comes back if that fails."""
+    if target.is_dir() and any(target.iterdir()):
+        _check_target(target, overwrite)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "package"
+        os.rename(target, aside)
+        try:
+            os.rename(work, target)
+        except BaseException:
+            os.rename(aside, target)
+            raise
+        finally:
+            shutil.rmtree(aside.parent, ignore_errors=True)
+    else:
+        os.rename(work, target)

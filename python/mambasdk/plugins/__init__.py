@@ -1,0 +1,23 @@
+"""Plugins: what they register (specs), how (hookspecs), and who finds and checks them (host). Imports no torch."""
+
+from mambasdk.plugins.hookspecs import ENTRY_POINT_GROUP, hookimpl, hookspec
+from mambasdk.plugins.host import PluginHost, PluginRecord, get_host, reset_host
+from mambasdk.plugins.interfaces import Command, Head
+from mambasdk.plugins.specs import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, resolve
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Command",
+    "CommandSpec",
+    "FamilySpec",
+    "Head",
+    "HeadSpec",
+    "PluginHost",
+    "PluginRecord",
+    "ProcessorSpec",
+    "get_host",
+    "hookimpl",
+    "hookspec",
+    "reset_host",
+    "resolve",
+]
