@@ -1,5 +1,5 @@
 # libmambasdk: core, operations and runtime behind one C entry point. Also a static twin with every symbol, for tests.
-file(GLOB_RECURSE _sources CONFIGURE_DEPENDS cpp/core/*.cpp cpp/ops/*.cpp cpp/runtime/*.cpp)
+file(GLOB_RECURSE _sources CONFIGURE_DEPENDS cpp/core/*.cpp cpp/ops/*.cpp cpp/runtime/*.cpp cpp/abi/*.cpp)
 set(_isa_sources ${_sources})
 list(FILTER _isa_sources INCLUDE REGEX "\\.isa\\.cpp$")
 list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")

@@ -1,4 +1,4 @@
-// The table of operations of this process. Definitions come from cpp/ops and from plugins; names are unique.
+// A table of operations. Definitions come from cpp/ops (see ops/builtin.hpp for the process-wide table) and from plugins.
 #pragma once
 
 #include <map>
@@ -33,6 +33,9 @@ struct Op {
   // Checks everything, then runs a kernel. `outputs` are the caller's, with the planned shapes.
   void call(const Context& context, std::span<const Value> inputs, std::span<const Tensor> outputs,
             KernelChoice choice = KernelChoice::automatic) const;
+
+  // The second half of `call`, for who has planned before: value checks and the kernel. `request` must be as planned.
+  void execute(const OpCall& request, KernelChoice choice = KernelChoice::automatic) const;
 };
 
 class Registry {
@@ -48,7 +51,5 @@ class Registry {
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Op>, std::less<>> ops_;
 };
-
-Registry& registry();  // the process-wide one, with the built-in operations in it
 
 }  // namespace mambasdk

@@ -1,7 +1,7 @@
-// Registers every operation that ships in libmambasdk.
+// The process-wide table of operations, with every operation that ships in libmambasdk.
 #pragma once
 
 namespace mambasdk {
 class Registry;
-void register_builtin_ops(Registry& registry);
+Registry& registry();
 }  // namespace mambasdk

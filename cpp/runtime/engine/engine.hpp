@@ -1,0 +1,73 @@
+// What every engine offers: a model loaded from a package, and sessions that run it and carry its state.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/op.hpp"
+#include "runtime/package/package.hpp"
+
+namespace mambasdk::runtime {
+
+// A contiguous tensor that owns its memory (64-byte aligned).
+struct OwnedTensor {
+  std::shared_ptr<std::byte[]> memory;
+  Tensor view;
+
+  static OwnedTensor allocate(DType dtype, const std::int64_t* shape, int ndim);
+};
+
+struct NamedTensor {
+  std::string_view name;
+  Tensor tensor;
+};
+
+// One sequence (or batch of sequences) in progress. One thread at a time.
+class Session {
+ public:
+  virtual ~Session() = default;
+  // Runs the inputs and returns the outputs in the order asked for. State carries over; it is unchanged if this throws.
+  [[nodiscard]] virtual std::vector<OwnedTensor> run(std::span<const NamedTensor> inputs,
+                                                     std::span<const std::string_view> outputs) = 0;
+  virtual void reset() = 0;
+  [[nodiscard]] virtual std::unique_ptr<Session> clone() const = 0;
+  [[nodiscard]] virtual std::vector<std::byte> save() const = 0;  // a safetensors image
+  virtual void restore(std::span<const std::byte> image) = 0;
+};
+
+struct StateSpec {
+  std::string name;
+  DType dtype;
+  std::vector<Dimension> shape;
+};
+
+// Immutable; shared by threads.
+class Model {
+ public:
+  explicit Model(Package package) : package_(std::move(package)) {}
+  virtual ~Model() = default;
+  [[nodiscard]] const Package& package() const noexcept { return package_; }
+  [[nodiscard]] virtual std::vector<TensorSpec> outputs() const { return package_.manifest().outputs; }
+  [[nodiscard]] virtual std::vector<StateSpec> states() const = 0;
+
+ private:
+  Package package_;
+};
+
+struct LoadOptions {
+  bool verify_files = false;  // SHA-256 of every file
+};
+
+// Opens the package and picks the engine that its manifest names. Errors: those of Package::open, and unsupported for an
+// engine or plugin that is not here.
+[[nodiscard]] std::shared_ptr<const Model> load_model(const std::filesystem::path& directory,
+                                                      const LoadOptions& options = {});
+[[nodiscard]] std::unique_ptr<Session> make_session(std::shared_ptr<const Model> model,
+                                                    std::unique_ptr<Context> context);
+
+}  // namespace mambasdk::runtime

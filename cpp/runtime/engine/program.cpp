@@ -1,0 +1,240 @@
+#include "runtime/engine/program.hpp"
+
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+#include "ops/builtin.hpp"
+#include "runtime/package/json.hpp"
+
+namespace mambasdk::runtime {
+
+namespace {
+
+using Json = nlohmann::json;
+constexpr int kProgramFormat = 1;
+
+class Reader {
+ public:
+  Program read(std::string_view text) {
+    const Json root = parse_json(text, "program.json");
+    json_object(root, "program.json");
+    const std::int64_t format = json_int(json_at(root, "format", "program.json"), "program.json: format");
+    if (format != kProgramFormat) {
+      fail(ErrorCode::version, "program.json has format ", format, "; this mambasdk reads ", kProgramFormat,
+           "; upgrade mambasdk or export the model again");
+    }
+    for (const Json& j : list(root, "inputs")) inputs(j);
+    for (const Json& j : list(root, "states")) state(j);
+    preparing_ = true;
+    for (const Json& j : list(root, "prepare")) program_.prepare.push_back(node(j, "prepare", program_.prepare.size()));
+    preparing_ = false;
+    for (const Json& j : list(root, "nodes")) program_.nodes.push_back(node(j, "nodes", program_.nodes.size()));
+    for (const Json& j : list(root, "outputs")) output(j);
+    return std::move(program_);
+  }
+
+ private:
+  [[noreturn]] void bad(const auto&... what) const { fail(ErrorCode::corrupt, "program.json: ", where_, ": ", what...); }
+
+  static const Json& list(const Json& root, const char* key) {
+    static const Json empty = Json::array();
+    const Json* found = json_find(root, key);
+    return found == nullptr ? empty : json_array(*found, std::string("program.json: ") + key);
+  }
+
+  std::vector<Dimension> shape(const Json& j) const {
+    json_array(j, "program.json: " + where_ + ": shape");
+    if (j.size() > kMaxDims) bad("more than ", kMaxDims, " dims");
+    std::vector<Dimension> out;
+    for (const Json& extent : j) {
+      if (extent.is_string()) {
+        out.push_back({extent.get<std::string>(), 0});
+      } else {
+        out.push_back({"", json_int(extent, where_ + ": shape")});
+        if (out.back().size < -1) bad("negative extent ", out.back().size);
+      }
+    }
+    return out;
+  }
+
+  void inputs(const Json& j) {
+    where_ = concat("inputs[", program_.inputs.size(), "]");
+    TensorSpec spec{json_string_at(j, "name", where_), json_string_at(j, "dtype", where_),
+                    shape(json_at(j, "shape", where_))};
+    DType ignored{};
+    if (!dtype_from_name(spec.dtype.c_str(), ignored)) bad("unknown dtype ", quoted(spec.dtype));
+    define_value(spec.name);
+    program_.inputs.push_back(std::move(spec));
+  }
+
+  void state(const Json& j) {
+    where_ = concat("states[", program_.states.size(), "]");
+    StateSpec spec{json_string_at(j, "name", where_), {}, shape(json_at(j, "shape", where_))};
+    const std::string type = json_string_at(j, "dtype", where_);
+    if (!dtype_from_name(type.c_str(), spec.dtype)) bad("unknown dtype ", quoted(type));
+    if (!state_index_.emplace(spec.name, program_.states.size()).second) bad("state ", quoted(spec.name), " twice");
+    program_.states.push_back(std::move(spec));
+  }
+
+  std::int32_t define_value(const std::string& name) {
+    const auto index = static_cast<std::int32_t>(program_.values.size());
+    if (!value_index_.emplace(name, index).second) bad("value ", quoted(name), " is defined twice");
+    program_.values.push_back(name);
+    return index;
+  }
+
+  std::int32_t weight_index(const std::string& name) {
+    const auto [found, added] = weight_index_.emplace(name, static_cast<std::int32_t>(program_.weights.size()));
+    if (added) program_.weights.push_back(name);
+    return found->second;
+  }
+
+  Slot read_slot(const std::string& text) {
+    if (text.size() < 2) bad("reference ", quoted(text));
+    const std::string name = text.substr(1);
+    if (text[0] == '@') return {Slot::Kind::weight, weight_index(name), {}};
+    if (preparing_) bad(quoted(text), ": prepare may read weights (@) only");
+    if (text[0] == '%') {
+      const auto found = value_index_.find(name);
+      if (found == value_index_.end()) bad("value ", quoted(name), " is used before it is defined");
+      return {Slot::Kind::value, found->second, {}};
+    }
+    if (text[0] == '$') {
+      const auto found = state_index_.find(name);
+      if (found == state_index_.end()) bad("unknown state ", quoted(name));
+      if (written_.contains(name)) bad("state ", quoted(name), " is read after it was written");
+      return {Slot::Kind::state, static_cast<std::int32_t>(found->second), {}};
+    }
+    bad("reference ", quoted(text), " starts with none of % @ $");
+  }
+
+  Slot write_slot(const std::string& text) {
+    if (text.size() < 2) bad("reference ", quoted(text));
+    const std::string name = text.substr(1);
+    if (preparing_) {
+      if (text[0] != '@') bad(quoted(text), ": prepare may write weights (@) only");
+      if (!prepared_.insert(name).second) bad("weight ", quoted(name), " is prepared twice");
+      return {Slot::Kind::weight, weight_index(name), {}};
+    }
+    if (text[0] == '%') return {Slot::Kind::value, define_value(name), {}};
+    if (text[0] == '$') {
+      const auto found = state_index_.find(name);
+      if (found == state_index_.end()) bad("unknown state ", quoted(name));
+      if (!written_.insert(name).second) bad("state ", quoted(name), " is written twice");
+      return {Slot::Kind::state, static_cast<std::int32_t>(found->second), {}};
+    }
+    bad("an output must be a value (%) or a state ($), not ", quoted(text));
+  }
+
+  Node node(const Json& j, const char* section, std::size_t index) {
+    where_ = concat(section, "[", index, "]");
+    json_object(j, where_);
+    if (json_find(j, "view") != nullptr) return view(j);
+    Node n;
+    const std::string name = json_string_at(j, "op", where_);
+    n.op = registry().find(name);
+    if (n.op == nullptr) {
+      fail(ErrorCode::not_found, "program.json: ", where_, ": there is no operation ", quoted(name),
+           "; the plugin that brings it is not loaded, or the package needs a newer mambasdk");
+    }
+    const Signature& s = n.op->signature;
+    n.inputs.resize(s.inputs.size());
+    for (const auto& [key, value] : json_object(json_at(j, "args", where_), where_ + ": args").items()) {
+      const int i = s.input_index(key);
+      if (i < 0) bad(name, " has no argument ", quoted(key), "; it is ", s.text);
+      n.inputs[static_cast<std::size_t>(i)] = argument(s.inputs[static_cast<std::size_t>(i)], value);
+    }
+    for (std::size_t i = 0; i < s.inputs.size(); ++i) default_argument(s, s.inputs[i], n.inputs[i]);
+    n.outputs.resize(s.outputs.size());
+    for (const auto& [key, value] : json_object(json_at(j, "out", where_), where_ + ": out").items()) {
+      std::size_t i = 0;
+      while (i < s.outputs.size() && s.outputs[i].name != key) ++i;
+      if (i == s.outputs.size()) bad(name, " has no output ", quoted(key), "; it is ", s.text);
+      n.outputs[i] = write_slot(json_string(value, where_ + ": out"));
+    }
+    return n;
+  }
+
+  Slot argument(const Argument& a, const Json& value) {
+    if (a.kind == Argument::Kind::tensor) return read_slot(json_string(value, where_ + ": " + a.name));
+    Slot slot{Slot::Kind::scalar, -1, {}};
+    const std::string place = where_ + ": " + a.name;
+    if (a.kind == Argument::Kind::boolean) {
+      slot.scalar.flag = json_bool(value, place);
+    } else if (a.kind == Argument::Kind::integer) {
+      slot.scalar.integer = json_int(value, place);
+    } else {
+      if (!value.is_number()) bad(a.name, " must be a number");
+      slot.scalar.real = value.get<double>();
+    }
+    return slot;
+  }
+
+  void default_argument(const Signature& s, const Argument& a, Slot& slot) const {
+    if (slot.kind != Slot::Kind::none) return;
+    if (a.kind == Argument::Kind::tensor) {
+      if (!a.optional) bad(s.name, " needs argument ", a.name);
+      slot.scalar.tensor = nullptr;
+      return;
+    }
+    if (!a.has_default) bad(s.name, " needs argument ", a.name);
+    slot.kind = Slot::Kind::scalar;
+    if (a.kind == Argument::Kind::boolean) {
+      slot.scalar.flag = a.default_flag;
+    } else if (a.kind == Argument::Kind::integer) {
+      slot.scalar.integer = a.default_integer;
+    } else {
+      slot.scalar.real = a.default_real;
+    }
+  }
+
+  Node view(const Json& j) {
+    Node n;
+    const std::string kind = json_string_at(j, "view", where_);
+    n.inputs = {read_slot(json_string_at(j, "in", where_))};
+    if (kind == "slice") {
+      n.kind = Node::Kind::slice;
+      n.dim = json_int(json_at(j, "dim", where_), where_ + ": dim");
+      n.start = json_int(json_at(j, "start", where_), where_ + ": start");
+      n.length = json_int(json_at(j, "length", where_), where_ + ": length");
+    } else if (kind == "reshape") {
+      n.kind = Node::Kind::reshape;
+      n.shape = shape(json_at(j, "shape", where_));
+    } else if (kind == "permute") {
+      n.kind = Node::Kind::permute;
+      for (const Json& d : json_array(json_at(j, "dims", where_), where_ + ": dims")) {
+        n.dims.push_back(json_int(d, where_ + ": dims"));
+      }
+    } else {
+      bad("unknown view ", quoted(kind), "; slice, reshape and permute are known");
+    }
+    n.outputs = {write_slot(json_string_at(j, "out", where_))};
+    if (n.outputs[0].kind == Slot::Kind::state) bad("a view cannot be a state");
+    return n;
+  }
+
+  void output(const Json& j) {
+    where_ = concat("outputs[", program_.outputs.size(), "]");
+    const std::string name = json_string_at(j, "name", where_);
+    const std::string text = json_string_at(j, "value", where_);
+    if (text.empty() || text[0] != '%') bad("an output is a value (%), not ", quoted(text));
+    for (const auto& [other, value] : program_.outputs) {
+      if (other == name) bad("output ", quoted(name), " twice");
+    }
+    program_.outputs.emplace_back(name, read_slot(text).index);
+  }
+
+  Program program_;
+  std::string where_;
+  bool preparing_ = false;
+  std::unordered_map<std::string, std::int32_t> value_index_;
+  std::unordered_map<std::string, std::size_t> state_index_;
+  std::unordered_map<std::string, std::int32_t> weight_index_;
+  std::unordered_set<std::string> written_, prepared_;
+};
+
+}  // namespace
+
+Program Program::parse(std::string_view text) { return Reader().read(text); }
+
+}  // namespace mambasdk::runtime

@@ -1,0 +1,127 @@
+#include "runtime/engine/views.hpp"
+
+#include <cstring>
+
+#include "core/error.hpp"
+
+namespace mambasdk::runtime {
+
+namespace {
+std::size_t dim_index(const Tensor& t, std::int64_t dim, const char* what) {
+  const std::int64_t d = dim < 0 ? dim + t.ndim : dim;
+  if (d < 0 || d >= t.ndim) {
+    fail(ErrorCode::invalid_argument, what, ": dim ", dim, " of a tensor with ", t.ndim, " dims");
+  }
+  return static_cast<std::size_t>(d);
+}
+}  // namespace
+
+Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length) {
+  const std::size_t d = dim_index(t, dim, "slice");
+  const std::int64_t extent = t.shape[d];
+  const std::int64_t first = start < 0 ? start + extent : start;
+  if (first < 0 || length < 0 || first > extent || length > extent - first) {
+    fail(ErrorCode::invalid_argument, "slice: [", start, ", +", length, ") is outside extent ", extent, " of dim ", d,
+         " of ", t.shape_text());
+  }
+  Tensor out = t;
+  out.shape[d] = length;
+  if (out.data != nullptr) {
+    out.data = static_cast<std::byte*>(t.data) + first * t.strides[d] * (t.dtype.bits / 8);
+  }
+  return out;
+}
+
+Tensor permute_view(const Tensor& t, std::span<const std::int64_t> dims) {
+  if (static_cast<int>(dims.size()) != t.ndim) {
+    fail(ErrorCode::invalid_argument, "permute: ", dims.size(), " dims named for ", t.shape_text());
+  }
+  Tensor out = t;
+  std::array<bool, kMaxDims> used{};
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    const std::size_t d = dim_index(t, dims[i], "permute");
+    if (used[d]) fail(ErrorCode::invalid_argument, "permute: dim ", d, " is named twice");
+    used[d] = true;
+    out.shape[i] = t.shape[d];
+    out.strides[i] = t.strides[d];
+  }
+  return out;
+}
+
+Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
+  if (shape.size() > kMaxDims) fail(ErrorCode::invalid_argument, "reshape: more than ", kMaxDims, " dims");
+  Tensor out = t;
+  out.ndim = static_cast<int>(shape.size());
+  const std::int64_t count = t.numel();
+  std::int64_t known = 1;
+  int inferred = -1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == -1 && inferred < 0) {
+      inferred = static_cast<int>(i);
+    } else if (shape[i] < 0 || (shape[i] > 0 && known > (std::int64_t{1} << 62) / shape[i])) {
+      fail(ErrorCode::invalid_argument, "reshape: extent ", shape[i], " at ", i);
+    } else {
+      known *= shape[i];
+    }
+    out.shape[i] = shape[i];
+  }
+  if (inferred >= 0) {
+    if (known == 0 || count % known != 0) {
+      fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " does not divide by ", known);
+    }
+    out.shape[static_cast<std::size_t>(inferred)] = count / known;
+  } else if (known != count) {
+    fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " has ", count, " elements, the new shape ", known);
+  }
+  if (count == 0) return Tensor::contiguous(t.data, t.dtype, out.shape.data(), out.ndim);
+
+  // Walk old dims from the last: each run of dims that lies in one arithmetic progression may be split anew.
+  int to = out.ndim - 1;
+  int from = t.ndim - 1;
+  while (from >= 0) {
+    if (t.size(from) == 1) {
+      --from;
+      continue;
+    }
+    std::int64_t run = t.size(from);
+    const std::int64_t base = t.stride(from);
+    while (from > 0 && (t.size(from - 1) == 1 || t.stride(from - 1) == run * base)) {
+      run *= t.size(from - 1);
+      --from;
+    }
+    std::int64_t made = 1;
+    while (to >= 0 && made < run) {
+      out.strides[static_cast<std::size_t>(to)] = base * made;
+      made *= out.size(to);
+      --to;
+    }
+    if (made != run) {
+      fail(ErrorCode::invalid_argument, "reshape: the strides of ", t.shape_text(),
+           " do not allow this as a view; reshape before slicing or permuting");
+    }
+    --from;
+  }
+  for (; to >= 0; --to) out.strides[static_cast<std::size_t>(to)] = 1;  // only extents of 1 are left
+  return out;
+}
+
+void copy_strided(const Tensor& from, void* to) {
+  if (from.numel() == 0) return;
+  if (from.is_contiguous()) {
+    std::memcpy(to, from.data, static_cast<std::size_t>(from.nbytes()));
+    return;
+  }
+  const std::int64_t size = from.dtype.bits / 8;
+  std::array<std::int64_t, kMaxDims> at{};
+  auto* out = static_cast<std::byte*>(to);
+  for (std::int64_t n = from.numel(); n > 0; --n, out += size) {
+    std::int64_t offset = 0;
+    for (int d = 0; d < from.ndim; ++d) offset += at[static_cast<std::size_t>(d)] * from.stride(d);
+    std::memcpy(out, static_cast<const std::byte*>(from.data) + offset * size, static_cast<std::size_t>(size));
+    for (int d = from.ndim - 1; d >= 0 && ++at[static_cast<std::size_t>(d)] == from.size(d); --d) {
+      at[static_cast<std::size_t>(d)] = 0;
+    }
+  }
+}
+
+}  // namespace mambasdk::runtime

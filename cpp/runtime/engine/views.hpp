@@ -1,0 +1,21 @@
+// Views of a tensor, for which no data moves; and the copy for where a view will not do.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "core/tensor.hpp"
+
+namespace mambasdk::runtime {
+
+// `dim` and `start` may be negative (from the end). Throws Error(invalid_argument) when out of range.
+[[nodiscard]] Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length);
+[[nodiscard]] Tensor permute_view(const Tensor& t, std::span<const std::int64_t> dims);
+// One extent may be -1. Throws where the element count differs or the strides do not allow a view.
+[[nodiscard]] Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape);
+
+// Writes the elements in row-major order to `to`.
+void copy_strided(const Tensor& from, void* to);
+
+}  // namespace mambasdk::runtime
