@@ -1,0 +1,397 @@
+// The adapter to PyTorch: every operation of the registry becomes the torch operator mambasdk::<name>, with one boxed
+// CPU kernel for all of them. Shapes, dtypes and devices are checked by libmambasdk; memory and threads are torch's.
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mambasdk/mambasdk.h"
+#include "operation.hpp"
+#include "shim.hpp"
+
+namespace mambasdk::torch_adapter {
+
+namespace {
+
+constexpr std::size_t max_operations = 512;
+constexpr std::int32_t dl_cpu = 1;
+constexpr std::int32_t dl_cuda = 2;
+
+const mambasdk_api& api() {
+  static const mambasdk_api* table = mambasdk_get_api(MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR);
+  if (table == nullptr) throw std::runtime_error("libmambasdk_torch: libmambasdk.so.1 is older than this adapter");
+  return *table;
+}
+
+thread_local std::int32_t kernel_choice = MAMBASDK_KERNEL_AUTOMATIC;
+
+// Filled under `registration`; entries are published before torch learns the operator's name, and never change.
+std::deque<Operation>& operations() {
+  static std::deque<Operation> all;
+  return all;
+}
+std::array<const Operation*, max_operations> table{};
+std::mutex registration;
+
+void check(AOTITorchError error, const char* what) {
+  if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error(std::string("libmambasdk_torch: torch failed to ") + what);
+}
+
+struct Delete {
+  void operator()(AtenTensorOpaque* handle) const noexcept { shim().aoti_torch_delete_tensor_object(handle); }
+};
+using TensorHandle = std::unique_ptr<AtenTensorOpaque, Delete>;
+
+// ---- dtypes ----
+
+struct DTypePair {
+  std::int32_t torch;
+  mambasdk_dtype dtype;
+};
+
+const std::array<DTypePair, 11>& dtypes() {
+  const Shim& s = shim();
+  static const std::array<DTypePair, 11> pairs{{{s.aoti_torch_dtype_float32(), {2, 32, 1}},
+                                                {s.aoti_torch_dtype_bfloat16(), {4, 16, 1}},
+                                                {s.aoti_torch_dtype_float16(), {2, 16, 1}},
+                                                {s.aoti_torch_dtype_float64(), {2, 64, 1}},
+                                                {s.aoti_torch_dtype_int32(), {0, 32, 1}},
+                                                {s.aoti_torch_dtype_int64(), {0, 64, 1}},
+                                                {s.aoti_torch_dtype_uint8(), {1, 8, 1}},
+                                                {s.aoti_torch_dtype_bool(), {6, 8, 1}},
+                                                {s.aoti_torch_dtype_complex64(), {5, 64, 1}},
+                                                {s.aoti_torch_dtype_complex128(), {5, 128, 1}},
+                                                {s.aoti_torch_dtype_int16(), {0, 16, 1}}}};
+  return pairs;
+}
+
+std::int32_t torch_dtype(mambasdk_dtype wanted) {
+  for (const DTypePair& pair : dtypes()) {
+    if (pair.dtype.code == wanted.code && pair.dtype.bits == wanted.bits) return pair.torch;
+  }
+  throw std::runtime_error("libmambasdk_torch: torch has no dtype for an output");
+}
+
+// ---- the context: torch's threads, malloc for scratch ----
+
+struct Range {
+  mambasdk_range_fn fn;
+  void* arg;
+};
+
+void parallel_for(void* /*user*/, std::int64_t n, std::int64_t grain, mambasdk_range_fn fn, void* arg) {
+  Range range{fn, arg};
+  const auto run = [](std::int64_t begin, std::int64_t end, void* context) {
+    const Range& r = *static_cast<const Range*>(context);
+    r.fn(r.arg, begin, end);
+  };
+  if (n <= 0) return;
+  if (shim().torch_parallel_for(0, n, grain < 1 ? 1 : grain, run, &range) != AOTI_TORCH_SUCCESS) fn(arg, 0, n);
+}
+
+void* allocate(void* /*user*/, std::uint64_t bytes, std::uint64_t alignment) {
+  const std::uint64_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  if (rounded < bytes) return nullptr;
+  return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+}
+
+void release(void* /*user*/, void* data, std::uint64_t /*bytes*/) {
+  std::free(data);
+}
+
+mambasdk_context cpu_context() {
+  mambasdk_context context{};
+  context.struct_size = sizeof(context);
+  context.device = {dl_cpu, 0};
+  context.parallel_for = parallel_for;
+  context.allocate = allocate;
+  context.release = release;
+  return context;
+}
+
+// ---- one call ----
+
+std::string text(mambasdk_string s) {
+  return std::string(s.data, s.size);
+}
+
+void raise(mambasdk_status* status) {
+  if (status == nullptr) return;
+  const std::int32_t code = api().status_code(status);
+  const std::string message = text(api().status_message(status));
+  api().status_release(status);
+  // Python sees ValueError, MemoryError and RuntimeError.
+  if (code == MAMBASDK_ERROR_INVALID_ARGUMENT) throw std::invalid_argument(message);
+  if (code == MAMBASDK_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
+  throw std::runtime_error(message);
+}
+
+// The arguments of one call. Owns the handles that torch put on the stack, whatever happens.
+class Arguments {
+ public:
+  Arguments(const Operation& operation, StableIValue* stack) : operation_(operation) {
+    const std::size_t count = operation.inputs.size();
+    handles_.reserve(count);
+    // First take everything, so that a failure below leaks nothing.
+    for (std::size_t i = 0; i < count; ++i) {
+      const Parameter& parameter = operation.inputs[i];
+      if (parameter.kind != MAMBASDK_VALUE_TENSOR) {
+        handles_.emplace_back();
+      } else {
+        handles_.emplace_back(parameter.optional ? take_optional(stack[i]) : handle_of(stack[i]));
+      }
+    }
+    values_.resize(count);
+    tensors_.resize(count);
+    for (std::size_t i = 0; i < count; ++i) convert(i, stack[i]);
+  }
+
+  [[nodiscard]] const mambasdk_value* values() const { return values_.data(); }
+  [[nodiscard]] std::uint64_t size() const { return values_.size(); }
+  [[nodiscard]] mambasdk_device device() const { return device_; }
+
+ private:
+  static AtenTensorHandle handle_of(StableIValue value) { return reinterpret_cast<AtenTensorHandle>(value); }
+
+  static AtenTensorHandle take_optional(StableIValue value) {
+    auto* cell = reinterpret_cast<StableIValue*>(value);
+    if (cell == nullptr) return nullptr;
+    const AtenTensorHandle handle = handle_of(*cell);
+    if (shim().torch_delete_stable_ivalue != nullptr) {
+      shim().torch_delete_stable_ivalue(cell);
+    } else {
+      delete cell;
+    }
+    return handle;
+  }
+
+  void convert(std::size_t i, StableIValue raw) {
+    const Parameter& parameter = operation_.inputs[i];
+    mambasdk_value& value = values_[i];
+    value = {};
+    value.kind = parameter.kind;
+    switch (parameter.kind) {
+      case MAMBASDK_VALUE_BOOL:
+        value.as.integer = (raw & 0xff) != 0 ? 1 : 0;
+        break;
+      case MAMBASDK_VALUE_INT:
+        value.as.integer = static_cast<std::int64_t>(raw);
+        break;
+      case MAMBASDK_VALUE_FLOAT:
+        value.as.real = real(parameter, raw);
+        break;
+      default:
+        tensor(i);
+        break;
+    }
+  }
+
+  static double real(const Parameter& parameter, StableIValue raw) {
+    double value = 0;
+    static_assert(sizeof(value) == sizeof(raw));
+    std::memcpy(&value, &raw, sizeof(value));
+    constexpr double largest = std::numeric_limits<double>::max();
+    if (parameter.infinite && (value == largest || value == -largest)) value *= 2;
+    return value;
+  }
+
+  void tensor(std::size_t i) {
+    const Shim& s = shim();
+    const AtenTensorHandle handle = handles_[i].get();
+    bool defined = false;
+    if (handle != nullptr) check(s.aoti_torch_is_defined(handle, &defined), "inspect a tensor");
+    if (!defined) {
+      values_[i].kind = MAMBASDK_VALUE_NONE;
+      return;
+    }
+    mambasdk_tensor& t = tensors_[i];
+    t = {};
+    std::int64_t ndim = 0;
+    std::int32_t dtype = 0;
+    std::int32_t device_type = 0;
+    const void* data = nullptr;
+    check(s.aoti_torch_get_dim(handle, &ndim), "read a tensor's rank");
+    check(s.aoti_torch_get_sizes(handle, &t.shape), "read a tensor's sizes");
+    check(s.aoti_torch_get_strides(handle, &t.strides), "read a tensor's strides");
+    check(s.aoti_torch_get_dtype(handle, &dtype), "read a tensor's dtype");
+    check(s.aoti_torch_get_device_type(handle, &device_type), "read a tensor's device");
+    check(s.aoti_torch_get_device_index(handle, &t.device.index), "read a tensor's device");
+    check(s.torch_get_const_data_ptr(handle, &data), "read a tensor's memory");
+    t.ndim = static_cast<std::int32_t>(ndim);
+    t.data = const_cast<void*>(data);  // inputs are read only
+    t.dtype = dlpack_dtype(i, dtype);
+    if (device_type != s.aoti_torch_device_type_cpu() && device_type != s.aoti_torch_device_type_cuda()) {
+      throw std::invalid_argument(operation_.name + ": " + operation_.inputs[i].name +
+                                  " is on a device other than the CPU; move it with .cpu()");
+    }
+    t.device.type = device_type == s.aoti_torch_device_type_cuda() ? dl_cuda : dl_cpu;
+    if (t.device.type == dl_cpu) t.device.index = 0;
+    values_[i].as.tensor = &t;
+    if (device_.type == 0) device_ = t.device;
+  }
+
+  [[nodiscard]] mambasdk_dtype dlpack_dtype(std::size_t i, std::int32_t dtype) const {
+    for (const DTypePair& pair : dtypes()) {
+      if (pair.torch == dtype) return pair.dtype;
+    }
+    if (dtype == shim().aoti_torch_dtype_int8()) return {0, 8, 1};
+    throw std::invalid_argument(operation_.name + ": " + operation_.inputs[i].name +
+                                " has a dtype that no operation takes; expected one of float32, bfloat16, float16, "
+                                "float64, complex64, int32, int64, uint8, bool");
+  }
+
+  const Operation& operation_;
+  std::vector<TensorHandle> handles_;
+  std::vector<mambasdk_tensor> tensors_;
+  std::vector<mambasdk_value> values_;
+  mambasdk_device device_{};
+};
+
+TensorHandle empty(const mambasdk_output_plan& plan) {
+  std::array<std::int64_t, MAMBASDK_MAX_DIMS> strides{};
+  std::int64_t stride = 1;
+  for (int d = plan.ndim - 1; d >= 0; --d) {
+    const auto i = static_cast<std::size_t>(d);
+    strides[i] = stride;
+    stride *= std::max<std::int64_t>(plan.shape[i], 1);
+  }
+  AtenTensorHandle handle = nullptr;
+  const Shim& s = shim();
+  check(s.aoti_torch_empty_strided(plan.ndim, plan.shape, strides.data(), torch_dtype(plan.dtype),
+                                   s.aoti_torch_device_type_cpu(), 0, &handle),
+        "allocate an output");
+  return TensorHandle(handle);
+}
+
+void call(const Operation& operation, StableIValue* stack, std::uint64_t input_count, std::uint64_t output_count) {
+  if (input_count != operation.inputs.size() || output_count != operation.output_count) {
+    throw std::runtime_error("libmambasdk_torch: the schema of " + operation.name + " changed after registration");
+  }
+  const Arguments arguments(operation, stack);
+  std::vector<mambasdk_output_plan> plans(output_count);
+  raise(api().op_plan(operation.op, arguments.values(), arguments.size(), plans.data(), output_count));
+
+  std::vector<TensorHandle> outputs;
+  std::vector<mambasdk_tensor> views(output_count);
+  outputs.reserve(output_count);
+  for (std::size_t i = 0; i < output_count; ++i) {
+    outputs.push_back(empty(plans[i]));
+    mambasdk_tensor& view = views[i];
+    view = {};
+    view.device = {dl_cpu, 0};
+    view.ndim = plans[i].ndim;
+    view.dtype = plans[i].dtype;
+    view.shape = plans[i].shape;
+    if (plans[i].present != 0) {
+      check(shim().torch_get_mutable_data_ptr(outputs.back().get(), &view.data), "read an output's memory");
+    }
+  }
+  static const mambasdk_context context = cpu_context();
+  raise(api().op_call(operation.op, &context, arguments.values(), arguments.size(), views.data(), output_count,
+                      kernel_choice));
+  for (std::size_t i = 0; i < output_count; ++i) stack[i] = reinterpret_cast<StableIValue>(outputs[i].release());
+}
+
+// ---- registration: a boxed kernel has no closure, so each operation gets a function of its own ----
+
+using BoxedKernel = void (*)(StableIValue*, std::uint64_t, std::uint64_t);
+
+template <std::size_t I>
+void boxed(StableIValue* stack, std::uint64_t input_count, std::uint64_t output_count) {
+  call(*table[I], stack, input_count, output_count);
+}
+
+template <std::size_t... I>
+constexpr std::array<BoxedKernel, sizeof...(I)> trampolines(std::index_sequence<I...>) {
+  return {boxed<I>...};
+}
+constexpr auto kernels = trampolines(std::make_index_sequence<max_operations>{});
+
+bool is_known(const mambasdk_op* op) {
+  for (const Operation& operation : operations()) {
+    if (operation.op == op) return true;
+  }
+  return false;
+}
+
+TorchLibraryHandle library(bool definitions) {
+  TorchLibraryHandle handle = nullptr;
+  const Shim& s = shim();
+  check(definitions ? s.aoti_torch_library_init_fragment("mambasdk", __FILE_NAME__, __LINE__, &handle)
+                    : s.aoti_torch_library_init_impl("mambasdk", "CPU", __FILE_NAME__, __LINE__, &handle),
+        "open the library mambasdk");
+  return handle;
+}
+
+void register_new() {
+  const std::lock_guard lock(registration);
+  std::vector<const mambasdk_op*> ops(api().op_list(nullptr, 0));
+  ops.resize(std::min<std::uint64_t>(api().op_list(ops.data(), ops.size()), ops.size()));
+  // Deleting a library withdraws its operators, so the handles live as long as the process.
+  static const TorchLibraryHandle definitions = library(true);
+  static const TorchLibraryHandle implementations = library(false);
+  for (const mambasdk_op* op : ops) {
+    if (is_known(op)) continue;
+    Operation operation = parse_operation(op, text(api().op_describe(op)));
+    const std::size_t index = operations().size();
+    if (index == max_operations) {
+      throw std::runtime_error("libmambasdk_torch: " + operation.name + " is operation " +
+                               std::to_string(max_operations + 1) + ", expected at most " +
+                               std::to_string(max_operations));
+    }
+    operations().push_back(std::move(operation));
+    const Operation& added = operations().back();
+    table[index] = &added;
+    check(shim().aoti_torch_library_def(definitions, added.schema.c_str()), "define an operator");
+    check(shim().torch_library_impl(implementations, added.name.c_str(), kernels[index], TORCH_FEATURE_VERSION),
+          "register a kernel");
+  }
+}
+
+}  // namespace
+
+}  // namespace mambasdk::torch_adapter
+
+// ---- C entries, called once by mambasdk.ops (or by a C++ host that runs exported programs) ----
+
+namespace adapter = mambasdk::torch_adapter;
+
+extern "C" {
+
+// Registers every operation that torch does not know yet; call it again after a plugin brought more. Returns how many
+// operations there are, or -1: then *message says why and stays valid until the next call on this thread.
+MAMBASDK_EXPORT std::int64_t mambasdk_torch_register(const char** message) {
+  static thread_local std::string last;
+  try {
+    adapter::register_new();
+    return static_cast<std::int64_t>(adapter::operations().size());
+  } catch (const std::exception& error) {
+    last = error.what();
+    *message = last.c_str();
+    return -1;
+  }
+}
+
+// The registry's JSON of operation `index`, in order of registration; NULL past the last.
+MAMBASDK_EXPORT const char* mambasdk_torch_describe(std::int64_t index) {
+  const std::lock_guard lock(adapter::registration);
+  const auto& all = adapter::operations();
+  if (index < 0 || index >= static_cast<std::int64_t>(all.size())) return nullptr;
+  return all[static_cast<std::size_t>(index)].description.c_str();
+}
+
+// Which kernel this thread's calls take from now on (MAMBASDK_KERNEL_*); returns what it was.
+MAMBASDK_EXPORT std::int32_t mambasdk_torch_choose_kernel(std::int32_t kernel) {
+  return std::exchange(adapter::kernel_choice, kernel);
+}
+
+}  // extern "C"
