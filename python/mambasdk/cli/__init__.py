@@ -1,5 +1,5 @@
 """The command `mambasdk`."""
 
-from mambasdk.cli.main import main
+from mambasdk.cli.command_line import main
 
 __all__ = ["main"]

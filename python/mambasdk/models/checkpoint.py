@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mambasdk.errors import CheckpointError, require_torch
+from mambasdk.progress import track
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,7 @@ def load_tensors(
     )
     state: dict[str, Tensor] = {}
     misshapen: list[str] = []
-    for names in () if problems else groups:
+    for names in track([] if problems else groups, "loading weights"):
         present = [name for name in names if name in tensors]
         value = tensors[present[0]]
         wanted = expected[names[0]]

@@ -17,7 +17,7 @@ def model_card(manifest: Manifest, summary: str, parameters: int) -> str:
     )
     native = (
         f"\nWithout Python:\n\n```\nmambasdk-run PACKAGE --prompt '…'\n```\n\nInputs and outputs:\n\n{ports}\n"
-        if manifest.engine is not None
+        if manifest.engine["name"] == "native"
         else ""
     )
     return f"""# {name}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mambasdk.errors import PackageError, PackageVersionError
+from mambasdk.progress import track
 
 MANIFEST_FILE = "mambasdk.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -25,7 +26,7 @@ FORMAT = (1, 0)
 ABI = (1, 0)
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_DEPTH = 64
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\:]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,9 +44,9 @@ class Manifest:
 
     family: str
     config: dict[str, Any]
+    engine: dict[str, Any]
     variant: str | None = None
     head: str | None = None
-    engine: dict[str, Any] | None = None
     inputs: list[dict[str, Any]] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     processors: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class Manifest:
             config=check.get("config", dict, required=True),
             variant=check.get("variant", str),
             head=check.get("head", str),
-            engine=check.get("engine", dict),
+            engine=check.get("engine", dict, required=True),
             inputs=_ports(check.get("inputs", list) or [], f"{where}: inputs"),
             outputs=_ports(check.get("outputs", list) or [], f"{where}: outputs"),
             processors=check.get("processors", dict) or {},
@@ -103,10 +104,11 @@ class Manifest:
 
     def _check_references(self, where: str) -> None:
         names: list[tuple[str, Any]] = []
-        if self.engine is not None:
-            if not isinstance(self.engine.get("name"), str):
-                raise PackageError("engine has no name", where=where)
-            names.append(("engine.program", self.engine.get("program")))
+        if not isinstance(self.engine.get("name"), str):
+            raise PackageError("engine has no name", where=where)
+        if self.engine["name"] == "native" and "program" not in self.engine:
+            raise PackageError("the native engine needs a program", where=where)
+        names.append(("engine.program", self.engine.get("program")))
         for slot, entry in self.processors.items():
             if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
                 raise PackageError(f"processor {slot!r} has no kind", where=where)
@@ -120,6 +122,18 @@ class Manifest:
             isinstance(plugin, dict) and isinstance(plugin.get("name"), str) for plugin in plugins
         ):
             raise PackageError("bad requires.plugins", where=where, expected="objects with a name")
+
+    def check_abi(self, where: str) -> None:
+        """Refuse a package that needs another major of the SDK's ABI; raises PackageVersionError."""
+        needed = self.requires.get("mambasdk_abi", list(ABI))
+        if needed[0] != ABI[0] or needed[1] > ABI[1]:
+            raise PackageVersionError(
+                "the package needs another SDK",
+                where=where,
+                expected=f"ABI {ABI[0]}.0 to {ABI[0]}.{ABI[1]}",
+                got=f"{needed[0]}.{needed[1]}",
+                way_out="pip install --upgrade mambasdk",
+            )
 
     def to_json(self) -> bytes:
         """The bytes of `mambasdk.json`."""
@@ -160,7 +174,7 @@ class Manifest:
 
     def check_hashes(self, directory: str | os.PathLike[str]) -> None:
         """Check the SHA-256 of every listed file; raises PackageError that names the first one that differs."""
-        for name, entry in self.files.items():
+        for name, entry in track(self.files.items(), "checking files", len(self.files)):
             found = sha256_file(Path(directory) / name)
             if found != entry.sha256:
                 raise PackageError(
@@ -267,7 +281,8 @@ def _ports(value: list[Any], where: str) -> list[dict[str, Any]]:
 def _files(value: dict[str, Any], where: str) -> dict[str, FileEntry]:
     result = {}
     for name, entry in value.items():
-        if len(name) > 255 or not _FILE_NAME.fullmatch(name) or name == MANIFEST_FILE:
+        parts = name.split("/")
+        if len(name) > 1024 or _FORBIDDEN.search(name) or not parts or any(part in ("", ".", "..") for part in parts):
             raise PackageError(f"bad file name {name[:80]!r}", where=where, expected="a plain relative path")
         size = entry.get("size") if isinstance(entry, dict) else None
         digest = entry.get("sha256") if isinstance(entry, dict) else None

@@ -34,6 +34,7 @@ def load(
     require_torch("loading a package into PyTorch")
     folder = Path(directory)
     manifest = Manifest.read(folder)
+    manifest.check_abi(str(folder))
     manifest.check_sizes(folder)
     if WEIGHTS_FILE not in manifest.files:
         raise PackageError(f"no {WEIGHTS_FILE}", where=str(folder))

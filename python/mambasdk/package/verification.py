@@ -57,7 +57,7 @@ def verify(directory: str | os.PathLike[str], *, tolerance: float = RELATIVE_TOL
     inputs, outputs = _golden(folder)
     report.scales = {name: float(tensor.abs().max()) if tensor.numel() else 0.0 for name, tensor in outputs.items()}
     report.errors["torch"] = _compare(outputs, _run_torch(folder, inputs))
-    if manifest.engine is None or manifest.engine["name"] != "native":
+    if manifest.engine["name"] != "native":
         return report
     try:
         core = importlib.import_module("mambasdk._core")

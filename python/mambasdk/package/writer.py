@@ -78,7 +78,7 @@ def save_package(
             variant=who.variant,
             config=who.config,
             head=family.head,
-            engine=None if program is None else {"name": "native", "program": PROGRAM_FILE},
+            engine={"name": "torch"} if program is None else {"name": "native", "program": PROGRAM_FILE},
             inputs=[] if program is None else program.inputs,
             outputs=[] if program is None else program.outputs,
             processors=entries,

@@ -14,6 +14,7 @@ from typing import Any
 
 from mambasdk.errors import PluginError
 
+RESERVED_COMMANDS = ("doctor", "models", "plugins", "train", "generate", "import", "export", "verify", "bench")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -154,6 +155,8 @@ class CommandSpec:
     def validate(self) -> None:
         """Check the types and names of all fields; raises PluginError."""
         _check_name("command", self.name)
+        if self.name in RESERVED_COMMANDS:
+            raise PluginError(f"command {self.name!r} is one of mambasdk's own", way_out="give it another name")
         _check_dotted(f"command {self.name}: implementation", self.implementation)
 
 

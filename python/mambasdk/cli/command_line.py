@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mambasdk._version import __version__
+from mambasdk.cli.heads import HeadCommand
 from mambasdk.errors import MambaSDKError, closest
 from mambasdk.plugins.host import get_host
 from mambasdk.plugins.interfaces import Command
 from mambasdk.plugins.specs import CommandSpec, resolve
-
-_OPTIONS = ("--json", "--debug")
+from mambasdk.progress import show_progress
 
 
 def _builtin(name: str, summary: str) -> CommandSpec:
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        return _run(arguments)
+        with show_progress():
+            return _run(arguments)
     except MambaSDKError as error:
         return _fail(str(error), debug)
     except KeyboardInterrupt:
@@ -74,9 +75,8 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     command.add_arguments(parser)
-    complete = getattr(command, "complete", None)
-    if complete is not None:
-        complete(parser, arguments)
+    if isinstance(command, HeadCommand):
+        command.add_head_arguments(parser, arguments)
     args = parser.parse_args(arguments)
     result = command.run(args)
     return _report(result, args.json)

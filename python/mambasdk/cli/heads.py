@@ -1,0 +1,45 @@
+"""What `mambasdk train` and `mambasdk generate` share: the model's head brings the work and more arguments."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Literal
+
+from mambasdk.cli.arguments import is_package
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.models.registry import find_model
+from mambasdk.package.manifest import Manifest
+from mambasdk.plugins.host import get_host
+from mambasdk.plugins.interfaces import Head
+from mambasdk.plugins.specs import resolve
+
+
+class HeadCommand:
+    """A command whose first argument is the model; `args.head` is the model's head."""
+
+    verb: Literal["train", "generate"]
+
+    def add_head_arguments(self, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+        """Add the arguments of the head that the command line's model has."""
+        if not arguments or arguments[0].startswith("-"):
+            if not {"-h", "--help"} & set(arguments):
+                parser.error("the model comes first")
+            parser.epilog = "Give the model before --help to see the options of its head."
+            return
+        head = head_of(arguments[0])
+        (head.add_train_arguments if self.verb == "train" else head.add_generate_arguments)(parser)
+        parser.set_defaults(head=head)
+
+
+def head_of(model: str) -> Head:
+    """The head of a package directory, a variant or a family."""
+    if is_package(model):
+        manifest = Manifest.read(model)
+        family, name = manifest.family, manifest.head
+    else:
+        spec, _ = find_model(model)
+        family, name = spec.name, spec.head
+    if name is None:
+        raise InvalidArgumentError(f"family {family} has no head", where=model)
+    head: Head = resolve(get_host().head(name).implementation)()
+    return head
