@@ -1,0 +1,181 @@
+// For *_test.cpp: random strided tensors, calls with NaN-filled outputs, and comparison of the vector kernel with the
+// reference on every instruction set and for several thread counts.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <initializer_list>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/element.hpp"
+#include "core/executor.hpp"
+#include "core/registry.hpp"
+
+namespace mambasdk::testing {
+
+enum class Layout { contiguous, padded, transposed };  // last dim stride 1, rows apart, last dim stride > 1
+
+inline std::int64_t offset_of(const Tensor& t, std::int64_t flat) {
+  std::int64_t offset = 0;
+  for (int d = t.ndim - 1; d >= 0; --d) {
+    offset += flat % t.size(d) * t.stride(d);
+    flat /= t.size(d);
+  }
+  return offset;
+}
+inline double element(const Tensor& t, std::int64_t flat) {
+  return load_element(t.data, t.dtype, offset_of(t, flat));
+}
+
+// Owns the memory of the tensors of one test case.
+class Arena {
+ public:
+  explicit Arena(unsigned seed) : random_(seed) {}
+
+  Tensor empty(DType type, const std::vector<std::int64_t>& shape, Layout layout = Layout::contiguous) {
+    Tensor t = Tensor::contiguous(nullptr, type, shape.data(), static_cast<int>(shape.size()));
+    if (layout == Layout::transposed && t.ndim >= 2) {  // the last two dims swapped in memory, with a gap
+      t.strides[static_cast<std::size_t>(t.ndim - 2)] = 1;
+      std::int64_t stride = t.size(-2) + 1;
+      t.strides[static_cast<std::size_t>(t.ndim - 1)] = stride;
+      stride *= t.size(-1);
+      for (int d = t.ndim - 3; d >= 0; --d) {
+        t.strides[static_cast<std::size_t>(d)] = stride;
+        stride *= t.size(d);
+      }
+    } else if (layout != Layout::contiguous) {
+      std::int64_t stride = layout == Layout::transposed ? 3 : 1;
+      for (int d = t.ndim - 1; d >= 0; --d) {
+        t.strides[static_cast<std::size_t>(d)] = stride;
+        stride = stride * t.size(d) + 5;
+      }
+    }
+    std::int64_t extent = 1;
+    for (int d = 0; d < t.ndim; ++d) extent += std::max<std::int64_t>(t.size(d) - 1, 0) * t.stride(d);
+    memory_.emplace_back(static_cast<std::size_t>(extent * type.bits / 8), std::byte{0xff});  // NaN in every float type
+    t.data = memory_.back().data();
+    return t;
+  }
+
+  const Tensor* normal(DType type, const std::vector<std::int64_t>& shape, Layout layout = Layout::contiguous,
+                       double scale = 1.0) {
+    const Tensor t = empty(type, shape, layout);
+    std::normal_distribution<double> normal(0.0, scale);
+    for (std::int64_t i = 0; i < t.numel(); ++i) store_element(t.data, type, offset_of(t, i), normal(random_));
+    return keep(t);
+  }
+
+  const Tensor* integers(const std::vector<std::int32_t>& values) {
+    const Tensor t = empty(dtype::i32, {static_cast<std::int64_t>(values.size())});
+    std::memcpy(t.data, values.data(), values.size() * sizeof(std::int32_t));
+    return keep(t);
+  }
+
+  const Tensor* keep(const Tensor& t) { return &tensors_.emplace_back(t); }
+
+ private:
+  std::mt19937 random_;
+  std::deque<std::vector<std::byte>> memory_;
+  std::deque<Tensor> tensors_;
+};
+
+inline Value arg(const Tensor* t) {
+  return Value{.tensor = t};
+}
+inline Value arg(std::nullptr_t) {
+  return Value{.tensor = nullptr};
+}
+inline Value arg(bool flag) {
+  return Value{.flag = flag};
+}
+inline Value arg(int integer) {
+  return Value{.integer = integer};
+}
+inline Value arg(double real) {
+  return Value{.real = real};
+}
+template <class... A>
+std::vector<Value> args(A... a) {
+  return {arg(a)...};
+}
+
+inline std::vector<Tensor> call(Arena& arena, const Op& op, const std::vector<Value>& inputs,
+                                KernelChoice choice = KernelChoice::automatic) {
+  std::vector<Tensor> outputs;
+  for (const Tensor& planned : op.plan(inputs).outputs) {
+    outputs.push_back(arena.empty(planned.dtype, {planned.shape.begin(), planned.shape.begin() + planned.ndim}));
+  }
+  op.call(default_context(), inputs, outputs, choice);
+  return outputs;
+}
+
+// Rounding to `type`, plus what float32 accumulation loses; `scale` is the size of the largest expected value.
+inline double tolerance(DType type, double scale) {
+  const double ulp = type == dtype::bf16 ? 0x1p-8 : type == dtype::f16 ? 0x1p-11 : type == dtype::f32 ? 1e-6 : 1e-12;
+  return 2e-6 * scale + ulp * scale;
+}
+
+inline void expect_close(const Tensor& got, const Tensor& expected, const std::string& what, double factor = 1.0) {
+  ASSERT_EQ(got.numel(), expected.numel()) << what;
+  double scale = 0.0;
+  for (std::int64_t i = 0; i < expected.numel(); ++i) scale = std::max(scale, std::abs(element(expected, i)));
+  const double limit = factor * tolerance(got.dtype, std::max(scale, 1e-3));
+  for (std::int64_t i = 0; i < got.numel(); ++i) {
+    ASSERT_LE(std::abs(element(got, i) - element(expected, i)), limit)
+        << what << ": element " << i << " of " << got.shape_text() << " is " << element(got, i) << ", expected "
+        << element(expected, i);
+  }
+}
+
+inline std::vector<Isa> instruction_sets() {
+  std::vector<Isa> sets;
+  for (int i = 0; i <= static_cast<int>(detected_isa()); ++i) sets.push_back(static_cast<Isa>(i));
+  return sets;
+}
+
+// Restores the instruction set and the thread count.
+class Settings {
+ public:
+  ~Settings() {
+    set_max_isa(isa_);
+    set_num_threads(threads_);
+  }
+
+ private:
+  Isa isa_ = active_isa();
+  int threads_ = num_threads();
+};
+
+// The vector kernel agrees with the reference on every instruction set, gives the same bits for 1 to 3 threads, and
+// writes every element of its outputs (they start as NaN).
+inline void expect_matches_reference(Arena& arena, const Op& op, const std::vector<Value>& inputs,
+                                     const std::string& what, double factor = 1.0) {
+  const Settings restore;
+  const std::vector<Tensor> expected = call(arena, op, inputs, KernelChoice::reference);
+  for (const Isa isa : instruction_sets()) {
+    set_max_isa(isa);
+    set_num_threads(1);
+    const std::vector<Tensor> got = call(arena, op, inputs);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      if (!op.signature.outputs[i].name.empty() && expected[i].ndim == 1 && expected[i].numel() == 0) continue;
+      expect_close(got[i], expected[i], what + " " + op.signature.outputs[i].name + " on " + isa_name(isa), factor);
+    }
+    for (const int threads : {2, 3}) {
+      set_num_threads(threads);
+      const std::vector<Tensor> again = call(arena, op, inputs);
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        if (got[i].numel() == 0) continue;
+        ASSERT_EQ(std::memcmp(again[i].data, got[i].data, static_cast<std::size_t>(got[i].nbytes())), 0)
+            << what << ": " << op.signature.outputs[i].name << " differs between 1 and " << threads << " threads";
+      }
+    }
+  }
+}
+
+}  // namespace mambasdk::testing
