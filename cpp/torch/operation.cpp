@@ -36,18 +36,18 @@ bool is_defaulted(const Json& argument) {
   return argument.value("optional", false) || argument.contains("default");
 }
 
-// "=…", or nothing; notes an infinite default.
+// What follows a parameter's "="; notes an infinite default.
 std::string default_text(const Json& argument, Parameter& parameter) {
-  if (parameter.optional) return "=None";
+  if (parameter.optional) return "None";
   const Json& value = argument.at("default");
-  if (parameter.kind == MAMBASDK_VALUE_BOOL) return value.get<bool>() ? "=True" : "=False";
-  if (parameter.kind == MAMBASDK_VALUE_INT) return "=" + std::to_string(value.get<std::int64_t>());
+  if (parameter.kind == MAMBASDK_VALUE_BOOL) return value.get<bool>() ? "True" : "False";
+  if (parameter.kind == MAMBASDK_VALUE_INT) return std::to_string(value.get<std::int64_t>());
   double real = real_default(value);
   if (std::isinf(real)) {
     parameter.infinite = true;
     real = std::copysign(std::numeric_limits<double>::max(), real);
   }
-  return "=" + shortest(real);
+  return shortest(real);
 }
 
 struct Kind {
@@ -86,8 +86,13 @@ Operation parse_operation(const mambasdk_op* op, std::string description) {
     parameter.kind = kind.value;
     parameter.optional = inputs[i].value("optional", false);
     if (i > 0) out.schema += ", ";
-    out.schema += std::string(kind.schema) + (parameter.optional ? "? " : " ") + parameter.name;
-    if (i >= first_default) out.schema += default_text(inputs[i], parameter);
+    out.schema += kind.schema;
+    out.schema += parameter.optional ? "? " : " ";
+    out.schema += parameter.name;
+    if (i >= first_default) {
+      out.schema += '=';
+      out.schema += default_text(inputs[i], parameter);
+    }
     out.inputs.push_back(std::move(parameter));
   }
   out.schema += ") -> (";

@@ -1,0 +1,27 @@
+"""Compiled operations of state-space models for PyTorch tensors. Needs torch.
+
+Every operation works in eager mode, under `torch.compile(fullgraph=True)`, in `torch.export` with dynamic shapes and under
+autocast, and has gradients where its docstring does not say otherwise. Sequences are channel-last, (batch, length, channels).
+The same operations are `torch.ops.mambasdk.<name>`; an operation of a plugin is reached by `call(name, …)`.
+"""
+
+from __future__ import annotations
+
+from mambasdk.errors import require_torch
+
+require_torch("mambasdk.ops")
+
+from mambasdk.ops._call import call, describe, list_ops, use_reference
+from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update
+from mambasdk.ops.scan import selective_scan, selective_state_update
+
+__all__ = [
+    "call",
+    "causal_conv1d",
+    "causal_conv1d_update",
+    "describe",
+    "list_ops",
+    "selective_scan",
+    "selective_state_update",
+    "use_reference",
+]

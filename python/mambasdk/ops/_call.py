@@ -35,7 +35,9 @@ def call(name: str, **arguments: Any) -> torch.Tensor | tuple[torch.Tensor, ...]
             raise InvalidArgumentError(f"it has no argument {argument!r}", where=name, way_out=closest(argument, known))
     missing = [a.name for a in signature.inputs if not (a.name in arguments or a.optional or a.has_default)]
     if missing:
-        raise InvalidArgumentError(f"{', '.join(missing)} must be given", where=name, got=", ".join(arguments) or "nothing")
+        raise InvalidArgumentError(
+            f"{', '.join(missing)} must be given", where=name, got=", ".join(arguments) or "nothing"
+        )
     values = [arguments.get(a.name, a.default) for a in signature.inputs]
     result: torch.Tensor | tuple[torch.Tensor, ...] = getattr(torch.ops.mambasdk, name).default(*values)
     return result

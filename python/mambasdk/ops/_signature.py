@@ -240,7 +240,9 @@ class Binding:
                 continue
             admitted = _FLOATS + (_COMPLEX if a.dtype.startswith("Z") else ())
             if dtype_name(tensor.dtype) not in admitted:
-                raise ValueError(f"{name}: {a.name} is {dtype_name(tensor.dtype)}, expected one of {', '.join(admitted)}")
+                raise ValueError(
+                    f"{name}: {a.name} is {dtype_name(tensor.dtype)}, expected one of {', '.join(admitted)}"
+                )
             self.types.setdefault(a.dtype, (tensor.dtype, a.name))
         for a, tensor in self.tensors:
             expected = self.resolve(a)
@@ -320,7 +322,9 @@ class Binding:
                 )
 
     def _wrong_shape(self, a: Argument, tensor: torch.Tensor) -> str:
-        parts: list[str] = ["..."] if a.variadic and self.lead is None else [str(n) for n in self.lead or () if a.variadic]
+        parts: list[str] = (
+            ["..."] if a.variadic and self.lead is None else [str(n) for n in self.lead or () if a.variadic]
+        )
         why: list[str] = []
         for extent in a.shape:
             value = extent.evaluate(self.dims)
