@@ -76,8 +76,8 @@ struct OpDefinition {
   std::string_view signature;
   std::string_view doc;               // one paragraph: the formula, its source, what aliases
   void (*check)(const OpCall&) = {};  // constraints beyond the signature; throws Error(invalid_argument)
-  Kernel reference;                   // scalar, accumulates in double, every dtype of the signature
-  Kernel cpu;                         // vectorised; f64 inputs never reach it
+  Kernel reference = {};              // scalar, accumulates in double, every dtype of the signature
+  Kernel cpu = {};                    // vectorised; f64 inputs never reach it
 };
 
 class Registry;  // core/registry.hpp: registry.define(OpDefinition{...})

@@ -1,0 +1,58 @@
+// Arrays between Python and the C ABI: NumPy by its buffer, anything else (torch, JAX, CuPy) by DLPack.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+#include "mambasdk/mambasdk.hpp"
+
+namespace mambasdk::python {
+
+namespace py = pybind11;
+
+// A borrowed argument: keeps its Python owner alive for the call.
+class Input {
+ public:
+  Input(py::object source, const std::string& name);
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+  ~Input();
+  [[nodiscard]] const mambasdk_tensor* get() const { return &tensor_; }
+
+ private:
+  void from_numpy(const py::array& array, const std::string& name);
+  void from_dlpack(const py::object& object, const std::string& name);
+
+  py::object owner_;
+  std::vector<std::int64_t> shape_, strides_;
+  mambasdk_tensor tensor_{};
+};
+
+// A tensor the library made, as a Python object: .shape, .dtype, .numpy(), __dlpack__.
+class Array {
+ public:
+  explicit Array(Tensor tensor) : tensor_(std::make_shared<Tensor>(std::move(tensor))) {}
+  [[nodiscard]] py::tuple shape() const;
+  [[nodiscard]] std::string dtype() const;
+  [[nodiscard]] py::array numpy() const;  // shares the memory; TypeError for dtypes that NumPy lacks (bf16)
+  [[nodiscard]] py::capsule dlpack() const;
+
+ private:
+  std::shared_ptr<Tensor> tensor_;
+};
+
+// NumPy where it can hold the dtype, else Array.
+[[nodiscard]] py::object to_python(Tensor tensor);
+
+// Allocates a row-major tensor that the library's outputs are written to.
+[[nodiscard]] Tensor allocate(mambasdk_dtype dtype, const std::int64_t* shape, int ndim, bool poison);
+
+void bind_tensor(py::module_& m);
+void bind_operations(py::module_& m);
+void bind_models(py::module_& m);
+void bind_text(py::module_& m);
+
+}  // namespace mambasdk::python
