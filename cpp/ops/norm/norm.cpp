@@ -11,12 +11,6 @@ namespace mambasdk {
 namespace norm {
 namespace {
 
-std::int64_t rows_of(const Tensor& t) {
-  std::int64_t rows = 1;
-  for (int d = 0; d < t.ndim - 1; ++d) rows *= t.size(d);
-  return rows;
-}
-
 std::int64_t group_of(const OpCall& c, int index) {
   return c.integer(index) == 0 ? c.dim("D") : c.integer(index);
 }
@@ -24,15 +18,15 @@ std::int64_t group_of(const OpCall& c, int index) {
 // x, weight, bias, residual, z, eps, group_size, norm_before_gate
 template <bool kMean>
 Call forward_call(const OpCall& c) {
-  return {rows_of(c.tensor(0)), c.dim("D"),    group_of(c, 6), c.real(5),     kMean,        c.flag(7),
-          &c.tensor(0),         c.optional(1), c.optional(2),  c.optional(3), c.optional(4)};
+  return {row_count(c.tensor(0)), c.dim("D"),    group_of(c, 6), c.real(5),     kMean,        c.flag(7),
+          &c.tensor(0),           c.optional(1), c.optional(2),  c.optional(3), c.optional(4)};
 }
 
 // grad_y, grad_residual_out, x, weight, bias, residual_out, z, eps, group_size, norm_before_gate
 template <bool kMean>
 Call backward_call(const OpCall& c) {
-  return {rows_of(c.tensor(0)), c.dim("D"),    group_of(c, 8), c.real(7),     kMean,        c.flag(9),
-          &c.tensor(2),         c.optional(3), c.optional(4),  c.optional(5), c.optional(6)};
+  return {row_count(c.tensor(0)), c.dim("D"),    group_of(c, 8), c.real(7),     kMean,        c.flag(9),
+          &c.tensor(2),           c.optional(3), c.optional(4),  c.optional(5), c.optional(6)};
 }
 
 void check(const OpCall& c, int eps_index) {
@@ -57,32 +51,6 @@ void check_backward(const OpCall& c) {
 }
 
 // ---- the vector kernels ----
-
-// Leading dims that no single stride describes get a table of row offsets.
-Rows rows_view(const Tensor* t, std::vector<std::int64_t>& offsets) {
-  if (t == nullptr) return {};
-  Rows rows{t->data, nullptr, 0, t->stride(-1), t->dtype};
-  bool first = true;
-  std::int64_t expected = 0;  // stride that continues the dims seen so far
-  bool uniform = true;
-  for (int d = t->ndim - 2; d >= 0; --d) {
-    if (t->size(d) == 1) continue;  // its stride says nothing
-    if (first) {
-      first = false;
-      rows.stride = t->stride(d);
-    } else if (t->stride(d) != expected) {
-      uniform = false;
-    }
-    expected = t->stride(d) * t->size(d);
-  }
-  if (!uniform) {
-    const std::int64_t n = rows_of(*t);
-    offsets.resize(static_cast<std::size_t>(n));
-    for (std::int64_t r = 0; r < n; ++r) offsets[static_cast<std::size_t>(r)] = row_offset(*t, r);
-    rows.offset = offsets.data();
-  }
-  return rows;
-}
 
 struct Scratch {
   std::vector<std::int64_t> offsets[5];  // of x, residual, z, grad_y, grad_residual_out

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/isa.hpp"
+#include "ops/rows.hpp"
 
 namespace mambasdk {
 
@@ -15,16 +15,6 @@ namespace norm {
 inline constexpr std::int64_t kMaxTasks = 128;   // the weights' gradients have one part per task
 inline constexpr std::int64_t kForwardRows = 3;  // rows of float scratch that a task needs
 inline constexpr std::int64_t kBackwardRows = 6;
-
-// Rows of D elements; row r begins at data + offset[r], or at r * stride where offset is null. Absent when data is
-// null.
-struct Rows {
-  const void* data = nullptr;
-  const std::int64_t* offset = nullptr;
-  std::int64_t stride = 0;
-  std::int64_t element_stride = 1;
-  DType type{2, 32};
-};
 
 struct Args {
   std::int64_t rows = 0;

@@ -2,7 +2,7 @@
 // over it in float32; only reading and writing it depend on the dtype.
 #include "ops/norm/norm.hpp"
 
-#include "core/simd.hpp"
+#include "ops/rows_simd.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -12,71 +12,6 @@ using Index = std::int64_t;
 
 MAMBASDK_SIMD int lanes_left(Index i, Index n) {
   return n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-}
-
-// for_lanes(n, f): f(i, count) for every vector of [0, n); the count is kLanes but in the last.
-template <class F>
-MAMBASDK_SIMD void for_lanes(Index n, F&& f) {
-  Index i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(i, kLanes);
-  if (i < n) f(i, static_cast<int>(n - i));
-}
-
-// ---- typed edges ----
-
-template <class T>
-void widen(const T* in, Index stride, float* out, Index n) {
-  if (stride != 1) {
-    for (Index i = 0; i < n; ++i) out[i] = to_float(in[i * stride]);
-    return;
-  }
-  for_lanes(n,
-            [&](Index i, int count) __attribute__((always_inline)) { store_n(out + i, load_n(in + i, count), count); });
-}
-template <class T>
-void narrow(const float* in, T* out, Index n) {
-  for_lanes(n,
-            [&](Index i, int count) __attribute__((always_inline)) { store_n(out + i, load_n(in + i, count), count); });
-}
-
-MAMBASDK_SIMD bool is_float(DType type) {
-  return type.bits == 32;
-}
-MAMBASDK_SIMD bool is_bf16(DType type) {
-  return type.code == 4;
-}
-
-template <class T>
-MAMBASDK_SIMD const T* row_of(const Rows& rows, Index r) {
-  return static_cast<const T*>(rows.data) + (rows.offset != nullptr ? rows.offset[r] : r * rows.stride);
-}
-
-// The row in float32: itself where it is that already, else a copy in `buffer`.
-MAMBASDK_SIMD const float* read_row(const Rows& rows, Index r, float* buffer, Index n) {
-  if (is_float(rows.type)) {
-    const float* row = row_of<float>(rows, r);
-    if (rows.element_stride == 1) return row;
-    widen(row, rows.element_stride, buffer, n);
-  } else if (is_bf16(rows.type)) {
-    widen(row_of<bf16>(rows, r), rows.element_stride, buffer, n);
-  } else {
-    widen(row_of<f16>(rows, r), rows.element_stride, buffer, n);
-  }
-  return buffer;
-}
-// Where to compute an output row: in place when it is float32, else in `buffer`, for write_row to convert.
-MAMBASDK_SIMD float* output_row(void* out, DType type, Index r, float* buffer, Index n) {
-  return is_float(type) ? static_cast<float*>(out) + r * n : buffer;
-}
-MAMBASDK_SIMD void write_row(const float* row, void* out, DType type, Index r, Index n) {
-  if (is_float(type)) {
-    float* to = static_cast<float*>(out) + r * n;
-    if (to != row) narrow(row, to, n);
-  } else if (is_bf16(type)) {
-    narrow(row, static_cast<bf16*>(out) + r * n, n);
-  } else {
-    narrow(row, static_cast<f16*>(out) + r * n, n);
-  }
 }
 
 // ---- statistics of a group ----
@@ -146,11 +81,11 @@ void forward_row(const Args& a, Index r, float* scratch) {
   const float* v = read_row(a.x, r, buffer, n);
   if (a.residual.data != nullptr) {
     const float* residual = read_row(a.residual, r, gate, n);
-    float* sum = output_row(a.residual_out, a.residual.type, r, buffer, n);
+    float* sum = output_at(a.residual_out, a.residual.type, r * n, buffer);
     for_lanes(n, [&](Index i, int count) __attribute__((always_inline)) {
       store_n(sum + i, load_n(v + i, count) + load_n(residual + i, count), count);
     });
-    write_row(sum, a.residual_out, a.residual.type, r, n);
+    write_out(sum, a.residual_out, a.residual.type, r * n, n);
     v = sum;
     if (!is_float(a.residual.type)) {  // the norm is of the rounded sum, which the backward pass will see
       const Rows rounded{a.residual_out, nullptr, n, 1, a.residual.type};
@@ -166,7 +101,7 @@ void forward_row(const Args& a, Index r, float* scratch) {
     });
     if (!a.norm_before_gate) v = gate;
   }
-  float* y = output_row(a.y, a.x.type, r, out, n);
+  float* y = output_at(a.y, a.x.type, r * n, out);
   const float* weight = a.table;
   const float* bias = a.table + padded(n);
   for (Index g = 0; g < n; g += a.group_size) {
@@ -184,7 +119,7 @@ void forward_row(const Args& a, Index r, float* scratch) {
       scale_group<false, false>(v + g, gate + g, weight + g, bias + g, s, y + g, a.group_size);
     }
   }
-  write_row(y, a.y, a.x.type, r, n);
+  write_out(y, a.y, a.x.type, r * n, n);
 }
 
 // ---- backward ----
@@ -267,7 +202,7 @@ void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
     if (!a.norm_before_gate) v = gated;
   }
   const float* grad_norm = has_gate && a.norm_before_gate ? gated : grad;
-  float* grad_h = output_row(b.grad_x, b.grad_y.type, r, out, n);
+  float* grad_h = output_at(b.grad_x, b.grad_y.type, r * n, out);
   for (Index g = 0; g < n; g += a.group_size) {
     const Statistics s = statistics<kMean>(v + g, a.group_size, a.eps);
     if (has_gate && a.norm_before_gate) {  // dL/dz needs the norm's output
@@ -293,7 +228,7 @@ void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
         store_n(grad_h + i, grad_v * load_n(gate + i, count), count);
       });
     }
-    if (b.grad_z != nullptr) write_row(gate_slope, b.grad_z, a.z.type, r, n);
+    if (b.grad_z != nullptr) write_out(gate_slope, b.grad_z, a.z.type, r * n, n);
   }
   if (b.grad_residual_out.data != nullptr) {
     const float* more = read_row(b.grad_residual_out, r, gate, n);
@@ -301,8 +236,8 @@ void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
       store_n(grad_h + i, load_n(grad_h + i, count) + load_n(more + i, count), count);
     });
   }
-  write_row(grad_h, b.grad_x, b.grad_y.type, r, n);
-  if (b.grad_residual != nullptr) write_row(grad_h, b.grad_residual, a.x.type, r, n);
+  write_out(grad_h, b.grad_x, b.grad_y.type, r * n, n);
+  if (b.grad_residual != nullptr) write_out(grad_h, b.grad_residual, a.x.type, r * n, n);
 }
 
 void fill_table(const Args& a) {
@@ -311,8 +246,8 @@ void fill_table(const Args& a) {
   float* bias = a.table + padded(n);
   for (Index i = 0; i < n; ++i) weight[i] = 1.0f;
   for (Index i = 0; i < n; ++i) bias[i] = 0.0f;
-  if (a.weight.data != nullptr) write_row(read_row(a.weight, 0, weight, n), weight, {2, 32}, 0, n);
-  if (a.bias.data != nullptr) write_row(read_row(a.bias, 0, bias, n), bias, {2, 32}, 0, n);
+  if (a.weight.data != nullptr) write_out(read_row(a.weight, 0, weight, n), weight, {2, 32}, 0, n);
+  if (a.bias.data != nullptr) write_out(read_row(a.bias, 0, bias, n), bias, {2, 32}, 0, n);
 }
 
 // A range should be worth its hand-over: some 16 K elements.

@@ -4,17 +4,9 @@
 #include <vector>
 
 #include "core/element.hpp"
+#include "ops/rows.hpp"
 
 namespace mambasdk::norm {
-
-std::int64_t row_offset(const Tensor& t, std::int64_t r) {
-  std::int64_t offset = 0;
-  for (int d = t.ndim - 2; d >= 0; --d) {
-    offset += r % t.size(d) * t.stride(d);
-    r /= t.size(d);
-  }
-  return offset;
-}
 
 namespace {
 

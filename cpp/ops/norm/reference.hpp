@@ -28,9 +28,6 @@ struct Gradients {
   const Tensor& grad_z;
 };
 
-// Where row r of a (*, D) tensor begins, in elements.
-std::int64_t row_offset(const Tensor& t, std::int64_t r);
-
 void reference_forward(const Call& call, const Tensor& y, const Tensor& residual_out);
 void reference_backward(const Call& call, const Gradients& gradients);
 
