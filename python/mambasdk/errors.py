@@ -93,7 +93,7 @@ def require_module(name: str, what: str, command: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != name.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != name.split(".", maxsplit=1)[0]:
             raise
         raise MissingDependencyError(f"{what} needs {name}, which is not installed", way_out=command) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
@@ -25,7 +26,6 @@ def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterab
     """`items`, with a bar named `what` where bars are shown and the work takes longer than half a second."""
     if not _shown.get():
         return items
-    from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
-
-    bar: Iterable[_Item] = tqdm(items, desc=what, total=total, delay=0.5, leave=False)
+    tqdm = importlib.import_module("tqdm")
+    bar: Iterable[_Item] = tqdm.tqdm(items, desc=what, total=total, delay=0.5, leave=False)
     return bar

@@ -13,6 +13,8 @@ from typing import Any
 
 from mambasdk.cli.arguments import add_device_arguments, add_overrides, is_package, set_threads, torch_dtype
 from mambasdk.errors import InvalidArgumentError, require_torch
+from mambasdk.models import create_model
+from mambasdk.package import load, save_package
 
 
 class BenchCommand:
@@ -60,11 +62,7 @@ class BenchCommand:
 def _model(args: argparse.Namespace) -> Any:
     dtype = torch_dtype(args.dtype)
     if is_package(args.model):
-        from mambasdk.package import load
-
         return load(args.model, device=args.device, dtype=dtype)
-    from mambasdk.models import create_model
-
     return create_model(args.model, device=args.device, dtype=dtype, **args.overrides).eval()
 
 
@@ -105,12 +103,10 @@ def _native_rows(model: Any, args: argparse.Namespace, scratch: Path) -> list[di
         core = importlib.import_module("mambasdk._core")
     except ImportError:
         return []
-    import numpy
+    numpy = importlib.import_module("numpy")
 
     package = Path(args.model)
     if not is_package(args.model):
-        from mambasdk.package import save_package
-
         package = scratch / "package"
         save_package(model, package, golden=False, readme=False)
     native = core.load_package(str(package))

@@ -41,6 +41,7 @@ BUILTIN_COMMANDS = {
         _builtin("export", "write a package in another weight type"),
         _builtin("verify", "check a package's files and outputs"),
         _builtin("bench", "measure a model's speed"),
+        _builtin("paths", "show where the headers, the library and the CMake package are"),
     )
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mambasdk.cli.arguments import DTYPES
+from mambasdk.package import Manifest, load, save_package
 
 
 class ExportCommand:
@@ -22,8 +23,6 @@ class ExportCommand:
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Load and save."""
-        from mambasdk.package import Manifest, load, save_package
-
         folder = Path(args.package)
         manifest = Manifest.read(folder)
         model = load(folder)

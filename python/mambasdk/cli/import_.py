@@ -9,8 +9,10 @@ from typing import Any
 
 from mambasdk.cli.arguments import DTYPES
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.models.create import import_checkpoint
 from mambasdk.models.registry import find_model
 from mambasdk.models.source import resolve_source
+from mambasdk.package import save_package
 
 _TOKENIZER = "tokenizer.json"
 
@@ -32,9 +34,6 @@ class ImportCommand:
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Import and save."""
-        from mambasdk.models import import_checkpoint
-        from mambasdk.package import save_package
-
         family, variant = find_model(args.model)
         source = args.source or (family.hub.get(variant) if variant else None)
         if source is None:

@@ -36,6 +36,7 @@ class Program:
         program.output("hidden", h, "f32", ["B", "L", 64])
 
     Operations and their arguments are checked against the registry where the native module is there.
+
     """
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 from dataclasses import dataclass
 
@@ -62,10 +63,10 @@ def parse_signature(text: str) -> Signature:
 def registered_signatures() -> dict[str, Signature]:
     """Signatures of all registered operations by name; empty where the native module is not built."""
     try:
-        from mambasdk import _core  # type: ignore[attr-defined, unused-ignore]
+        core = importlib.import_module("mambasdk._core")
     except ImportError:
         return {}
-    return {str(entry["name"]): parse_signature(str(entry["signature"])) for entry in _core.list_ops()}
+    return {str(entry["name"]): parse_signature(str(entry["signature"])) for entry in core.list_ops()}
 
 
 def _until_close(text: str, whole: str) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError, safe_open
+
 from mambasdk.errors import CheckpointError, require_torch
 from mambasdk.progress import track
 
@@ -122,7 +124,7 @@ def load_tensors(
             if not torch.equal(tensors[other], value):
                 problems.append(f"{other} and {present[0]} differ, but the model ties them")
         value = value.to(device=device, dtype=_loaded_dtype(value, wanted, dtype), copy=True)
-        state.update({name: value for name in names})
+        state.update(dict.fromkeys(names, value))
     if misshapen:
         problems.append(f"wrong shape: {_listing(misshapen)}")
     if problems:
@@ -228,8 +230,6 @@ def _open_file(path: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[]
 
 
 def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         file = stack.enter_context(safe_open(path, framework="pt"))
         names = list(file.keys())

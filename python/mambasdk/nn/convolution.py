@@ -48,7 +48,7 @@ class CausalConv1d(nn.Module):
         return_state: bool = False,
         cu_seqlens: Tensor | None = None,  # (S+1) int32
     ) -> Any:
-        """y (B, L, D); with `return_state`, (y, the state after the last step)."""
+        """Y (B, L, D); with `return_state`, (y, the state after the last step)."""
         return ops.causal_conv1d(
             x,
             self.weight.squeeze(1),
@@ -81,4 +81,5 @@ class CausalConv1d(nn.Module):
         return y
 
     def extra_repr(self) -> str:
+        """The module's line in a printed model."""
         return f"{self.channels}, width={self.width}, bias={self.bias is not None}, silu={self.silu}"

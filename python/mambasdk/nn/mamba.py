@@ -23,9 +23,9 @@ class DtProjection(MarkedParameters, nn.Linear):
     float32 = ("bias",)
     no_reinit = ("bias",)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(…, R) -> (…, I)."""
-        return functional.linear(input, self.weight)
+        return functional.linear(x, self.weight)
 
 
 class Mamba(MarkedParameters):
@@ -114,7 +114,7 @@ class Mamba(MarkedParameters):
         mask: Tensor | None = None,  # (B, L), 1 or True where there is a token
         cu_seqlens: Tensor | None = None,  # (S+1) int32, offsets of the packed sequences
     ) -> Any:
-        """y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
+        """Y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
 
         state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
         scan's inputs, so padding on the left is exact. Raises ShapeError.
@@ -153,7 +153,7 @@ class Mamba(MarkedParameters):
         return self.out_proj(y), MambaState(conv, ssm)
 
     def _parameters_of(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """delta (…, I), B and C (…, N) from u (…, I)."""
+        """Delta (…, I), B and C (…, N) from u (…, I)."""
         dt_low, B, C = self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return self.dt_proj(dt_low), B, C
 

@@ -32,7 +32,7 @@ class GatedMLP(nn.Module):
         self.fc2 = nn.Linear(self.hidden, dim, bias=bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (…, D) -> (…, D)."""
+        """X (…, D) -> (…, D)."""
         value, gate = self.fc1(x).chunk(2, dim=-1)
         y: Tensor = self.fc2(value * functional.silu(gate))
         return y

@@ -26,7 +26,7 @@ class _Norm(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.zeros(dim, device=device, dtype=dtype)) if bias else None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
-        """x (…, D) -> y (…, D); with `residual` (…, D): (norm(x + residual), x + residual in the residual's dtype)."""
+        """X (…, D) -> y (…, D); with `residual` (…, D): (norm(x + residual), x + residual in the residual's dtype)."""
         operation = getattr(ops, self.operation)
         return operation(x, self.weight, self.bias, residual=residual, eps=self.eps)
 
@@ -42,6 +42,7 @@ class _Norm(nn.Module):
         return y, total
 
     def extra_repr(self) -> str:
+        """The module's line in a printed model."""
         return f"{self.dim}, eps={self.eps}, bias={self.bias is not None}"
 
 

@@ -298,6 +298,9 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file in lower-case hexadecimal."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
     except OSError as error:
         raise PackageError(f"cannot be read: {error}", where=str(path)) from error

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mambasdk.errors import InvalidArgumentError, PackageError, require_torch
+from mambasdk.errors import InvalidArgumentError, PackageError, require_module, require_torch
 from mambasdk.lowering import Program
+from mambasdk.models.checkpoint import load_tensors
 from mambasdk.models.identity import identity
 from mambasdk.package.card import model_card
 from mambasdk.package.manifest import (
@@ -24,6 +25,7 @@ from mambasdk.package.manifest import (
     Manifest,
     sha256_file,
 )
+from mambasdk.package.reader import empty_model
 from mambasdk.plugins.host import get_host
 
 if TYPE_CHECKING:
@@ -137,9 +139,6 @@ def stored_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Ten
 def golden_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """`inputs.*` and `outputs.*` of the model in float32, its weights rounded as they are stored."""
     torch = require_torch("saving a package")
-    from mambasdk.models.checkpoint import load_tensors
-    from mambasdk.package.reader import empty_model
-
     source: Any = model
     twin: Any = empty_model(identity(model))
     load_tensors(twin, stored_tensors(model, dtype), where="save_package", device="cpu", dtype=torch.float32)
@@ -178,9 +177,8 @@ def _check_weights(program: Program, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file(dict(tensors), path, metadata={"format": "pt"})
+    safetensors = require_module("safetensors.torch", "saving a package", "pip install safetensors")
+    safetensors.save_file(dict(tensors), path, metadata={"format": "pt"})
     path.chmod(0o644)
 
 

@@ -33,6 +33,7 @@ def mambasdk_families() -> list[FamilySpec]:  # type: ignore[empty-body]
         def mambasdk_families():
             return [FamilySpec(name="acme", summary="ACME's model", config="mambasdk_acme.model:AcmeConfig",
                                factory="mambasdk_acme.model:build", variants={"acme-1b": {"d_model": 2048}})]
+
     """
 
 
@@ -45,6 +46,7 @@ def mambasdk_heads() -> list[HeadSpec]:  # type: ignore[empty-body]
         def mambasdk_heads():
             return [HeadSpec(name="causal_lm", summary="next-token prediction",
                              implementation="mambasdk_acme.head:CausalLMHead")]
+
     """
 
 
@@ -57,6 +59,7 @@ def mambasdk_processors() -> list[ProcessorSpec]:  # type: ignore[empty-body]
         def mambasdk_processors():
             return [ProcessorSpec(slot="text", kind="bytes", summary="one token per byte",
                                   factory="mambasdk_acme.text:bytes_processor")]
+
     """
 
 
@@ -69,6 +72,7 @@ def mambasdk_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
         def mambasdk_commands():
             return [CommandSpec(name="acme-eval", summary="evaluate on ACME's tasks",
                                 implementation="mambasdk_acme.evaluate:Evaluate")]
+
     """
 
 
@@ -80,4 +84,5 @@ def mambasdk_native_libraries() -> list[Path]:  # type: ignore[empty-body]
         @hookimpl
         def mambasdk_native_libraries():
             return [Path(__file__).parent / "libmambasdk_acme.so"]
+
     """

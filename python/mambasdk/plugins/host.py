@@ -7,6 +7,7 @@ same on every run.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -131,11 +132,10 @@ class PluginHost:
         with self._lock:
             if record.natives_loaded or not record.registrations.libraries:
                 return
-            from mambasdk import _core  # type: ignore[attr-defined, unused-ignore]
-
+            core = importlib.import_module("mambasdk._core")
             for path in record.registrations.libraries:
                 try:
-                    _core.load_native_plugin(str(path))
+                    core.load_native_plugin(str(path))
                 except Exception as error:
                     raise PluginError(
                         f"native library {path} does not load: {error}",
@@ -267,28 +267,33 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-_host: PluginHost | None = None
-_loading = False
-_host_lock = threading.RLock()
+class _Process:
+    """The host of this process, and whether it is being made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.host: PluginHost | None = None
+        self.loading = False
+
+
+_process = _Process()
 
 
 def get_host() -> PluginHost:
     """The host of this process; the first call loads the plugins."""
-    global _host, _loading
-    with _host_lock:
-        if _loading:
+    with _process.lock:
+        if _process.loading:
             raise PluginError("a plugin asked for the host's registrations while it was being imported")
-        if _host is None:
-            _loading = True
+        if _process.host is None:
+            _process.loading = True
             try:
-                _host = PluginHost()
+                _process.host = PluginHost()
             finally:
-                _loading = False
-        return _host
+                _process.loading = False
+        return _process.host
 
 
 def reset_host() -> None:
     """Forget the loaded plugins, so that the next `get_host` looks again (after a pip install in a notebook)."""
-    global _host
-    with _host_lock:
-        _host = None
+    with _process.lock:
+        _process.host = None

@@ -1,0 +1,24 @@
+"""Fixtures of the Python package's tests: fake plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakes
+import pytest
+
+
+@pytest.fixture
+def plugin_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fakes.Site]:
+    """An empty folder to install fake plugins in."""
+    monkeypatch.delenv("MAMBASDK_PLUGINS", raising=False)
+    with fakes.site(tmp_path / "site") as site:
+        yield site
+
+
+@pytest.fixture
+def toy(plugin_site: fakes.Site) -> str:
+    """The toy family, registered; gives its name."""
+    plugin_site.install_toy()
+    return fakes.FAMILY

@@ -1,0 +1,130 @@
+"""The command line: results as text and JSON, errors in one line with exit code 2, heads and plugin commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+import mambasdk
+from mambasdk.cli import main
+from mambasdk.cli.command_line import BUILTIN_COMMANDS
+from mambasdk.plugins.specs import RESERVED_COMMANDS
+
+
+@pytest.fixture
+def run(toy: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # argparse
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def package(toy: str, tmp_path: Path) -> Path:
+    mambasdk.save_package(mambasdk.create_model("toy-2"), tmp_path / "package")
+    return tmp_path / "package"
+
+
+def test_overview_lists_own_and_plugin_commands(run: Any) -> None:
+    code, out, _ = run()
+    assert code == 0
+    for name in ("doctor", "train", "verify", "toy-hello"):
+        assert f"  {name}" in out
+    assert run("--version")[1].strip() == f"mambasdk {mambasdk.__version__}"
+
+
+def test_own_commands_are_the_reserved_names() -> None:
+    assert set(BUILTIN_COMMANDS) == set(RESERVED_COMMANDS)
+
+
+def test_models_and_plugins(run: Any) -> None:
+    assert run("models", "toy*")[1].splitlines()[0].startswith("toy-2")
+    models = json.loads(run("models", "toy*", "--json")[1])["models"]
+    assert [row["name"] for row in models] == ["toy-2", "toy-mlp"]
+    toy = next(row for row in json.loads(run("plugins", "--json")[1])["plugins"] if row["name"] == "toy")
+    assert toy["families"] == ["toy"]
+    assert toy["status"] == "good"
+
+
+def test_doctor_reports_quarantine_with_the_way_out(run: Any, plugin_site: Any) -> None:
+    plugin_site.install("acme-broken", "broken", "broken", "import a_module_that_is_nowhere")
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "plugin broken (acme-broken 1.0): quarantined" in out
+    assert "No module named 'a_module_that_is_nowhere'" in out
+    assert "way out: pip install --force-reinstall acme-broken" in out
+    report = json.loads(run("doctor", "--json")[1])
+    assert report["exit_code"] == 1
+    assert any(problem["where"] == "plugin broken" for problem in report["problems"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["modles"], "no command 'modles'; did you mean models?"),
+        (["verify", "/no/such"], "/no/such: no such package directory"),
+        (["bench", "toy", "--set", "n_layr=1"], "no override named 'n_layr'; did you mean n_layer?"),
+        (["train", "nope", "--out", "x", "--steps", "1"], "no model named 'nope'"),
+        (["import", "toy", "--out", "x"], "toy has no hub repository of its own; give a SOURCE"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(run: Any, arguments: list[str], message: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("mambasdk: error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" in run(*arguments, "--debug")[2]
+
+
+def test_train_and_generate_hand_over_to_the_head(run: Any, package: Path, tmp_path: Path) -> None:
+    code, out, _ = run("train", "toy-2", "--out", tmp_path / "x", "--steps", 3, "--set", "n_layer=4", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result == {"model": "toy-2", "out": str(tmp_path / "x"), "steps": 3, "overrides": {"n_layer": 4}}
+    assert json.loads(run("generate", package, "--prompt", "abc", "--json")[1]) == {"text": "ABC"}
+    assert "--steps" in run("train", "toy-2", "--help")[1]
+    assert run("train", "toy-2", "--out", "x")[0] == 2  # --steps is missing
+    assert "the model comes first" in run("train", "--steps", "3", "toy-2")[2]
+
+
+def test_plugin_command(run: Any) -> None:
+    assert json.loads(run("toy-hello", "you", "--json")[1])["hello"] == "you"
+
+
+def test_import_export_verify(run: Any, toy: str, tmp_path: Path) -> None:
+    model = mambasdk.create_model("toy-2")
+    source = tmp_path / "upstream"
+    source.mkdir()
+    (source / "config.json").write_text(json.dumps({"d_model": 32, "n_layer": 2, "vocab_size": 61}))
+    save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, source / "model.safetensors")
+    code, out, _ = run("import", "toy-2", source, "--out", tmp_path / "p", "--json")
+    assert code == 0
+    assert json.loads(out)["parameters"] == sum(p.numel() for p in model.parameters())
+    assert run("export", tmp_path / "p", "--out", tmp_path / "q", "--dtype", "bfloat16")[0] == 0
+    code, out, _ = run("verify", tmp_path / "q")
+    assert code == 0
+    assert out.splitlines()[-1] == "passed"
+    data = (tmp_path / "q" / "model.safetensors").read_bytes()
+    (tmp_path / "q" / "model.safetensors").write_bytes(data[:-4] + b"\0\1\2\3")
+    code, _, err = run("verify", tmp_path / "q")
+    assert code == 2
+    assert "file model.safetensors is damaged" in err
+
+
+def test_bench_reports_rates(run: Any, package: Path) -> None:
+    code, out, _ = run("bench", package, "--length", 8, "--decode", 2, "--repeats", 1, "--json")
+    assert code == 0
+    rows = json.loads(out)["rows"]
+    assert {row["work"] for row in rows if row["engine"] == "torch"} == {"prefill", "decode", "forward+backward"}
+    assert all(row["tokens_per_second"] > 0 for row in rows)
+    assert run("bench", package, "--length", 0)[0] == 2

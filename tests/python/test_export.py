@@ -1,0 +1,89 @@
+"""torch.compile and torch.export through whole models: one graph, dynamic batch and length, the same results."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.export import Dim
+
+from mambasdk import nn
+
+D = 32
+
+
+def language_model(**options: object) -> nn.CausalLM:
+    torch.manual_seed(0)
+    blocks = [
+        nn.Block(nn.Mamba(D), nn.RMSNorm(D), mlp=nn.GatedMLP(D, 32, multiple_of=16), norm2=nn.RMSNorm(D))
+        for _ in range(2)
+    ]
+    return nn.CausalLM(nn.MixerModel(blocks, nn.RMSNorm(D), D, vocab_size=64), 61, **options)
+
+
+def tokens(batch: int, length: int) -> torch.Tensor:
+    return torch.randint(61, (batch, length), generator=torch.Generator().manual_seed(batch * 100 + length))
+
+
+def same(a: nn.ModelOutput, b: nn.ModelOutput) -> None:
+    torch.testing.assert_close(a.logits, b.logits, atol=1e-4, rtol=1e-4)
+    for ours, theirs in zip(a.state, b.state, strict=True):
+        for x, y in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
+    assert torch.equal(a.state.tokens_seen, b.state.tokens_seen)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_compiled_model_is_one_graph_and_equals_eager(grad: bool) -> None:
+    torch._dynamo.reset()
+    model = language_model()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
+    with torch.set_grad_enabled(grad):
+        for shape in ((2, 9), (3, 5), (1, 17)):
+            out = compiled(tokens(*shape))
+            same(out, model(tokens(*shape)))
+            step = tokens(shape[0], 1)
+            same(compiled(step, out.state), model(step, out.state))
+
+
+def test_compiled_gradients_equal_eager_ones() -> None:
+    torch._dynamo.reset()
+    model = language_model()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    x = tokens(2, 11)
+    grads = []
+    for run in (compiled, model):
+        model.zero_grad()
+        run(x, labels=x, return_state=False).loss.backward()
+        grads.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, gradient in grads[1].items():
+        torch.testing.assert_close(grads[0][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_inductor_compiles_the_model() -> None:
+    torch._dynamo.reset()
+    model = language_model()
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.no_grad():
+        same(compiled(tokens(2, 9)), model(tokens(2, 9)))
+
+
+def test_exported_model_takes_any_batch_and_length() -> None:
+    model = language_model().eval()
+    batch, length = Dim("batch", max=64), Dim("length", max=4096)
+    program = torch.export.export(
+        model, (tokens(2, 9),), dynamic_shapes={"tokens": {0: batch, 1: length}}, strict=False
+    )
+    for shape in ((2, 9), (5, 33), (1, 3)):
+        same(program.module()(tokens(*shape)), model(tokens(*shape)))
+
+
+def test_exported_model_continues_a_state() -> None:
+    model = language_model().eval()
+    state = model(tokens(2, 6)).state.detach()
+    batch, length = Dim("batch", max=64), Dim("length", max=4096)
+    layer = nn.MambaState({0: batch}, {0: batch})  # type: ignore[arg-type]
+    # The specification of a dataclass is the dataclass with specifications in it.
+    shapes = {"tokens": {0: batch, 1: length}, "state": nn.ModelState([layer] * 2, {0: batch})}  # type: ignore[arg-type]
+    program = torch.export.export(model, (tokens(2, 9), state), dynamic_shapes=shapes, strict=False)
+    other = model(tokens(3, 4)).state.detach()
+    same(program.module()(tokens(3, 7), other), model(tokens(3, 7), other))
