@@ -8,6 +8,7 @@ from mambasdk.nn.block import Block  # noqa: E402
 from mambasdk.nn.causal_lm import CausalLM, ModelOutput  # noqa: E402
 from mambasdk.nn.convolution import CausalConv1d  # noqa: E402
 from mambasdk.nn.mamba import Mamba  # noqa: E402
+from mambasdk.nn.mamba2 import Mamba2, Mamba2State  # noqa: E402
 from mambasdk.nn.mlp import GatedMLP  # noqa: E402
 from mambasdk.nn.norm import LayerNorm, RMSNorm  # noqa: E402
 from mambasdk.nn.optim import parameter_groups  # noqa: E402
@@ -22,6 +23,8 @@ __all__ = [
     "GatedMLP",
     "LayerNorm",
     "Mamba",
+    "Mamba2",
+    "Mamba2State",
     "MambaState",
     "MarkedParameters",
     "MixerModel",

@@ -1,0 +1,1 @@
+"""Model families: configuration, module factory and checkpoint importer of each. Needs torch."""

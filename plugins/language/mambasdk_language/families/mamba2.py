@@ -1,0 +1,180 @@
+"""The family `mamba2`: configuration, module, and import of both published checkpoint formats (spec mamba2.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mambasdk.errors import CheckpointError, InvalidArgumentError
+from mambasdk.models import Checkpoint
+from mambasdk.nn import CausalLM, Mamba2
+from torch import Tensor
+
+from mambasdk_language.families.mamba import check_positive, language_model, original_settings
+from mambasdk_language.families.upstream import is_huggingface, original_names, renamed, require, vocabulary
+
+
+@dataclass
+class Mamba2Config:
+    """A Mamba-2 language model; the defaults are those of the original configuration files.
+
+    d_model: D. n_layer: blocks. vocab_size: tokens, padded to a multiple of pad_vocab_size_multiple in the matrices.
+    d_state: N. d_conv: K. expand: I = expand * D unless d_inner gives I. headdim: P. ngroups: G. d_ssm: S, None is I.
+    A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation. dt_limit: clamps the step sizes, None does not.
+    D_has_hdim, rmsnorm, norm_before_gate, bias, conv_bias: see `mambasdk.nn.Mamba2`. rms_norm: RMSNorm between layers,
+    else LayerNorm. residual_in_fp32: keep the residual sum in float32. d_intermediate: hidden size of a gated MLP after
+    each mixer, 0 for none. tie_embeddings: one matrix for both ends.
+    """
+
+    d_model: int = 2560
+    n_layer: int = 64
+    vocab_size: int = 50277
+    pad_vocab_size_multiple: int = 16
+    d_state: int = 128
+    d_conv: int = 4
+    expand: float = 2
+    d_inner: int | None = None
+    headdim: int = 64
+    ngroups: int = 1
+    d_ssm: int | None = None
+    A_init_range: Sequence[float] = (1.0, 16.0)
+    D_has_hdim: bool = False
+    rmsnorm: bool = True
+    norm_before_gate: bool = False
+    dt_min: float = 1e-3
+    dt_max: float = 0.1
+    dt_init_floor: float = 1e-4
+    dt_limit: Sequence[float] | None = None
+    conv_init: float | None = None
+    bias: bool = False
+    conv_bias: bool = True
+    rms_norm: bool = True
+    norm_epsilon: float = 1e-5
+    residual_in_fp32: bool = True
+    d_intermediate: int = 0
+    tie_embeddings: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_positive(
+            self,
+            ("d_model", "n_layer", "vocab_size", "pad_vocab_size_multiple", "d_state", "d_conv", "headdim", "ngroups"),
+        )
+        self.A_init_range = _pair("A_init_range", self.A_init_range)
+        if self.dt_limit is not None:
+            limit = _pair("dt_limit", self.dt_limit)
+            # The limits that change nothing have one spelling, and JSON has no infinity.
+            self.dt_limit = None if limit[0] <= 0 and math.isinf(limit[1]) else limit
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Vp, rows of the embedding."""
+        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
+
+
+def build(config: Mamba2Config) -> CausalLM:
+    """The module of a configuration, freshly initialised; also on the meta device."""
+    mixers = [
+        Mamba2(
+            config.d_model,
+            config.d_state,
+            config.d_conv,
+            config.expand,
+            config.headdim,
+            config.ngroups,
+            d_ssm=config.d_ssm,
+            A_init_range=_pair("A_init_range", config.A_init_range),
+            D_has_hdim=config.D_has_hdim,
+            rmsnorm=config.rmsnorm,
+            norm_before_gate=config.norm_before_gate,
+            dt_min=config.dt_min,
+            dt_max=config.dt_max,
+            dt_init_floor=config.dt_init_floor,
+            dt_limit=None if config.dt_limit is None else _pair("dt_limit", config.dt_limit),
+            conv_init=config.conv_init,
+            bias=config.bias,
+            conv_bias=config.conv_bias,
+            d_inner=config.d_inner,
+            norm_eps=config.norm_epsilon,
+        )
+        for _ in range(config.n_layer)
+    ]
+    return language_model(config, mixers)
+
+
+# `ssm_cfg` of an original configuration: arguments of the mixer.
+_ORIGINAL_MIXER = {
+    name: name
+    for name in (
+        "d_state",
+        "d_conv",
+        "conv_init",
+        "expand",
+        "headdim",
+        "ngroups",
+        "d_ssm",
+        "A_init_range",
+        "D_has_hdim",
+        "rmsnorm",
+        "norm_before_gate",
+        "dt_min",
+        "dt_max",
+        "dt_init_floor",
+        "dt_limit",
+        "bias",
+        "conv_bias",
+    )
+}
+_HUGGINGFACE = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "n_layer",
+    "n_layer": "n_layer",
+    "vocab_size": "vocab_size",
+    "state_size": "d_state",
+    "conv_kernel": "d_conv",
+    "expand": "expand",
+    "head_dim": "headdim",
+    "n_groups": "ngroups",
+    "time_step_min": "dt_min",
+    "time_step_max": "dt_max",
+    "time_step_floor": "dt_init_floor",
+    "time_step_limit": "dt_limit",
+    "use_bias": "bias",
+    "use_conv_bias": "conv_bias",
+    "layer_norm_epsilon": "norm_epsilon",
+    "residual_in_fp32": "residual_in_fp32",
+    "tie_word_embeddings": "tie_embeddings",
+}
+
+
+def import_mamba2(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """Our overrides and tensor names from a checkpoint of state-spaces/mamba or of transformers."""
+    if not is_huggingface(config):
+        return original_settings(config, _ORIGINAL_MIXER, "Mamba2", "mamba2"), original_names(weights)
+    require(config, {"model_type": ("mamba2",), "hidden_act": ("silu",), "rms_norm": (True,)}, "mamba2")
+    settings = renamed(config, _HUGGINGFACE)
+    inner = int(settings.get("expand", 2) * settings["d_model"])
+    heads = config.get("num_heads")
+    if heads is not None and heads * settings.get("headdim", 64) != inner:
+        raise CheckpointError(
+            f"num_heads {heads} * head_dim {settings.get('headdim', 64)} is not expand * hidden_size",
+            where="config.json",
+            expected=inner,
+        )
+    if "dt_limit" in settings:
+        settings["dt_limit"] = [float(value) for value in settings["dt_limit"]]
+    settings.update(vocabulary(settings["vocab_size"], weights))
+    return settings, original_names(weights)
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    """Two ascending numbers."""
+    try:
+        low, high = map(float, value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not low <= high:
+        raise InvalidArgumentError(f"bad {name}", where="Mamba2Config", expected="two ascending numbers", got=value)
+    return low, high
