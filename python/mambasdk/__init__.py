@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mambasdk.models import create_model, import_checkpoint, list_models
     from mambasdk.package import load, save_package, verify
 
-_SUBMODULES = ("cli", "compat", "errors", "lowering", "models", "nn", "ops", "package", "plugins")
+_SUBMODULES = ("cli", "errors", "lowering", "models", "nn", "ops", "package", "plugins")
 _ATTRIBUTES = {
     "MambaSDKError": "mambasdk.errors",
     "create_model": "mambasdk.models",

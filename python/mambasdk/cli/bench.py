@@ -14,7 +14,7 @@ from typing import Any
 from mambasdk.cli.arguments import add_device_arguments, add_overrides, is_package, set_threads, torch_dtype
 from mambasdk.errors import InvalidArgumentError, require_torch
 from mambasdk.models import create_model
-from mambasdk.package import load, save_package
+from mambasdk.package import Manifest, load, save_package
 
 
 class BenchCommand:
@@ -109,10 +109,9 @@ def _native_rows(model: Any, args: argparse.Namespace, scratch: Path) -> list[di
     if not is_package(args.model):
         package = scratch / "package"
         save_package(model, package, golden=False, readme=False)
-    native = core.load_package(str(package))
-    if native.manifest["engine"]["name"] != "native":
+    if Manifest.read(package).engine["name"] != "native":
         return []
-    session = native.session()
+    session = core.load_package(str(package)).session()
     tokens = numpy.random.default_rng(0).integers(model.vocab_size, size=(args.batch, args.length), dtype=numpy.int32)
 
     def prefill() -> None:

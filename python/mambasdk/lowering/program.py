@@ -49,6 +49,7 @@ class Program:
         self._outputs: list[dict[str, str]] = []
         self._known: set[str] = set()
         self._count = 0
+        self._signatures = registered_signatures()
 
     def input(self, name: str, dtype: str, shape: Sequence[Dim]) -> Value:
         """An input of the program; string dims are symbols bound at each call."""
@@ -183,16 +184,15 @@ class Program:
         return result
 
     def _first_output(self, op: str) -> str:
-        signature = registered_signatures().get(op)
+        signature = self._signatures.get(op)
         return next(iter(signature.outputs)) if signature else {"add": "out"}.get(op, "y")
 
     def _check(self, op: str, arguments: Mapping[str, Any], outputs: Sequence[str]) -> None:
-        signatures = registered_signatures()
-        if not signatures:
+        if not self._signatures:
             return
-        if op not in signatures:
-            raise LoweringError(f"no operation named {op!r}", way_out=closest(op, signatures))
-        signature = signatures[op]
+        if op not in self._signatures:
+            raise LoweringError(f"no operation named {op!r}", way_out=closest(op, self._signatures))
+        signature = self._signatures[op]
         given = {name: argument for name, argument in arguments.items() if argument is not None}
         for name, argument in given.items():
             if name not in signature.parameters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from dataclasses import dataclass
@@ -59,7 +58,6 @@ def parse_signature(text: str) -> Signature:
     return Signature(name.strip(), parameters, results)
 
 
-@functools.cache
 def registered_signatures() -> dict[str, Signature]:
     """Signatures of all registered operations by name; empty where the native module is not built."""
     try:

@@ -92,8 +92,11 @@ def _run_torch(folder: Path, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _run_native(core: Any, folder: Path, inputs: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     torch = require_torch("verifying a package")
-    session = core.load_package(str(folder)).session()
-    found = session.run({name: tensor.numpy() for name, tensor in inputs.items()}, outputs=names)
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    try:
+        found = core.load_package(str(folder)).session().run(arrays, outputs=names)
+    except Exception as error:  # the native module raises builtin exceptions
+        raise PackageError(f"the native engine refuses the package: {error}", where=str(folder)) from error
     return {name: torch.from_numpy(array) for name, array in found.items()}
 
 
