@@ -1,0 +1,266 @@
+// From syntax tree to table: Thompson's construction, then the subset construction over ordered lists of threads, which
+// keeps the preference among alternatives that backtracking engines have.
+#include "runtime/text/pattern.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "core/error.hpp"
+#include "runtime/text/pattern_syntax.hpp"
+#include "runtime/text/utf8.hpp"
+
+namespace mambasdk::runtime {
+namespace {
+
+constexpr char32_t kPlane = 0x10000;  // end of the Basic Multilingual Plane
+
+constexpr std::size_t kMaxInstructions = 4000;
+constexpr std::size_t kMaxStates = 4000;
+constexpr std::size_t kMaxSets = 64;
+constexpr std::size_t kMaxWork = 20'000'000;  // thread steps while the table is built
+
+struct Instruction {
+  enum class Op { character, split, look_ahead, match } op = Op::match;
+  std::size_t set = 0;        // character, look_ahead
+  bool negated = false;       // look_ahead
+  std::size_t next = 0;       // where to go on
+  std::size_t otherwise = 0;  // split: the less preferred way
+};
+
+}  // namespace
+
+class PatternCompiler {
+ public:
+  explicit PatternCompiler(const PatternNode& root) {
+    const std::size_t match = emit({});
+    start_ = build(root, match);
+    make_symbols();
+    make_table();
+  }
+
+  Pattern take() { return std::move(pattern_); }
+
+ private:
+  using Op = Instruction::Op;
+  using Threads = std::vector<std::size_t>;  // instructions, most preferred first
+
+  [[noreturn]] static void too_large() {
+    fail(ErrorCode::unsupported, "tokenizer pattern: its table would be too large for the native tokenizer");
+  }
+
+  std::size_t emit(Instruction instruction) {
+    if (program_.size() >= kMaxInstructions) too_large();
+    program_.push_back(instruction);
+    return program_.size() - 1;
+  }
+
+  std::size_t set_index(const CharacterSet& set) {
+    const auto place = std::find(sets_.begin(), sets_.end(), set);
+    if (place != sets_.end()) return static_cast<std::size_t>(place - sets_.begin());
+    if (sets_.size() >= kMaxSets) too_large();
+    sets_.push_back(set);
+    return sets_.size() - 1;
+  }
+
+  std::size_t emit_split(std::size_t preferred, std::size_t otherwise) {
+    return emit({.op = Op::split, .set = 0, .negated = false, .next = preferred, .otherwise = otherwise});
+  }
+  std::size_t emit_look_ahead(const CharacterSet& set, bool negated, std::size_t next) {
+    return emit({.op = Op::look_ahead, .set = set_index(set), .negated = negated, .next = next, .otherwise = 0});
+  }
+
+  // Instructions are built back to front: `next` is what follows the node. Returns the node's first instruction.
+  std::size_t build(const PatternNode& node, std::size_t next) {
+    using Kind = PatternNode::Kind;
+    switch (node.kind) {
+      case Kind::character:
+        return emit({.op = Op::character, .set = set_index(node.set), .negated = false, .next = next, .otherwise = 0});
+      case Kind::look_ahead:
+        return emit_look_ahead(node.set, node.negated, next);
+      case Kind::sequence:
+        for (auto child = node.children.rbegin(); child != node.children.rend(); ++child) next = build(**child, next);
+        return next;
+      case Kind::alternatives: {
+        std::size_t entry = build(*node.children.back(), next);
+        for (auto child = node.children.rbegin() + 1; child != node.children.rend(); ++child) {
+          const std::size_t preferred = build(**child, next);
+          entry = emit_split(preferred, entry);
+        }
+        return entry;
+      }
+      case Kind::repeat:
+        return build_repeat(node, next);
+    }
+    return next;
+  }
+
+  std::size_t build_repeat(const PatternNode& node, std::size_t next) {
+    const PatternNode& child = *node.children[0];
+    const bool lazy = node.mode == PatternNode::Mode::lazy;
+    const bool possessive = node.mode == PatternNode::Mode::possessive;
+    // A possessive loop over one set stops only where that set ends, which look-ahead can say.
+    const std::size_t leave = possessive ? emit_look_ahead(child.set, true, next) : next;
+    std::size_t entry = next;
+    if (node.max == PatternNode::kUnbounded) {
+      const std::size_t loop = emit_split(0, 0);
+      const std::size_t body = build(child, loop);
+      program_[loop].next = lazy ? leave : body;
+      program_[loop].otherwise = lazy ? body : leave;
+      entry = loop;
+    } else {
+      for (int i = node.min; i < node.max; ++i) {
+        const std::size_t body = build(child, entry);
+        entry = lazy ? emit_split(leave, body) : emit_split(body, leave);
+      }
+    }
+    for (int i = 0; i < node.min; ++i) entry = build(child, entry);
+    return entry;
+  }
+
+  // Code points that no set tells apart share a symbol.
+  void make_symbols() {
+    std::vector<char32_t> places = property_boundaries();
+    for (const CharacterSet& set : sets_) {
+      for (const SetItem& item : set.items) {
+        if (item.kind == SetItem::Kind::range) places.insert(places.end(), {item.first, item.last + 1});
+      }
+    }
+    places.push_back(kPlane);
+    std::sort(places.begin(), places.end());
+    places.erase(std::unique(places.begin(), places.end()), places.end());
+    std::map<std::uint64_t, std::uint8_t> symbols;  // by membership in the sets
+    for (std::size_t i = 0; i + 1 < places.size(); ++i) {
+      std::uint64_t membership = 0;
+      for (std::size_t s = 0; s < sets_.size(); ++s) membership |= std::uint64_t{sets_[s].contains(places[i])} << s;
+      const auto [place, added] = symbols.emplace(membership, static_cast<std::uint8_t>(symbols.size()));
+      if (added) memberships_.push_back(membership);
+      if (symbols.size() > 250) too_large();
+      if (places[i] < kPlane) {
+        pattern_.plane_symbols_.resize(places[i + 1], place->second);
+        continue;
+      }
+      if (!pattern_.range_symbols_.empty() && pattern_.range_symbols_.back() == place->second) continue;
+      pattern_.starts_.push_back(places[i]);
+      pattern_.range_symbols_.push_back(place->second);
+    }
+    pattern_.symbols_ = memberships_.size() + 1;
+  }
+
+  [[nodiscard]] bool contains(std::size_t set, std::size_t symbol) const {
+    return symbol < memberships_.size() && (memberships_[symbol] >> set & 1) != 0;  // the end is in no set
+  }
+
+  // Follows the threads over one symbol. Returns whether the text before the symbol is a match.
+  bool step(const Threads& threads, std::size_t symbol, Threads& next) {
+    next.clear();
+    visited_.assign(program_.size(), false);
+    queued_.assign(program_.size(), false);
+    for (const std::size_t thread : threads) {
+      stack_.assign(1, thread);
+      while (!stack_.empty()) {
+        if (++work_ > kMaxWork) too_large();
+        const std::size_t at = stack_.back();
+        stack_.pop_back();
+        if (visited_[at]) continue;
+        visited_[at] = true;
+        const Instruction& instruction = program_[at];
+        switch (instruction.op) {
+          case Op::match:
+            return true;  // less preferred threads end here
+          case Op::character:
+            if (contains(instruction.set, symbol) && !queued_[instruction.next]) {
+              queued_[instruction.next] = true;
+              next.push_back(instruction.next);
+            }
+            break;
+          case Op::look_ahead:
+            if (contains(instruction.set, symbol) != instruction.negated) stack_.push_back(instruction.next);
+            break;
+          case Op::split:
+            stack_.push_back(instruction.otherwise);
+            stack_.push_back(instruction.next);
+            break;
+        }
+      }
+    }
+    return false;
+  }
+
+  void make_table() {
+    std::map<Threads, std::size_t> numbers;
+    std::vector<Threads> states = {{}, {start_}};  // 0 is dead
+    numbers.emplace(states[0], 0);
+    numbers.emplace(states[1], 1);
+    Threads next;
+    for (std::size_t state = 0; state < states.size(); ++state) {
+      const Threads threads = states[state];
+      for (std::size_t symbol = 0; symbol < pattern_.symbols_; ++symbol) {
+        const bool match = step(threads, symbol, next);
+        if (match && state == 1) {
+          fail(ErrorCode::unsupported,
+               "tokenizer pattern: it matches the empty text, which the native tokenizer does "
+               "not support");
+        }
+        const auto [place, added] = numbers.emplace(next, states.size());
+        if (added) states.push_back(next);
+        if (states.size() > kMaxStates) too_large();
+        pattern_.transitions_.push_back(static_cast<std::uint16_t>(place->second * 2 + (match ? 1 : 0)));
+      }
+    }
+  }
+
+  std::vector<Instruction> program_;
+  std::size_t start_ = 0;
+  std::vector<CharacterSet> sets_;
+  std::vector<std::uint64_t> memberships_;  // by symbol: the sets that hold it
+  std::size_t work_ = 0;
+  std::vector<bool> visited_, queued_;
+  Threads stack_;
+  Pattern pattern_;
+};
+
+Pattern Pattern::compile(std::string_view pattern) {
+  return PatternCompiler(*parse_pattern(pattern)).take();
+}
+
+Pattern Pattern::literal(std::string_view text) {
+  if (text.empty() || find_invalid_utf8(text) != npos) {
+    fail(ErrorCode::unsupported, "tokenizer pattern: an empty literal is not supported by the native tokenizer");
+  }
+  PatternNode sequence;
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t c = next_code_point(text, at);
+    auto node = std::make_unique<PatternNode>();
+    node->kind = PatternNode::Kind::character;
+    node->set.items.push_back({.kind = SetItem::Kind::range, .negated = false, .first = c, .last = c, .categories = 0});
+    sequence.children.push_back(std::move(node));
+  }
+  return PatternCompiler(sequence).take();
+}
+
+std::size_t Pattern::match(std::string_view text, std::size_t at) const {
+  std::size_t end = npos;
+  std::size_t state = 1;
+  while (true) {
+    const std::size_t here = at;
+    std::size_t symbol = symbols_ - 1;
+    if (at < text.size()) {
+      const auto byte = static_cast<unsigned char>(text[at]);
+      if (byte < 0x80) {
+        symbol = plane_symbols_[byte];
+        ++at;
+      } else if (const char32_t c = next_code_point(text, at); c < kPlane) {
+        symbol = plane_symbols_[c];
+      } else {
+        const auto after = std::upper_bound(starts_.begin(), starts_.end(), c);
+        symbol = range_symbols_[static_cast<std::size_t>(after - starts_.begin()) - 1];
+      }
+    }
+    const std::uint16_t entry = transitions_[state * symbols_ + symbol];
+    if ((entry & 1) != 0) end = here;
+    state = entry >> 1;
+    if (state == 0) return end;
+  }
+}
+
+}  // namespace mambasdk::runtime

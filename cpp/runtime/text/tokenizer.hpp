@@ -1,0 +1,73 @@
+// Text to token ids and back: Hugging Face tokenizer.json (BPE models), or plain bytes.
+//
+// A tokenizer is immutable and may be used by many threads at once.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mambasdk::runtime {
+
+class Tokenizer {
+ public:
+  // Errors: not_found, io, corrupt, unsupported (naming the component of tokenizer.json that is not known).
+  [[nodiscard]] static std::unique_ptr<Tokenizer> from_file(const std::filesystem::path& path);
+  [[nodiscard]] static std::unique_ptr<Tokenizer> from_json(std::string_view text,
+                                                            std::string_view source = "tokenizer.json");
+  // Token id = byte value.
+  [[nodiscard]] static std::unique_ptr<Tokenizer> bytes();
+
+  virtual ~Tokenizer() = default;
+
+  // add_special: with the tokens that the post-processor puts around the text (bos, eos). A tokenizer.json wants valid
+  // UTF-8 (error: invalid_argument, with the offset); bytes() takes any text.
+  [[nodiscard]] virtual std::vector<std::int32_t> encode(std::string_view text, bool add_special) const = 0;
+
+  // Valid UTF-8: what the tokens do not spell out becomes U+FFFD. Ids without a token are passed over.
+  [[nodiscard]] virtual std::string decode(std::span<const std::int32_t> ids, bool skip_special) const = 0;
+
+  // The bytes that a token adds to decoded text, which may be part of a character. first: at the start of the text.
+  // nullopt if there is no such token.
+  [[nodiscard]] virtual std::optional<std::string> token_bytes(std::int32_t id, bool first = false) const = 0;
+
+  // Largest id + 1.
+  [[nodiscard]] virtual std::int32_t vocab_size() const = 0;
+  // By its spelling in tokenizer.json; for bytes() a text of one byte.
+  [[nodiscard]] virtual std::optional<std::int32_t> token_to_id(std::string_view token) const = 0;
+  [[nodiscard]] virtual bool is_special(std::int32_t id) const = 0;
+
+  // What the decoder cuts from the start of a text: up to `count` times `character`.
+  struct LeadingCut {
+    std::string_view character;
+    std::size_t count = 0;
+  };
+  [[nodiscard]] virtual LeadingCut leading_cut() const { return {}; }
+};
+
+// Decodes a growing sequence of tokens. The pieces, put together, are decode() of all ids wherever these spell valid
+// UTF-8; a character that tokens share comes out with the last of them.
+class TextStream {
+ public:
+  // The tokenizer must outlive the stream.
+  explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true);
+
+  // The text that is complete with this token; may be empty.
+  [[nodiscard]] std::string push(std::int32_t id);
+  // What is left at the end: U+FFFD for a character that was never completed, else nothing.
+  [[nodiscard]] std::string finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  bool first_ = true;
+  std::size_t cut_ = 0;  // leading characters still to be cut
+  std::string pending_;  // bytes that await the rest of their character, or of a leading cut
+};
+
+}  // namespace mambasdk::runtime
