@@ -132,3 +132,26 @@ def test_missing_places_say_the_way_out(toy: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match=r"nobody/nothing: .*; check the name and the network, or give a local"):
         mambasdk.import_checkpoint("toy", "nobody/nothing")
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_hub_repositories_are_downloaded_safetensors_first(
+    state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    asked: list[list[str]] = []
+
+    def snapshot_download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        assert repository == "acme/toy-hf"
+        if f"*.{ending}" in allow_patterns:
+            LAYOUTS["model.safetensors" if ending == "safetensors" else "pytorch_model.bin"](tmp_path, state)
+        return str(tmp_path)
+
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    state["lm_head.weight"] = state["lm_head.weight"].clone()
+    model = mambasdk.import_checkpoint("toy", "acme/toy-hf")
+    assert torch.equal(model.backbone.norm_f.weight, state["backbone.norm_f.weight"])
+    assert "*.safetensors" in asked[0]
+    assert any("*.bin" in patterns for patterns in asked) == (ending == "bin")

@@ -105,10 +105,15 @@ def test_import_export_verify(run: Any, toy: str, tmp_path: Path) -> None:
     model = mambasdk.create_model("toy-2")
     source = tmp_path / "upstream"
     source.mkdir()
-    (source / "config.json").write_text(json.dumps({"d_model": 32, "n_layer": 2, "vocab_size": 61}))
+    (source / "config.json").write_text(json.dumps({"d_model": 32, "n_layer": 2, "vocab_size": 61, "eos_token_id": 0}))
     save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, source / "model.safetensors")
     code, out, _ = run("import", "toy-2", source, "--out", tmp_path / "p", "--json")
     assert code == 0
+    assert "tokenizer" not in json.loads((tmp_path / "p" / "mambasdk.json").read_text())["processors"]["text"]["kind"]
+    (source / "tokenizer.json").write_text("{}")
+    assert run("import", "toy", source, "--out", tmp_path / "t")[0] == 0
+    text = json.loads((tmp_path / "t" / "mambasdk.json").read_text())["processors"]["text"]
+    assert text == {"kind": "tokenizer", "file": "tokenizer.json", "eos_token_id": 0}
     assert json.loads(out)["parameters"] == sum(p.numel() for p in model.parameters())
     assert run("export", tmp_path / "p", "--out", tmp_path / "q", "--dtype", "bfloat16")[0] == 0
     code, out, _ = run("verify", tmp_path / "q")

@@ -9,12 +9,13 @@ from typing import Any
 
 from mambasdk.cli.arguments import DTYPES
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.models.create import import_checkpoint
+from mambasdk.models.create import import_checkpoint, local_config
 from mambasdk.models.registry import find_model
 from mambasdk.models.source import resolve_source
 from mambasdk.package import save_package
 
 _TOKENIZER = "tokenizer.json"
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id")
 
 
 class ImportCommand:
@@ -40,21 +41,24 @@ class ImportCommand:
             raise InvalidArgumentError(f"{args.model} has no hub repository of its own", way_out="give a SOURCE")
         path = resolve_source(source)
         model = import_checkpoint(args.model, args.config or path, path)
-        processors = _processors(family.processors, args.tokenizer, path)
+        processors = _processors(family.processors, args.tokenizer, path, local_config(args.config or path))
         manifest = save_package(model, args.out, processors=processors, dtype=args.dtype, overwrite=args.overwrite)
         count = sum(parameter.numel() for parameter in model.parameters())
         if not args.json:
             print(f"{args.out}: {manifest.variant or manifest.family}, {count:,} parameters")
+            if processors.get("text", {}).get("kind") == "bytes":
+                print(f"no {_TOKENIZER} found: the package reads raw bytes; --tokenizer FILE gives it one")
         return {"package": args.out, "family": manifest.family, "variant": manifest.variant, "parameters": count}
 
 
 def _processors(
-    defaults: Mapping[str, Mapping[str, Any]], tokenizer: str | None, source: Path
+    defaults: Mapping[str, Mapping[str, Any]], tokenizer: str | None, source: Path, config: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """The family's processors, with the checkpoint's tokenizer where there is one."""
+    """The family's processors, with the checkpoint's tokenizer and its special tokens where there is one."""
     result = dict(defaults)
     folder = source if source.is_dir() else source.parent
     file = Path(tokenizer) if tokenizer else folder / _TOKENIZER
     if tokenizer or file.is_file():
-        result["text"] = {"kind": "tokenizer", "file": str(file)}
+        special = {name: config[name] for name in _SPECIAL_TOKENS if isinstance(config.get(name), int)}
+        result["text"] = {"kind": "tokenizer", "file": str(file), **special}
     return result
