@@ -1,12 +1,24 @@
 #include "ops/builtin.hpp"
 
 #include "core/registry.hpp"
+#include "ops/causal_conv1d/causal_conv1d.hpp"
+#include "ops/elementwise/elementwise.hpp"
+#include "ops/linear/linear.hpp"
+#include "ops/norm/norm.hpp"
+#include "ops/selective_scan/selective_scan.hpp"
+#include "ops/ssd/ssd.hpp"
 
 namespace mambasdk {
 
 Registry& registry() {
   static Registry* table = [] {
     auto* made = new Registry;  // lives as long as the process: kernels may run during exit
+    register_causal_conv1d(*made);
+    register_elementwise(*made);
+    register_linear(*made);
+    register_norm(*made);
+    register_selective_scan(*made);
+    register_ssd(*made);
     return made;
   }();
   return *table;
