@@ -1,0 +1,321 @@
+// Selective scan, forward: channels in vector lanes, states in registers, steps in tiles that stay in the first cache.
+#include "ops/selective_scan/scan_tile.hpp"
+
+namespace mambasdk::MAMBASDK_ISA {
+namespace {
+
+constexpr Index kTile = 64;  // steps; divides kScanChunk
+static_assert(kScanChunk % kTile == 0);
+
+// kStates neighbouring states over `steps` steps. dt, dx, y: rows of kLanes; B, C: rows of `row` floats.
+template <int kStates, class Exp2, bool kOutput>
+__attribute__((noinline)) void scan_states(Index steps, Index row, const float* dt, const float* dx, const float* B,
+                                           const float* C, const float* A, float* state, float* y) {
+  const Exp2 exp2_of = Exp2::make();
+  vf h[kStates];
+  MAMBASDK_UNROLL
+  for (int n = 0; n < kStates; ++n) h[n] = load(state + n * kLanes);
+  for (Index t = 0; t < steps; ++t) {
+    const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes);
+    vf sum0 = kOutput ? load(y + t * kLanes) : zero(), sum1 = zero();
+    MAMBASDK_UNROLL
+    for (int n = 0; n < kStates; ++n) {
+      const vf a = exp2_of(d * load(A + n * kLanes));
+      h[n] = a * h[n] + x * B[t * row + n];
+      if constexpr (kOutput) {
+        if (n % 2 == 0) {
+          sum0 = sum0 + h[n] * C[t * row + n];
+        } else {
+          sum1 = sum1 + h[n] * C[t * row + n];
+        }
+      }
+    }
+    if constexpr (kOutput) store(y + t * kLanes, kStates > 1 ? sum0 + sum1 : sum0);
+  }
+  MAMBASDK_UNROLL
+  for (int n = 0; n < kStates; ++n) store(state + n * kLanes, h[n]);
+}
+
+template <class Exp2, bool kOutput>
+void scan_block(Index states, Index steps, const float* dt, const float* dx, const float* B, const float* C,
+                const float* A, float* state, float* y) {
+  Index n = 0;
+  const auto run = [&](auto* kernel, Index width) {
+    for (; n + width <= states; n += width) {
+      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y);
+    }
+  };
+#if defined(__AVX512F__)
+  run(&scan_states<16, Exp2, kOutput>, 16);
+#endif
+  run(&scan_states<8, Exp2, kOutput>, 8);
+  run(&scan_states<4, Exp2, kOutput>, 4);
+  run(&scan_states<2, Exp2, kOutput>, 2);
+  run(&scan_states<1, Exp2, kOutput>, 1);
+}
+
+struct Plan {
+  ChannelPlan channels;
+  bool direct;          // one visit per position: outputs are stored at once
+  std::size_t scratch;  // bytes of a running range
+  Index block_floats;   // A or states of a block
+
+  static MAMBASDK_ALWAYS_INLINE Plan make(const SelectiveScanArgs& a) {
+    Plan p;
+    p.channels = ChannelPlan::make(a, 8, 16);
+    p.direct = a.routes == 1 && a.order.data == nullptr;
+    p.block_floats = a.states * kLanes;
+    const Index floats = p.channels.task_blocks * p.block_floats * (1 + a.routes) + 3 * kTile * kLanes +
+                         2 * kTile * a.states + 2 * kLanes;
+    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 2 * kTile * sizeof(Index) + kTile * sizeof(Segment);
+    return p;
+  }
+};
+
+template <class T>
+class Forward {
+ public:
+  Forward(const SelectiveScanArgs& args, const Plan& plan, float* sums, char* scratch)
+      : a_(args), plan_(plan), sums_(sums) {
+    const auto take = [&](Index floats) {
+      float* p = reinterpret_cast<float*>(scratch);
+      scratch += floats * static_cast<Index>(sizeof(float));
+      return p;
+    };
+    A_ = take(plan.channels.task_blocks * plan.block_floats * args.routes);
+    state_ = take(plan.channels.task_blocks * plan.block_floats);
+    dt_ = take(kTile * kLanes);
+    dx_ = take(kTile * kLanes);
+    y_ = take(kTile * kLanes);
+    B_ = take(kTile * args.states);
+    C_ = take(kTile * args.states);
+    position_ = reinterpret_cast<Index*>(scratch);
+    row_ = position_ + kTile;
+    segments_ = reinterpret_cast<Segment*>(row_ + kTile);
+  }
+
+  void run(Index item) {
+    const Index task = item / a_.batch;
+    batch_ = item % a_.batch;
+    if (task != loaded_task_) load_A(task);
+    if (a_.y.data != nullptr && !plan_.direct) clear_sums();
+    for (Index k = 0; k < a_.routes; ++k) run_route(k);
+    if (a_.y.data != nullptr && !plan_.direct) finish_sums();
+  }
+
+ private:
+  void load_A(Index task) {
+    loaded_task_ = task;
+    task_ = Task::make(plan_.channels, task);
+    for (Index k = 0; k < a_.routes; ++k) {
+      for (Index block = 0; block < task_.blocks; ++block) {
+        const float* A = input<float>(a_.A) + k * a_.A.stride[0] + task_.channel(block) * a_.A.stride[1];
+        load_states(A_of(k, block), A, a_.A.stride[1], a_.A.stride[2], a_.states, task_.lanes(block), kLog2e);
+      }
+    }
+  }
+  float* A_of(Index k, Index block) { return A_ + (k * plan_.channels.task_blocks + block) * plan_.block_floats; }
+
+  void run_route(Index k) {
+    k_ = k;
+    const Sequences sequences{&a_, batch_};
+    for (Index block = 0; block < task_.blocks; ++block) {
+      float* h = state_ + block * plan_.block_floats;
+      for (Index i = 0; i < plan_.block_floats; i += kLanes) store(h + i, zero());
+      if (a_.final_state.data == nullptr) continue;
+      for (Index s = sequences.first(); s < sequences.last(); ++s) {  // empty sequences pass their state through
+        if (sequences.begin(s) < sequences.end(s)) continue;
+        load_initial(s, block, h);
+        store_final(s, block, h);
+        for (Index i = 0; i < plan_.block_floats; i += kLanes) store(h + i, zero());
+      }
+    }
+    for (Index t0 = 0; t0 < a_.steps; t0 += kTile) {
+      rows_ = lesser(kTile, a_.steps - t0);
+      load_order(a_, k, t0, rows_, position_, row_);
+      segment_count_ = sequences.segments(t0, t0 + rows_, segments_);
+      const T* B = input<T>(a_.B) + batch_ * a_.B.stride[0] + k * a_.B.stride[1] + task_.group * a_.B.stride[3];
+      load_projection(B_, B, a_.B.stride[2], a_.B.stride[4], row_, rows_, a_.states);
+      const T* C = input<T>(a_.C) + batch_ * a_.C.stride[0] + k * a_.C.stride[1] + task_.group * a_.C.stride[3];
+      load_projection(C_, C, a_.C.stride[2], a_.C.stride[4], row_, rows_, a_.states);
+      for (Index block = 0; block < task_.blocks; ++block) run_tile(t0, block);
+    }
+  }
+
+  void run_tile(Index t0, Index block) {
+    const Index channel = task_.channel(block);
+    const int n = task_.lanes(block);
+    float* h = state_ + block * plan_.block_floats;
+    const float* A = A_of(k_, block);
+    if (a_.chunk_states.data != nullptr && t0 % kScanChunk == 0) {
+      const ScanView& v = a_.chunk_states;
+      store_states(output<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0 / kScanChunk * v.stride[2] +
+                       channel * v.stride[3],
+                   v.stride[3], v.stride[4], h, a_.states, n);
+    }
+    load_rows(dx_, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
+    const T* delta = input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] +
+                     channel * a_.delta.stride[3];
+    load_rows(dt_, delta, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
+    const bool with_bias = a_.delta_bias.data != nullptr;
+    const vf bias = with_bias ? per_channel(a_.delta_bias, channel, n) : zero();
+    const bool fast =
+        prepare_delta(dt_, rows_, bias, with_bias, a_.delta_softplus, largest_magnitude(A, a_.states));
+    const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+    for (Index i = 0; i < rows_; ++i) {
+      const vf x = load(dx_ + i * kLanes);
+      store(y_ + i * kLanes, skip * x);
+      store(dx_ + i * kLanes, x * load(dt_ + i * kLanes));
+    }
+    for (Index i = 0; i < segment_count_; ++i) {
+      const Segment& g = segments_[i];
+      if (g.starts) load_initial(g.sequence, block, h);
+      run_segment(g, fast, A, h);
+      if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
+    }
+    if (a_.y.data == nullptr) return;
+    if (plan_.direct) {
+      store_tile(channel, n);
+    } else {
+      add_tile(channel, n);
+    }
+  }
+
+  void run_segment(const Segment& g, bool fast, const float* A, float* h) {
+    using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
+    using Clamped = ClampedExp2<Fast>;
+    const Index steps = g.end - g.begin;
+    const float *dt = dt_ + g.begin * kLanes, *dx = dx_ + g.begin * kLanes;
+    const float *B = B_ + g.begin * a_.states, *C = C_ + g.begin * a_.states;
+    float* y = y_ + g.begin * kLanes;
+    if (a_.y.data != nullptr) {
+      if (fast) {
+        scan_block<Fast, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+      } else {
+        scan_block<Clamped, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+      }
+    } else if (fast) {
+      scan_block<Fast, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+    } else {
+      scan_block<Clamped, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+    }
+  }
+
+  template <class X>
+  X* at(const ScanView& v, Index channel) const {  // (b, :, channel) of a [B,L,D] tensor
+    return static_cast<X*>(v.data) + batch_ * v.stride[0] + channel * v.stride[2];
+  }
+  vf per_channel(const ScanView& v, Index channel, int n) const {  // acc[K,D]
+    return load_lanes(input<float>(v) + k_ * v.stride[0] + channel * v.stride[1], v.stride[1], n);
+  }
+  float* state_at(const ScanView& v, Index sequence, Index block) const {  // acc[S,K,D,N]
+    return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2];
+  }
+  void load_initial(Index sequence, Index block, float* h) {
+    const ScanView& v = a_.initial_state;
+    if (v.data != nullptr) {
+      load_states(h, state_at(v, sequence, block), v.stride[2], v.stride[3], a_.states, task_.lanes(block), 1.0f);
+    } else {
+      for (Index i = 0; i < plan_.block_floats; i += kLanes) store(h + i, zero());
+    }
+  }
+  void store_final(Index sequence, Index block, const float* h) {
+    const ScanView& v = a_.final_state;
+    store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h, a_.states, task_.lanes(block));
+  }
+
+  // y of a tile, gated; y_ may be read from and written to.
+  void store_tile(Index channel, int n) {
+    if (a_.z.data != nullptr) {
+      load_rows(dt_, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
+      for (Index i = 0; i < rows_; ++i) {
+        store(y_ + i * kLanes, load(y_ + i * kLanes) * silu(load(dt_ + i * kLanes)));
+      }
+    }
+    T* y = at<T>(a_.y, channel);
+    for (Index i = 0; i < rows_; ++i) store_n(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes), n);
+  }
+
+  // Routed: sums over visits in float32, in y itself where T is float.
+  float* sum_row(Index position, Index channel) {
+    if constexpr (sizeof(T) == 4) {
+      return at<float>(a_.y, channel) + position * a_.y.stride[1];
+    } else {
+      return sums_ + (batch_ * a_.length + position) * a_.channels + channel;
+    }
+  }
+  void clear_sums() {
+    for (Index position = 0; position < a_.length; ++position) {
+      for (Index block = 0; block < task_.blocks; ++block) {
+        store_n(sum_row(position, task_.channel(block)), zero(), task_.lanes(block));
+      }
+    }
+  }
+  void add_tile(Index channel, int n) {
+    for (Index i = 0; i < rows_; ++i) {
+      float* sum = sum_row(position_[i], channel);
+      store_n(sum, load_n(static_cast<const float*>(sum), n) + load(y_ + i * kLanes), n);
+    }
+  }
+  void finish_sums() {
+    if (sizeof(T) == 4 && a_.z.data == nullptr) return;
+    for (Index p0 = 0; p0 < a_.length; p0 += kTile) {
+      rows_ = lesser(kTile, a_.length - p0);
+      for (Index i = 0; i < rows_; ++i) position_[i] = p0 + i;
+      for (Index block = 0; block < task_.blocks; ++block) {
+        const Index channel = task_.channel(block);
+        const int n = task_.lanes(block);
+        for (Index i = 0; i < rows_; ++i) {
+          store(y_ + i * kLanes, load_n(static_cast<const float*>(sum_row(p0 + i, channel)), n));
+        }
+        store_tile(channel, n);
+      }
+    }
+  }
+
+  const SelectiveScanArgs& a_;
+  const Plan& plan_;
+  float* sums_;
+  float *A_, *state_, *dt_, *dx_, *y_, *B_, *C_;
+  Index *position_, *row_;
+  Segment* segments_;
+  Index loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
+  Task task_{};
+};
+
+template <class T>
+bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
+  const Plan plan = Plan::make(args);
+  const Index items = plan.channels.tasks * args.batch;
+  // About 100 thousand vector steps keep a thread busy for a good part of a millisecond.
+  const Index work = args.routes * (args.steps + 1) * plan.channels.task_blocks * (args.states + 4);
+  const Index grain = greater(1, (Index{1} << 15) / greater(1, work));
+  bool ok = true;
+  parallel(items, grain, [&](Index begin, Index end) {
+    void* memory = scratch.get(scratch.self, plan.scratch);
+    if (memory == nullptr) {
+      __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
+      return;
+    }
+    Forward<T> task(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
+    for (Index item = begin; item < end; ++item) task.run(item);
+    scratch.put(scratch.self, memory, plan.scratch);
+  });
+  return ok;
+}
+
+}  // namespace
+
+std::size_t selective_scan_workspace(const SelectiveScanArgs& args) {
+  const bool routed = args.routes != 1 || args.order.data != nullptr;
+  if (!routed || args.type.bits == 32 || args.y.data == nullptr) return 0;
+  return static_cast<std::size_t>(args.batch * args.length * args.channels) * sizeof(float);
+}
+
+bool selective_scan_forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
+  if (args.type == dtype::f32) return forward<float>(args, parallel, scratch, workspace);
+  if (args.type == dtype::bf16) return forward<bf16>(args, parallel, scratch, workspace);
+  return forward<f16>(args, parallel, scratch, workspace);
+}
+
+}  // namespace mambasdk::MAMBASDK_ISA
