@@ -1,0 +1,32 @@
+// One call of the ssd family as tensors: what the reference and the vector kernels are made from.
+#pragma once
+
+#include <vector>
+
+#include "core/op.hpp"
+#include "ops/ssd/ssd.hpp"
+
+namespace mambasdk::ssd_family {
+
+// An absent tensor has data == nullptr. ssd_state_update is the case of one step: its tensors get a length of 1.
+struct Call {
+  Tensor x, dt, A, B, C, D, z, dt_bias, initial_state, cu_seqlens, seq_idx;
+  bool has_initial_state, has_z, has_D, has_dt_bias;
+  bool dt_softplus, dt_on_x, reverse;
+  double dt_min, dt_max;
+  std::int64_t batch, length, heads, head_dim, groups, state, sequences;
+};
+
+struct Gradients {
+  Tensor x, dt, A, B, C, D, z, dt_bias, initial_state;  // outputs; null where not wanted
+};
+
+[[nodiscard]] std::vector<SsdSequence> sequences_of(const Call& call);
+// (B,L) in scan order: the first step of the run of equal seq_idx that a step is in. Empty without seq_idx.
+[[nodiscard]] std::vector<std::int32_t> run_starts_of(const Call& call);
+
+void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state);
+// `grad_final_state` may be null. Computes the gradient of every input.
+void reference_backward(const Call& call, const Tensor& grad_y, const Tensor& grad_final_state, const Gradients& out);
+
+}  // namespace mambasdk::ssd_family

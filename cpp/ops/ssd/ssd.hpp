@@ -1,0 +1,74 @@
+// State-space duality (Mamba-2): plain argument structs of the kernels, and the registration of the family.
+#pragma once
+
+#include <cstdint>
+
+#include "core/isa.hpp"
+
+namespace mambasdk {
+
+class Registry;
+void register_ssd(Registry& registry);
+
+// One independent run of the recurrence. Steps are counted in scan order: step 0 is the last one in time when reversed.
+struct SsdSequence {
+  std::int64_t batch;
+  std::int64_t begin;  // first position in time
+  std::int64_t length;
+};
+
+struct SsdInput {
+  const void* data;  // null when absent
+  std::int64_t stride[4];
+};
+
+struct SsdProblem {
+  DType dtype;                                          // of x, dt, B, C, z, y and their gradients: f32, bf16 or f16
+  std::int64_t length, heads, head_dim, groups, state;  // L, H, P, G, N
+  SsdInput x;                                           // (B,L,H,P)
+  SsdInput dt;                                          // (B,L,H)
+  SsdInput B, C;                                        // (B,L,G,N)
+  SsdInput z;                                           // (B,L,H,P)
+  SsdInput initial_state;                               // (S,H,P,N) float32
+  const float* A;                                       // (H)
+  const float* D;                                       // (H,skip_width), null when absent
+  const float* dt_bias;                                 // (H), null when absent
+  std::int64_t skip_width;                              // 1 or P
+  const SsdSequence* sequences;                         // (S)
+  std::int64_t sequence_count, max_length;
+  const std::int32_t* run_start;  // (B,L) in scan order: the first step of the run that a step is in; null: no resets
+  bool dt_softplus, dt_on_x, reverse;
+  float dt_min, dt_max;
+};
+
+struct SsdForward {
+  SsdProblem problem;
+  void* y;             // (B,L,H,P)
+  float* final_state;  // (S,H,P,N) or null
+};
+
+struct SsdBackward {
+  SsdProblem problem;
+  SsdInput grad_y;            // (B,L,H,P) or absent
+  SsdInput grad_final_state;  // (S,H,P,N) float32 or absent
+  const void* ungated;        // (B,L,H,P), y before the gate; null without z
+  void* grad_x;               // (B,L,H,P)
+  void* grad_dt;              // (B,L,H)
+  float* grad_A;              // (H)
+  void* grad_B;               // (B,L,G,N)
+  void* grad_C;               // (B,L,G,N)
+  float* grad_D;              // (H,skip_width) or null
+  void* grad_z;               // (B,L,H,P) or null
+  float* grad_dt_bias;        // (H) or null
+  float* grad_initial_state;  // (S,H,P,N) or null
+};
+
+MAMBASDK_DECLARE_KERNEL(std::int64_t, ssd_workspace_bytes, const SsdForward& call);
+MAMBASDK_DECLARE_KERNEL(void, ssd, const SsdForward& call, void* workspace, const Parallel& parallel);
+// One step for every batch entry: the problem has length 1, an initial_state, and one sequence per batch entry.
+// final_state may be the memory of initial_state.
+MAMBASDK_DECLARE_KERNEL(void, ssd_state_update, const SsdForward& call, const Parallel& parallel);
+MAMBASDK_DECLARE_KERNEL(std::int64_t, ssd_backward_workspace_bytes, const SsdBackward& call);
+MAMBASDK_DECLARE_KERNEL(void, ssd_backward, const SsdBackward& call, void* workspace, const Parallel& parallel);
+
+}  // namespace mambasdk
