@@ -150,7 +150,7 @@ MAMBASDK_SIMD vf exp2(vf z) {
   // f = z - floor(z) in [0, 1); vscalefps multiplies by 2^floor(z) with correct over- and underflow.
   const vf f = (vf)_mm512_reduce_ps((__m512)z, 0x01);
 #else
-  z = min(max(z, set1(-150.0f)), set1(129.0f));
+  z = min(set1(129.0f), max(set1(-150.0f), z));  // in this order NaN passes through
   const vf nearest = (z + set1(0x1.8p23f)) - set1(0x1.8p23f);
   const vf floor_z = nearest - select(nearest > z, set1(1.0f), zero());
   const vf f = z - floor_z;
@@ -175,7 +175,7 @@ MAMBASDK_SIMD vf exp2(vf z) {
 // e^x, relative error below 2e-7 over the whole range: the reduction keeps the low part of x/ln2.
 MAMBASDK_SIMD vf exp(vf x) {
   const vf log2e = set1(1.44269504088896341f);
-  const vf limited = min(max(x, set1(-104.0f)), set1(89.0f));
+  const vf limited = min(set1(89.0f), max(set1(-104.0f), x));  // in this order NaN passes through
   const vf n = (limited * log2e + set1(0x1.8p23f)) - set1(0x1.8p23f);
   const vf r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;  // |r| <= ln2/2; exact first product
   vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -185,14 +185,13 @@ MAMBASDK_SIMD vf exp(vf x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
 #if defined(__AVX512F__)
-  const vf y = (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
   const vi e = __builtin_convertvector(n, vi);
   const vi e1 = e >> 1;
   const vi e2 = e - e1;
-  const vf y = p * (vf)((e1 + 127) << 23) * (vf)((e2 + 127) << 23);
+  return p * (vf)((e1 + 127) << 23) * (vf)((e2 + 127) << 23);
 #endif
-  return select(x != x, x, y);
 }
 
 // ln(x) for finite x > 0, relative error below 3e-7.
