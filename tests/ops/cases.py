@@ -54,6 +54,8 @@ class Family:
     fix: Callable[[Dims, frozenset[str], Mapping[str, Any]], Dims] | None = None
     scalars: tuple[Mapping[str, Any], ...] = ()  # further choices of scalars, tried with everything given
     excluded: Callable[[frozenset[str], Mapping[str, Any]], bool] | None = None
+    # Matrix products of T in hardware that takes T: then float32 states and gradients have the precision of T.
+    products_in_T: bool = False
 
 
 def _scan_dims(dims: Dims, given: frozenset[str], scalars: Mapping[str, Any]) -> Dims:
@@ -88,6 +90,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "selective_state_update": Family(dims={"tail": {"B": 3, "D": 38, "N": 5, "G": 2}, "vector": {"D": 64, "N": 16}}),
     "ssd": Family(
+        products_in_T=True,
         dims={
             "tail": {"B": 2, "L": 13, "H": 4, "P": 6, "G": 2, "N": 5},
             "chunks": {"B": 1, "L": 300, "H": 2, "P": 32, "G": 1, "N": 16},
@@ -101,6 +104,7 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "ssd_state_update": Family(
+        products_in_T=True,
         dims={"tail": {"B": 3, "H": 4, "P": 6, "G": 2, "N": 5}, "wide": {"H": 2, "P": 64, "N": 128}},
         scalars=({"dt_softplus": True, "dt_min": 0.05, "dt_max": 0.9}, {"dt_on_x": False}),
     ),
@@ -282,6 +286,12 @@ def type_choices(op: str) -> dict[str, Types]:
 
 def double_types(op: str) -> Types:
     return dict.fromkeys({a.dtype for a in signature(op).inputs if a.dtype_kind == "variable"}, torch.float64)
+
+
+def precision(op: str, types: Types) -> torch.dtype | None:
+    """The coarsest precision that a kernel of this operation works in, beside the dtypes of its outputs."""
+    family = FAMILIES.get(op.removesuffix("_backward"), Family())
+    return types.get("T") if family.products_in_T else None
 
 
 def _dtype(a: Argument, types: Types) -> torch.dtype | None:

@@ -17,29 +17,31 @@ def _parameters(ops: list[str]) -> list[tuple[str, str]]:
     return [(op, types) for op in ops for types in cases.type_choices(op)]
 
 
-def _compare(op: str, arguments: dict[str, object], isa: str, what: str) -> None:
+def _compare(op: str, arguments: dict[str, object], isa: str, types: cases.Types, what: str) -> None:
     reference = abi.call(op, list(cases.widened(op, arguments).values()), abi.REFERENCE)
     with abi.isa(isa):
         actual = abi.call(op, list(arguments.values()))
     for output, value, expected in zip(adapter.signature(op).outputs, actual, reference, strict=True):
         assert (value is None) == (expected is None), f"{what}: {output.name} is present in one of the kernels only"
         if value is not None and expected is not None:
-            assert_close(value, expected, f"{what}: {output.name}")
+            assert_close(value, expected, f"{what}: {output.name}", cases.precision(op, types))
 
 
 @pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("op", "types"), _parameters(cases.forward_ops()))
 def test_forward(op: str, types: str, isa: str) -> None:
+    chosen = cases.type_choices(op)[types]
     for case in cases.cases(op):
-        _compare(op, cases.values(case, cases.type_choices(op)[types]), isa, f"{case} {types} {isa}")
+        _compare(op, cases.values(case, chosen), isa, chosen, f"{case} {types} {isa}")
 
 
 @pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("op", "types"), _parameters(cases.differentiable_ops()))
 def test_backward(op: str, types: str, isa: str) -> None:
+    chosen = cases.type_choices(op)[types]
     for case in cases.cases(op):
-        backward, arguments = cases.backward_case(case, cases.type_choices(op)[types])
-        _compare(backward, arguments, isa, f"{case} backward {types} {isa}")
+        backward, arguments = cases.backward_case(case, chosen)
+        _compare(backward, arguments, isa, chosen, f"{case} backward {types} {isa}")
 
 
 @pytest.mark.parametrize("op", cases.forward_ops())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
-# Relative to |reference| + its root mean square. Low precision: one rounding of the result (half a unit in the last place,
-# 2^-9 and 2^-12), and what the roundings of intermediate sums add.
+# Relative to |reference| + its root mean square. Low precision: five roundings to the dtype (each half a unit in the last
+# place, 2^-9 and 2^-12): one of the result, and two of intermediates that a contract stores in that dtype (a sum with the
+# residual, a value before its gate), each of which a further factor may double.
 RELATIVE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
-    torch.bfloat16: 2.0**-8,
-    torch.float16: 2.0**-11,
+    torch.bfloat16: 5 * 2.0**-9,
+    torch.float16: 5 * 2.0**-12,
     torch.complex64: 1e-5,
 }
 
@@ -26,12 +27,15 @@ def error(actual: torch.Tensor, reference: torch.Tensor) -> float:
     return float((difference / scale.clamp_min(1e-300)).where(difference != 0, 0.0).max())
 
 
-def assert_close(actual: torch.Tensor, reference: torch.Tensor, what: str, factor: float = 1.0) -> None:
-    """`actual` agrees with the float64 `reference` as well as its dtype allows."""
+def assert_close(actual: torch.Tensor, reference: torch.Tensor, what: str, precision: torch.dtype | None = None) -> None:
+    """`actual` agrees with the float64 `reference` as well as its dtype allows.
+
+    `precision`: the dtype in which matrix products are formed; two of them in series have twice the roundings.
+    """
     assert actual.shape == reference.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(reference.shape)}"
     if not actual.is_floating_point() and not actual.is_complex():
         assert torch.equal(actual, reference.to(actual.dtype)), f"{what}: differs"
         return
-    limit = RELATIVE[actual.dtype] * factor
+    limit = max(RELATIVE[actual.dtype], 0.0 if precision is None else 2 * RELATIVE[precision])
     found = error(actual, reference)
     assert found <= limit, f"{what}: error {found:.3g}, expected at most {limit:.3g}"
