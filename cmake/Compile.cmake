@@ -21,3 +21,13 @@ if(MAMBASDK_SANITIZE)
   add_compile_options(-fsanitize=${MAMBASDK_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MAMBASDK_SANITIZE})
 endif()
+
+# mambasdk_relative_rpath(TARGET FOLDER): once installed, the target finds libmambasdk in FOLDER relative to itself.
+function(mambasdk_relative_rpath target folder)
+  if(APPLE)
+    set(_origin "@loader_path")
+  else()
+    set(_origin "$ORIGIN")
+  endif()
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${_origin}/${folder}" INSTALL_RPATH_USE_LINK_PATH OFF)
+endfunction()

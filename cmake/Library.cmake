@@ -16,7 +16,7 @@ target_include_directories(mambasdk INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_compile_features(mambasdk INTERFACE cxx_std_20)
 target_link_libraries(mambasdk PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
-set_target_properties(mambasdk PROPERTIES VERSION 1.${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} SOVERSION 1)
+set_target_properties(mambasdk PROPERTIES SOVERSION 1) # no VERSION: libmambasdk.so.1 is the file itself, as a wheel needs it
 if(UNIX AND NOT APPLE)
   set(_map "${PROJECT_SOURCE_DIR}/cmake/mambasdk.map")
   target_link_options(mambasdk PRIVATE -Wl,--version-script=${_map} -Wl,--no-undefined -Wl,-z,now)

@@ -1,0 +1,37 @@
+# Installation, the same from `cmake --install` and inside the wheel, whose package folder is an ordinary prefix:
+# lib/, include/, bin/, lib/cmake/mambasdk/. Every path is relative, so the prefix may be moved.
+include(CMakePackageConfigHelpers)
+if(SKBUILD)
+  set(CMAKE_INSTALL_LIBDIR lib)
+  set(_namelink NAMELINK_SKIP) # a wheel holds no symbolic links
+else()
+  set(_namelink)
+endif()
+set(_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mambasdk)
+
+install(TARGETS mambasdk EXPORT mambasdk-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ${_namelink})
+install(DIRECTORY cpp/include/mambasdk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+if(MAMBASDK_TORCH)
+  install(TARGETS mambasdk_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+if(MAMBASDK_TOOLS)
+  install(TARGETS mambasdk_run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+if(MAMBASDK_PYTHON AND SKBUILD)
+  install(TARGETS mambasdk_core LIBRARY DESTINATION .)
+endif()
+
+install(EXPORT mambasdk-targets NAMESPACE mambasdk:: DESTINATION ${_cmake_dir})
+configure_package_config_file(cmake/mambasdk-config.cmake.in mambasdk-config.cmake INSTALL_DESTINATION ${_cmake_dir}
+  PATH_VARS CMAKE_INSTALL_BINDIR NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+write_basic_package_version_file(mambasdk-config-version.cmake COMPATIBILITY SameMajorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/mambasdk-config.cmake ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
+  DESTINATION ${_cmake_dir})
+
+# What a wheel or an installation needs, without tests and benchmarks.
+add_custom_target(mambasdk_shipped DEPENDS mambasdk)
+foreach(_target mambasdk_torch mambasdk_run mambasdk_core)
+  if(TARGET ${_target})
+    add_dependencies(mambasdk_shipped ${_target})
+  endif()
+endforeach()
