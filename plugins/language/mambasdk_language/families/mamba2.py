@@ -164,9 +164,21 @@ def import_mamba2(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[
             expected=inner,
         )
     if "dt_limit" in settings:
-        settings["dt_limit"] = [float(value) for value in settings["dt_limit"]]
+        settings["dt_limit"] = [_number(value) for value in settings["dt_limit"]]
     settings.update(vocabulary(settings["vocab_size"], weights))
     return settings, original_names(weights)
+
+
+def _number(value: Any) -> float:
+    """A number; transformers 5 writes infinity as {"__float__": "Infinity"}."""
+    if isinstance(value, Mapping):
+        value = value.get("__float__")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise CheckpointError(
+            "bad time_step_limit", where="config.json", expected="two numbers", got=repr(value)
+        ) from None
 
 
 def _pair(name: str, value: Any) -> tuple[float, float]:

@@ -1,0 +1,62 @@
+"""Fixtures: the golden tensors, and tiny models of both families."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mambasdk
+from mambasdk.plugins import get_host
+
+# Sizes that exercise every dim: groups, several heads, a padded vocabulary.
+TINY = {
+    "mamba": {"d_model": 32, "n_layer": 2, "vocab_size": 256, "d_state": 8},
+    "mamba2": {"d_model": 32, "n_layer": 2, "vocab_size": 256, "d_state": 16, "headdim": 8, "ngroups": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Path]:
+    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
+
+    def folder(system: str) -> Path:
+        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[4] / "shared" / "golden")
+        path = root / system
+        if not path.is_dir():
+            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _registered() -> None:
+    """Without the entry point nothing here means anything."""
+    families = get_host().registrations.families
+    assert {"mamba", "mamba2"} <= set(families), "pip install -e plugins/language"
+
+
+@pytest.fixture(params=["mamba", "mamba2"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Each family."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def tiny(family: str) -> Any:
+    """A small model with random weights whose logits are far from uniform."""
+    return make_tiny(family)
+
+
+def make_tiny(family: str, **overrides: Any) -> Any:
+    torch.manual_seed(1)
+    model: Any = mambasdk.create_model(family, **{**TINY[family], **overrides}).eval()
+    with torch.no_grad():
+        model.backbone.embedding.weight.normal_(std=0.3)
+    return model
