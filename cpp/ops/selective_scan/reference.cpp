@@ -1,4 +1,5 @@
-// Scalar selective scan, forward and backward: one step at a time, every sum in double. What the vector kernels answer to.
+// Scalar selective scan, forward and backward: one step at a time, every sum in double. What the vector kernels answer
+// to.
 #include <cmath>
 #include <vector>
 
@@ -10,14 +11,30 @@ namespace {
 
 using Index = std::int64_t;
 
-double read(const float* p) { return *p; }
-double read(const double* p) { return *p; }
-double read(const bf16* p) { return to_float(*p); }
-double read(const f16* p) { return to_float(*p); }
-void write(float* p, double x) { *p = static_cast<float>(x); }
-void write(double* p, double x) { *p = x; }
-void write(bf16* p, double x) { *p = from_float<bf16>::cast(static_cast<float>(x)); }
-void write(f16* p, double x) { *p = from_float<f16>::cast(static_cast<float>(x)); }
+double read(const float* p) {
+  return *p;
+}
+double read(const double* p) {
+  return *p;
+}
+double read(const bf16* p) {
+  return to_float(*p);
+}
+double read(const f16* p) {
+  return to_float(*p);
+}
+void write(float* p, double x) {
+  *p = static_cast<float>(x);
+}
+void write(double* p, double x) {
+  *p = x;
+}
+void write(bf16* p, double x) {
+  *p = from_float<bf16>::cast(static_cast<float>(x));
+}
+void write(f16* p, double x) {
+  *p = from_float<f16>::cast(static_cast<float>(x));
+}
 
 // Element (i, j, …) of a view; shape and type are the caller's knowledge.
 template <class T, class... I>
@@ -32,8 +49,12 @@ double get(const ScanView& v, I... indices) {
   return v.data == nullptr ? 0.0 : read(at<T>(v, indices...));
 }
 
-double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
-double softplus(double x) { return x > 20.0 ? x : std::log1p(std::exp(x)); }
+double sigmoid(double x) {
+  return 1.0 / (1.0 + std::exp(-x));
+}
+double softplus(double x) {
+  return x > 20.0 ? x : std::log1p(std::exp(x));
+}
 
 struct Steps {
   const SelectiveScanArgs& a;
@@ -120,8 +141,8 @@ struct Reference {
   void backward(const SelectiveScanGrads& grads) const {
     const auto size = [](Index n) { return static_cast<std::size_t>(n); };
     const Index rows = a.batch * a.routes * a.params * a.groups * a.states;
-    std::vector<double> grad_B(size(rows)), grad_C(size(rows));                      // [B,K,P,G,N]
-    std::vector<double> grad_A(size(a.routes * a.channels * a.states));              // [K,D,N]
+    std::vector<double> grad_B(size(rows)), grad_C(size(rows));                         // [B,K,P,G,N]
+    std::vector<double> grad_A(size(a.routes * a.channels * a.states));                 // [K,D,N]
     std::vector<double> grad_D(size(a.routes * a.channels)), grad_bias(grad_D.size());  // [K,D]
     std::vector<double> y(size(a.length)), grad_y(size(a.length)), grad_u(size(a.length)), grad_delta(size(a.params));
     for (Index b = 0; b < a.batch; ++b) {

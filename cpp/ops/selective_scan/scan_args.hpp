@@ -1,4 +1,5 @@
-// Plain arguments of the selective-scan kernels, and the declarations of their variants. Safe to include from *.isa.cpp.
+// Plain arguments of the selective-scan kernels, and the declarations of their variants. Safe to include from
+// *.isa.cpp.
 #pragma once
 
 #include <cstddef>
@@ -46,8 +47,8 @@ struct SelectiveScanArgs {
 };
 
 struct SelectiveScanGrads {
-  ScanView grad_y;             // T[B,L,D]
-  ScanView grad_final_state;   // acc[S,K,D,N]
+  ScanView grad_y;            // T[B,L,D]
+  ScanView grad_final_state;  // acc[S,K,D,N]
   ScanView grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_z, grad_delta_bias, grad_initial_state;
 };
 

@@ -1,8 +1,8 @@
 // 2^z for decays, tuned for the scan's inner loop. For *.isa.cpp only.
 //
-// The polynomial is 1 + f q(f) with q minimax, so 2^z is exact at 0 and the error is relative to z: what counts over long
-// memories is the error of log(decay). Powers of two at the finer steps come from a table held in registers (a permute
-// runs beside the multipliers), which saves multiply-adds, the bottleneck of the scan.
+// The polynomial is 1 + f q(f) with q minimax, so 2^z is exact at 0 and the error is relative to z: what counts over
+// long memories is the error of log(decay). Powers of two at the finer steps come from a table held in registers (a
+// permute runs beside the multipliers), which saves multiply-adds, the bottleneck of the scan.
 #pragma once
 
 #include "core/simd.hpp"

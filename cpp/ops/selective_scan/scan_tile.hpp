@@ -9,9 +9,15 @@ namespace mambasdk::MAMBASDK_ISA {
 
 using Index = std::int64_t;
 
-MAMBASDK_SIMD Index lesser(Index a, Index b) { return a < b ? a : b; }
-MAMBASDK_SIMD Index greater(Index a, Index b) { return a > b ? a : b; }
-MAMBASDK_SIMD Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
+MAMBASDK_SIMD Index lesser(Index a, Index b) {
+  return a < b ? a : b;
+}
+MAMBASDK_SIMD Index greater(Index a, Index b) {
+  return a > b ? a : b;
+}
+MAMBASDK_SIMD Index ceil_div(Index a, Index b) {
+  return (a + b - 1) / b;
+}
 
 template <class T>
 MAMBASDK_SIMD const T* input(const ScanView& v) {
@@ -22,13 +28,14 @@ MAMBASDK_SIMD T* output(const ScanView& v) {
   return static_cast<T*>(v.data);
 }
 
-// Channels are cut into blocks that do not cross a group; a task takes neighbouring blocks of one group. By shape alone.
+// Channels are cut into blocks that do not cross a group; a task takes neighbouring blocks of one group. By shape
+// alone.
 struct ChannelPlan {
-  Index group_channels;   // D/G
-  Index group_blocks;     // blocks in a group
-  Index task_blocks;      // blocks in a task, at most
-  Index group_tasks;      // tasks in a group
-  Index tasks;            // per batch
+  Index group_channels;  // D/G
+  Index group_blocks;    // blocks in a group
+  Index task_blocks;     // blocks in a task, at most
+  Index group_tasks;     // tasks in a group
+  Index tasks;           // per batch
 
   static MAMBASDK_ALWAYS_INLINE ChannelPlan make(const SelectiveScanArgs& a, Index most_blocks, Index wanted_tasks) {
     ChannelPlan p;
@@ -119,8 +126,8 @@ struct Sequences {
 // Rows of channels [0, n) at positions `at`, as float32; lanes from n on are 0. A channel stride other than 1 is
 // gathered one channel at a time.
 template <class T>
-MAMBASDK_SIMD void load_rows(float* tile, const T* base, Index row_stride, Index lane_stride, const Index* at, Index rows,
-                             int n) {
+MAMBASDK_SIMD void load_rows(float* tile, const T* base, Index row_stride, Index lane_stride, const Index* at,
+                             Index rows, int n) {
   if (lane_stride == 1 && n == kLanes) {
     for (Index i = 0; i < rows; ++i) store(tile + i * kLanes, load(base + at[i] * row_stride));
   } else if (lane_stride == 1) {

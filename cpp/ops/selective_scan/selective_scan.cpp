@@ -51,8 +51,8 @@ SelectiveScanArgs input_args(const OpCall& c, int first) {
   a.states = c.dim("N");
   a.sequences = c.dim("S");
   a.type = c.tensor(first).dtype;
-  ScanView* const views[] = {&a.u, &a.delta, &a.A, &a.B, &a.C, &a.D, &a.z, &a.delta_bias, &a.initial_state, &a.order,
-                             &a.cu_seqlens};
+  ScanView* const views[] = {&a.u,          &a.delta,         &a.A,     &a.B,         &a.C, &a.D, &a.z,
+                             &a.delta_bias, &a.initial_state, &a.order, &a.cu_seqlens};
   for (int i = 0; i < 11; ++i) *views[i] = scan_view(c.optional(first + i));
   return a;
 }
@@ -85,8 +85,9 @@ SelectiveScanGrads backward_grads(const OpCall& c) {
   SelectiveScanGrads g{};
   g.grad_y = scan_view(&c.tensor(0));
   g.grad_final_state = scan_view(c.optional(1));
-  ScanView* const views[] = {&g.grad_u, &g.grad_delta, &g.grad_A, &g.grad_B, &g.grad_C, &g.grad_D, &g.grad_z,
-                             &g.grad_delta_bias, &g.grad_initial_state};
+  ScanView* const views[] = {&g.grad_u, &g.grad_delta,      &g.grad_A,
+                             &g.grad_B, &g.grad_C,          &g.grad_D,
+                             &g.grad_z, &g.grad_delta_bias, &g.grad_initial_state};
   for (int i = 0; i < 9; ++i) *views[i] = output_view(c, i);
   return g;
 }
@@ -135,7 +136,8 @@ void check(const OpCall& c, int first, bool step_params) {
   const std::int64_t channels = c.dim("D"), groups = c.dim("G");
   if (const std::int64_t expected = step_params ? steps : length; params != expected) {
     fail(ErrorCode::invalid_argument, name, ": delta, B and C have ", params, " rows (P), expected ", expected,
-         step_params ? ", one per step, as step_params is set" : ", one per position of u; set step_params for one per step");
+         step_params ? ", one per step, as step_params is set"
+                     : ", one per position of u; set step_params for one per step");
   }
   if (groups == 0 ? channels != 0 : channels % groups != 0) {
     fail(ErrorCode::invalid_argument, name, ": B and C have ", groups, " groups, expected a divisor of ", channels,
@@ -162,25 +164,26 @@ void run_selective_scan_backward(const Context& context, const SelectiveScanArgs
     run_selective_scan(context, a);  // y and final_state are absent: states only
   }
   const Context::Workspace work = context.workspace(MAMBASDK_PICK(selective_scan_backward_workspace)(a, grads));
-  need_scratch(
-      MAMBASDK_PICK(selective_scan_backward)(a, grads, context.parallel(), scan_scratch(context), work.get()),
-      "selective_scan_backward");
+  need_scratch(MAMBASDK_PICK(selective_scan_backward)(a, grads, context.parallel(), scan_scratch(context), work.get()),
+               "selective_scan_backward");
 }
 
 void register_selective_scan(Registry& registry) {
   registry.define({
-      .signature =
-          "selective_scan(u: T[B,L,D], delta: T[B,K,P,D], A: acc[K,D,N], B: T[B,K,P,G,N], C: T[B,K,P,G,N], "
-          "D: acc[K,D]?, z: T[B,L,D]?, delta_bias: acc[K,D]?, initial_state: acc[S,K,D,N]?, order: i32[K,M]?, "
-          "cu_seqlens: i32[S+1]?, delta_softplus: bool = false, step_params: bool = false, "
-          "return_final_state: bool = false, save_chunk_states: bool = false) "
-          "-> (y: T[B,L,D], final_state: acc[S,K,D,N] if return_final_state, "
-          "chunk_states: acc[B,K,(M+127)//128,D,N] if save_chunk_states) "
-          "where M = L if not order, S = B if not cu_seqlens",
+      .signature = "selective_scan(u: T[B,L,D], delta: T[B,K,P,D], A: acc[K,D,N], B: T[B,K,P,G,N], C: T[B,K,P,G,N], "
+                   "D: acc[K,D]?, z: T[B,L,D]?, delta_bias: acc[K,D]?, initial_state: acc[S,K,D,N]?, order: i32[K,M]?, "
+                   "cu_seqlens: i32[S+1]?, delta_softplus: bool = false, step_params: bool = false, "
+                   "return_final_state: bool = false, save_chunk_states: bool = false) "
+                   "-> (y: T[B,L,D], final_state: acc[S,K,D,N] if return_final_state, "
+                   "chunk_states: acc[B,K,(M+127)//128,D,N] if save_chunk_states) "
+                   "where M = L if not order, S = B if not cu_seqlens",
       .doc =
-          "The scan of Mamba (arXiv 2312.00752, algorithm 2) along K routes: h_t = exp(delta_t A) h_{t-1} + delta_t B_t "
-          "u_t, y_t = C_t h_t + D u_t. Step t of route k reads u at position order[k, t] (t itself without `order`) and "
-          "adds its output there; a position that no route visits gives 0. delta, B and C are taken at the position, or "
+          "The scan of Mamba (arXiv 2312.00752, algorithm 2) along K routes: h_t = exp(delta_t A) h_{t-1} + delta_t "
+          "B_t "
+          "u_t, y_t = C_t h_t + D u_t. Step t of route k reads u at position order[k, t] (t itself without `order`) "
+          "and "
+          "adds its output there; a position that no route visits gives 0. delta, B and C are taken at the position, "
+          "or "
           "at the step with `step_params`. delta_bias is added to delta in float32, then softplus (the identity above "
           "20) with `delta_softplus`. With z, y is multiplied by z * sigmoid(z) after the sum over routes. Channel d "
           "uses group d // (D/G) of B and C. With `cu_seqlens`, 0 = c_0 <= ... <= c_S = M, the batch is 1 and steps "
@@ -198,11 +201,11 @@ void register_selective_scan(Registry& registry) {
           "initial_state: acc[S,K,D,N]?, order: i32[K,M]?, cu_seqlens: i32[S+1]?, "
           "chunk_states: acc[B,K,(M+127)//128,D,N]?, delta_softplus: bool = false, step_params: bool = false) "
           "-> (grad_u: T[B,L,D], grad_delta: T[B,K,P,D], grad_A: acc[K,D,N], grad_B: T[B,K,P,G,N], "
-          "grad_C: T[B,K,P,G,N], grad_D: acc[K,D] if D, grad_z: T[B,L,D] if z, grad_delta_bias: acc[K,D] if delta_bias, "
+          "grad_C: T[B,K,P,G,N], grad_D: acc[K,D] if D, grad_z: T[B,L,D] if z, grad_delta_bias: acc[K,D] if "
+          "delta_bias, "
           "grad_initial_state: acc[S,K,D,N] if initial_state) where M = L if not order, S = B if not cu_seqlens",
-      .doc =
-          "Derivative of selective_scan. States are recomputed from chunk_states, 128 steps at a time; without "
-          "chunk_states these are computed first.",
+      .doc = "Derivative of selective_scan. States are recomputed from chunk_states, 128 steps at a time; without "
+             "chunk_states these are computed first.",
       .check = [](const OpCall& c) { check(c, 2, c.flag(15)); },
       .reference = [](const OpCall& c) { selective_scan_backward_reference(backward_args(c), backward_grads(c)); },
       .cpu = [](const OpCall& c) { run_selective_scan_backward(c.context, backward_args(c), backward_grads(c)); },

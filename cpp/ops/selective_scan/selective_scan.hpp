@@ -13,6 +13,7 @@ void register_selective_scan(Registry& registry);
 // Scratch of running ranges, from the context's allocator.
 [[nodiscard]] ScanScratch scan_scratch(const Context& context);
 // The vector kernel with its workspace; recomputes the chunk states where they are absent and needed.
-void run_selective_scan_backward(const Context& context, const SelectiveScanArgs& args, const SelectiveScanGrads& grads);
+void run_selective_scan_backward(const Context& context, const SelectiveScanArgs& args,
+                                 const SelectiveScanGrads& grads);
 
 }  // namespace mambasdk

@@ -154,13 +154,12 @@ class Forward {
                    v.stride[3], v.stride[4], h, a_.states, n);
     }
     load_rows(dx_, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
-    const T* delta = input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] +
-                     channel * a_.delta.stride[3];
+    const T* delta =
+        input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3];
     load_rows(dt_, delta, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
     const bool with_bias = a_.delta_bias.data != nullptr;
     const vf bias = with_bias ? per_channel(a_.delta_bias, channel, n) : zero();
-    const bool fast =
-        prepare_delta(dt_, rows_, bias, with_bias, a_.delta_softplus, largest_magnitude(A, a_.states));
+    const bool fast = prepare_delta(dt_, rows_, bias, with_bias, a_.delta_softplus, largest_magnitude(A, a_.states));
     const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
     for (Index i = 0; i < rows_; ++i) {
       const vf x = load(dx_ + i * kLanes);

@@ -1,5 +1,6 @@
 // Selective scan, backward: states are recomputed chunk by chunk from the saved ones, then the chunk runs in reverse.
-// grad_B and grad_C are summed as vectors over a task's channel blocks, across lanes once, and over tasks in their order.
+// grad_B and grad_C are summed as vectors over a task's channel blocks, across lanes once, and over tasks in their
+// order.
 #include "ops/selective_scan/scan_reduce.hpp"
 #include "ops/selective_scan/scan_tile.hpp"
 
@@ -82,13 +83,13 @@ __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, 
 
 struct Plan {
   ChannelPlan channels;
-  bool routed;          // outputs at positions add up over visits
-  bool scatter;         // so do delta's, B's and C's
-  bool direct;          // a group's grad_B and grad_C come from one task
-  Index batch_groups;   // batch rows are shared out to this many work items per task
+  bool routed;         // outputs at positions add up over visits
+  bool scatter;        // so do delta's, B's and C's
+  bool direct;         // a group's grad_B and grad_C come from one task
+  Index batch_groups;  // batch rows are shared out to this many work items per task
   Index round_steps, rounds;
-  Index block_floats;   // A or states of a block
-  Index tile_floats;    // a tile of a block
+  Index block_floats;  // A or states of a block
+  Index tile_floats;   // a tile of a block
   std::size_t scratch;
   // Offsets into the workspace, in floats.
   Index carry, grad_A, grad_D, grad_bias, partial, sum_u, sum_z, sum_delta, sum_B, sum_C, floats;
@@ -155,7 +156,9 @@ struct Sums {
   MAMBASDK_ALWAYS_INLINE float* row(Index b, Index i) const { return data + b * batch_stride + i * row_stride; }
 };
 
-MAMBASDK_SIMD void add_to(float* p, vf x, int n) { store_n(p, load_n(static_cast<const float*>(p), n) + x, n); }
+MAMBASDK_SIMD void add_to(float* p, vf x, int n) {
+  store_n(p, load_n(static_cast<const float*>(p), n) + x, n);
+}
 
 template <class T>
 class Backward {
@@ -166,7 +169,11 @@ class Backward {
   bool run(Parallel parallel, ScanScratch scratch) {
     bool ok = true;
     const Index items = plan_.channels.tasks * plan_.batch_groups;
-    if (plan_.routed) clear(parallel, g_.grad_u, sums_u()), clear(parallel, g_.grad_z, sums_z());
+    if (a_.channels == 0) return clear_without_channels(), true;
+    if (plan_.routed) {
+      clear(parallel, g_.grad_u, sums_u());
+      clear(parallel, g_.grad_z, sums_z());
+    }
     for (Index k = 0; k < a_.routes; ++k) {
       if (plan_.scatter) clear_params(parallel, k);
       for (Index round = plan_.rounds - 1; round >= 0; --round) {
@@ -218,6 +225,16 @@ class Backward {
     Index i = 0;
     for (; i + kLanes <= n; i += kLanes) store(out + i, load(in + i));
     if (i < n) store_n(out + i, load_n(in + i, static_cast<int>(n - i)), static_cast<int>(n - i));
+  }
+  void clear_without_channels() {  // no task would write them
+    const Index width = a_.groups * a_.states;
+    for (Index i = 0; i < a_.batch * a_.routes * a_.params; ++i) {
+      const Index b = i / a_.params / a_.routes, k = i / a_.params % a_.routes, row = i % a_.params;
+      for (Index n = 0; n < width; ++n) {
+        params_row(g_.grad_B, b, k, row)[n] = from_float<T>::cast(0.0f);
+        params_row(g_.grad_C, b, k, row)[n] = from_float<T>::cast(0.0f);
+      }
+    }
   }
   void clear(Parallel parallel, const ScanView& out, Sums<T> sums) {
     if (out.data == nullptr) return;
@@ -325,8 +342,7 @@ class Backward {
     });
   }
   float* block_sum(Index offset, Index group, Index task, Index block, Index floats) const {
-    return work_ + offset +
-           ((group * plan_.channels.tasks + task) * plan_.channels.task_blocks + block) * floats;
+    return work_ + offset + ((group * plan_.channels.tasks + task) * plan_.channels.task_blocks + block) * floats;
   }
   void add_groups(float* sum, Index offset, Index task, Index block, Index floats) const {
     for (Index group = 1; group < plan_.batch_groups; ++group) {
@@ -392,9 +408,7 @@ class Backward {
 
    private:
     enum Tile { kDt, kDx, kU, kDy, kGradDt, kGradDx, kY, kGate, kSlope };
-    float* tile(Index block, Tile which) const {
-      return tiles_ + (block * Plan::kTiles + which) * plan_.tile_floats;
-    }
+    float* tile(Index block, Tile which) const { return tiles_ + (block * Plan::kTiles + which) * plan_.tile_floats; }
     float* A_of(Index block) const { return A_ + block * plan_.block_floats; }
     float* carry(Index block) const {
       return all_.block_sum(plan_.carry, plan_.rounds > 1 ? batch_ : batch_group_, task_index_, block,
@@ -416,8 +430,9 @@ class Backward {
     // States [n, n + count) of a block in an acc[S,K,D,N] tensor.
     void load_sequence(const ScanView& v, Index sequence, Index block, Index n, Index count, float* to) const {
       if (v.data == nullptr) return clear_row(to, count * kLanes);
-      load_states(to, input<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
-                          n * v.stride[3],
+      load_states(to,
+                  input<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
+                      n * v.stride[3],
                   v.stride[2], v.stride[3], count, task_.lanes(block), 1.0f);
     }
     void store_sequence(const ScanView& v, Index sequence, Index block, Index n, Index count, const float* from) const {
@@ -466,8 +481,8 @@ class Backward {
       float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx), *slope = tile(block, kSlope);
       load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
       load_rows(dy, at<T>(g_.grad_y, channel), g_.grad_y.stride[1], g_.grad_y.stride[2], position_, rows_, n);
-      const T* delta = input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] +
-                       channel * a_.delta.stride[3];
+      const T* delta =
+          input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3];
       load_rows(dt, delta, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
       const bool with_bias = a_.delta_bias.data != nullptr;
       const vf bias = with_bias ? per_channel(a_.delta_bias, channel, n) : zero();
