@@ -16,8 +16,10 @@ hypothesis = pytest.importorskip("hypothesis")
 
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from tokenizer_cases import TEXTS, TOKENIZERS, alphabet_only, corpus  # noqa: E402
+from tokenizer_cases import PARTS, TEXTS, TOKENIZERS, alphabet_only, corpus  # noqa: E402
 from tokenizers import Tokenizer, normalizers  # noqa: E402
+
+ASSIGNED = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
 
 
 class Native:
@@ -29,7 +31,8 @@ class Native:
         )
 
     def __call__(self, value: Any) -> Any:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(value) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -89,53 +92,27 @@ def test_texts(pair: Pair) -> None:
 
 def test_source_code(pair: Pair) -> None:
     for text in list(corpus(200_000))[:8]:
-        pair.check(text[:60_000])
+        pair.check(text[:20_000])
 
 
 def test_every_character(pair: Pair) -> None:
-    """Each assigned code point, alone between letters and in a run of neighbours."""
-    codes = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
-    for start in range(0, len(codes), 4096):
-        block = codes[start : start + 4096]
-        pair.check("".join(f"a{chr(c)} {chr(c)}b" for c in block[::7]))
-        pair.check("".join(map(chr, block[:1024])))
+    """Assigned code points alone between letters and in runs of neighbours: the first 8192, then every eighth."""
+    for start in range(0, len(ASSIGNED), 1024):
+        block = ASSIGNED[start : start + 1024]
+        pair.check("".join(f"a{chr(c)} {chr(c)}b" for c in block[:: 1 if start < 8192 else 8]))
+        pair.check("".join(map(chr, block[:: 1 if start < 8192 else 4])))
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=200))
 def test_random_unicode(pair: Pair, text: str) -> None:
     pair.check(text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                " ",
-                "  ",
-                "\n",
-                "\r\n",
-                "\t",
-                "a",
-                "B",
-                "'s",
-                "1",
-                "é",
-                "e\u0301",
-                "\u0301",
-                "😀",
-                "\u200d",
-                "中",
-                "\u00a0",
-            ]
-            + ["<|endoftext|>", "<|x|>", "<left>", "<right>", "single", "<s>", "▁", "_", ".", "\u2028", "ſ", "\x00"]
-        ),
-        max_size=40,
-    )
-)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PARTS), max_size=40))
 def test_random_mixtures(pair: Pair, parts: list[str]) -> None:
     pair.check("".join(parts))
 
@@ -144,7 +121,7 @@ def test_decode_of_random_ids(pair: Pair) -> None:
     rng = random.Random(0)
     size = pair.reference.get_vocab_size(with_added_tokens=True)
     for length in (1, 2, 5, 50, 500):
-        for _ in range(20):
+        for _ in range(8):
             pair.check_decode([rng.randrange(size) for _ in range(length)])
 
 
@@ -183,7 +160,7 @@ def test_unsupported_components_are_named(tokenizer_tool: Path, tmp_path: Path) 
         ({"post_processor": {"type": "BertProcessing"}}, "BertProcessing"),
         ({"pre_tokenizer": _regex(r"(?<=a)b")}, "look-behind"),
         ({"pre_tokenizer": _regex(r"^a")}, "anchor"),
-        ({"pre_tokenizer": _regex(r"\p{Han}+")}, "\\\\p{..}"),
+        ({"pre_tokenizer": _regex(r"\p{Han}+")}, "\\p{..}"),
         ({"pre_tokenizer": _regex(r"[a-z&&[^b]]")}, "intersection"),
         ({"pre_tokenizer": _regex(r"(a)\1")}, "\\1"),
         ({"pre_tokenizer": _regex(r"a*")}, "empty text"),
@@ -193,7 +170,8 @@ def test_unsupported_components_are_named(tokenizer_tool: Path, tmp_path: Path) 
         path.write_text(json.dumps(base | change))
         run = subprocess.run([tokenizer_tool, path], input="", capture_output=True, text=True, check=False)
         assert run.returncode == 1
-        assert name.replace("\\\\", "\\") in run.stderr and "not support" in run.stderr, run.stderr
+        assert name in run.stderr
+        assert "not support" in run.stderr
 
 
 def _regex(pattern: str) -> dict[str, Any]:

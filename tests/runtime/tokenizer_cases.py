@@ -1,7 +1,9 @@
+# ruff: noqa: RUF001 (the texts are odd on purpose)
 """Tokenizers trained on the standard library, and texts to try them on."""
 
 from __future__ import annotations
 
+import functools
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ O200K = (
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def corpus(limit: int = 1_500_000) -> Iterator[str]:
+def corpus(limit: int = 400_000) -> Iterator[str]:
     """Standard-library sources and the texts below, about `limit` characters."""
     total = 0
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
@@ -53,16 +55,23 @@ def _split(pattern: str, **options: object) -> pre_tokenizers.PreTokenizer:
     )
 
 
-def gpt2() -> Tokenizer:
+@functools.cache
+def _trained_gpt2() -> str:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.train_from_iterator(corpus(), _byte_level_trainer(["<|endoftext|>"]))
-    return tokenizer
+    return tokenizer.to_str()
+
+
+def gpt2() -> Tokenizer:
+    """Byte-level words by GPT-2's pattern."""
+    return Tokenizer.from_str(_trained_gpt2())
 
 
 def gpt2_prefix_space() -> Tokenizer:
+    """Added tokens of every kind."""
     tokenizer = gpt2()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.add_tokens([AddedToken("single", single_word=True), AddedToken("<left>", lstrip=True)])
@@ -71,6 +80,7 @@ def gpt2_prefix_space() -> Tokenizer:
 
 
 def neox() -> Tokenizer:
+    """NFC, and runs of spaces as added tokens."""
     tokenizer = gpt2()
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
@@ -78,7 +88,8 @@ def neox() -> Tokenizer:
     return tokenizer
 
 
-def llama3() -> Tokenizer:
+@functools.cache
+def _trained_llama3() -> str:
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
     tokenizer.pre_tokenizer = _split(LLAMA3)
     tokenizer.decoder = decoders.ByteLevel()
@@ -91,7 +102,12 @@ def llama3() -> Tokenizer:
             processors.TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", begin)]),
         ]
     )
-    return tokenizer
+    return tokenizer.to_str()
+
+
+def llama3() -> Tokenizer:
+    """Byte-level words by a Split pattern, whole words looked up before any merge, and a bos token."""
+    return Tokenizer.from_str(_trained_llama3())
 
 
 def _other_split(pattern: str, **options: object) -> Tokenizer:
@@ -101,6 +117,7 @@ def _other_split(pattern: str, **options: object) -> Tokenizer:
 
 
 def digits() -> Tokenizer:
+    """Every digit a word."""
     tokenizer = gpt2()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -108,8 +125,8 @@ def digits() -> Tokenizer:
     return tokenizer
 
 
-def sentencepiece(scheme: str = "always") -> Tokenizer:
-    """Metaspace words, characters that the vocabulary lacks as bytes."""
+@functools.cache
+def _trained_sentencepiece(scheme: str) -> str:
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
     tokenizer.decoder = decoders.Sequence(
@@ -117,16 +134,19 @@ def sentencepiece(scheme: str = "always") -> Tokenizer:
     )
     special = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=special, limit_alphabet=150, show_progress=False)
-    tokenizer.train_from_iterator(corpus(400_000), trainer)
+    tokenizer.train_from_iterator(corpus(200_000), trainer)
     # Only the first three are special; the byte tokens belong to the model.
     rebuilt = Tokenizer(tokenizer.model)
     rebuilt.pre_tokenizer, rebuilt.decoder = tokenizer.pre_tokenizer, tokenizer.decoder
     rebuilt.add_special_tokens(special[:3])
-    rebuilt.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        special_tokens=[("<s>", rebuilt.token_to_id("<s>")), ("</s>", rebuilt.token_to_id("</s>"))],
-    )
-    return rebuilt
+    around = [(name, rebuilt.token_to_id(name)) for name in ("<s>", "</s>")]
+    rebuilt.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+    return rebuilt.to_str()
+
+
+def sentencepiece(scheme: str = "always") -> Tokenizer:
+    """Metaspace words; characters that the vocabulary lacks become byte tokens."""
+    return Tokenizer.from_str(_trained_sentencepiece(scheme))
 
 
 def llama2() -> Tokenizer:
@@ -138,12 +158,14 @@ def llama2() -> Tokenizer:
 
 
 def metaspace_decoder() -> Tokenizer:
+    """The decoder that turns the replacement back into spaces by itself."""
     tokenizer = sentencepiece("first")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
     return tokenizer
 
 
 def unknown_tokens() -> Tokenizer:
+    """A small alphabet with an unknown token, strong normalisation, no decoder."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s{2,}"), " ")]
@@ -215,3 +237,6 @@ TEXTS = [
     "a\u0300\u0301\u0302\u0303" + "\u0334\u0345\u0315" * 30 + "b",
     "▁already▁there ▁ ▁▁ x▁",
 ]
+
+PARTS = [" ", "  ", "\n", "\r\n", "\t", "a", "B", "'s", "1", "é", "e\u0301", "\u0301", "😀", "\u200d", "中", "\u00a0"]
+PARTS += ["<|endoftext|>", "<|x|>", "<left>", "<right>", "single", "<s>", "▁", "_", ".", "\u2028", "ſ", "\x00"]

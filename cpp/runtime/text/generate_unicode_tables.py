@@ -1,8 +1,8 @@
-"""Writes unicode_tables.inc: the Unicode data that tokenizer.json files mean.
+r"""Writes unicode_tables.inc: the Unicode data that tokenizer.json files mean.
 
 Usage: python generate_unicode_tables.py > unicode_tables.inc
 
-What `\\p{L}`, NFC or Lowercase do to a character is defined by the `tokenizers` package, whose parts follow several
+What `\p{L}`, NFC or Lowercase do to a character is defined by the `tokenizers` package, whose parts follow several
 Unicode versions. So every table is measured on that package, character by character; `unicodedata` only proposes
 combining classes and composition pairs, which are kept where the package shows them.
 """
@@ -73,6 +73,7 @@ def categories() -> list[int]:
 
 
 def table(name: str, ctype: str, values: Iterable[int], comment: str) -> None:
+    """Print one C++ array."""
     numbers = [str(v) for v in values]
     print(f"// {comment}\ninline constexpr {ctype} {name}[] = {{")
     line = ""
@@ -85,7 +86,7 @@ def table(name: str, ctype: str, values: Iterable[int], comment: str) -> None:
 
 
 def word_exceptions(category: list[int]) -> list[int]:
-    """Ranges (first, last) where `\\w` differs from letters, marks, decimal and letter numbers, and connectors."""
+    r"""Ranges (first, last) where `\w` differs from letters, marks, decimal and letter numbers, and connectors."""
     names = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "Pc"}
     expected = {c for c in CODE_POINTS if CATEGORIES[category[c]] in names}
     ranges: list[int] = []
@@ -108,6 +109,7 @@ def combining_class(code: int) -> int:
 
 
 def decompositions(form: normalizers.Normalizer, skip: dict[int, str]) -> dict[int, str]:
+    """What `form` turns each character into, where that is neither itself nor what `skip` says."""
     result = {}
     for code in CODE_POINTS:
         mapped = form.normalize_str(chr(code))
@@ -130,6 +132,7 @@ def compositions() -> list[int]:
 
 
 def main() -> None:
+    """Print the tables."""
     print(f"// Unicode data as tokenizers {tokenizers.__version__} has it; made by generate_unicode_tables.py.\n")
     category = categories()
     starts = [c for c in range(0x110000) if c == 0 or category[c] != category[c - 1]]
