@@ -103,40 +103,40 @@ clean: ## remove what was built, not .venv
 
 # What the above stand on. A stamp is made anew when what it depends on changes.
 $(STAMPS)/tools: pyproject.toml constraints.txt
-	.ci/system cmake ninja g++ nlohmann-json gtest benchmark
+	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark
 	$(call say,"Python tools into $(VENV)")
-	[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet 'pip>=25.1'
-	command -v cmake >/dev/null || $(PIP) install --quiet 'cmake>=3.24'
-	command -v ninja >/dev/null || $(PIP) install --quiet ninja
-	$(PIP) install --quiet -c constraints.txt --group dev
-	mkdir -p $(STAMPS) && touch $@
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet 'pip>=25.1'
+	@command -v cmake >/dev/null || $(PIP) install --quiet 'cmake>=3.24'
+	@command -v ninja >/dev/null || $(PIP) install --quiet ninja
+	@$(PIP) install --quiet -c constraints.txt --group dev
+	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/sdk: $(STAMPS)/tools $(SDK_SOURCES)
 	$(call say,"building and installing mambasdk")
-	rm -f $(WHEELS)/mambasdk-*.whl
-	$(PIP) wheel . --quiet --no-deps --no-build-isolation -w $(WHEELS) -C build-dir=$(BUILD) \
+	@rm -f $(WHEELS)/mambasdk-*.whl
+	@$(PIP) wheel . --quiet --no-deps --no-build-isolation -w $(WHEELS) -C build-dir=$(BUILD) \
 	  -C cmake.define.MAMBASDK_TESTS=ON -C cmake.define.MAMBASDK_BENCHMARKS=ON
-	$(PIP) install --quiet --no-deps --force-reinstall $(WHEELS)/mambasdk-*.whl
-	$(PIP) install --quiet -c constraints.txt "$$(ls $(WHEELS)/mambasdk-*.whl)[torch,hub,plot]"
-	touch $@
+	@$(PIP) install --quiet --no-deps --force-reinstall $(WHEELS)/mambasdk-*.whl
+	@$(PIP) install --quiet -c constraints.txt "$$(ls $(WHEELS)/mambasdk-*.whl)[torch,hub,plot]"
+	@touch $@
 
 define PLUGIN_RULE
 $$(STAMPS)/plugin-$(1): $$(STAMPS)/sdk $$(call plugin_sources,$(1))
 	$$(call say,"installing mambasdk-$(1)")
-	rm -rf $$(WHEELS)/mambasdk_$(1)-*.whl plugins/$(1)/build
-	$$(PIP) wheel ./plugins/$(1) --quiet --no-deps --no-build-isolation -w $$(WHEELS)
-	$$(PIP) install --quiet --no-deps --force-reinstall $$(WHEELS)/mambasdk_$(1)-*.whl
-	$$(PIP) install --quiet -c constraints.txt $$(WHEELS)/mambasdk_$(1)-*.whl
-	rm -rf plugins/$(1)/build
-	touch $$@
+	@rm -rf $$(WHEELS)/mambasdk_$(1)-*.whl plugins/$(1)/build
+	@$$(PIP) wheel ./plugins/$(1) --quiet --no-deps --no-build-isolation -w $$(WHEELS)
+	@$$(PIP) install --quiet --no-deps --force-reinstall $$(WHEELS)/mambasdk_$(1)-*.whl
+	@$$(PIP) install --quiet -c constraints.txt $$(WHEELS)/mambasdk_$(1)-*.whl
+	@rm -rf plugins/$(1)/build
+	@touch $$@
 endef
 $(foreach plugin,$(PLUGINS),$(eval $(call PLUGIN_RULE,$(plugin))))
 
 $(STAMPS)/fuzz: $(STAMPS)/tools
-	.ci/system clang
-	touch $@
+	@.ci/system clang
+	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/tools
-	$(PIP) install --quiet -c constraints.txt --group docs
-	touch $@
+	@$(PIP) install --quiet -c constraints.txt --group docs
+	@touch $@
