@@ -48,7 +48,7 @@ class CausalConv1d(nn.Module):
         return_state: bool = False,
         cu_seqlens: Tensor | None = None,  # (S+1) int32
     ) -> Any:
-        """Y (B, L, D); with `return_state`, (y, the state after the last step)."""
+        """Output (B, L, D); with `return_state`, (output, the state after the last step)."""
         return ops.causal_conv1d(
             x,
             self.weight.squeeze(1),

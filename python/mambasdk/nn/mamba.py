@@ -114,7 +114,7 @@ class Mamba(MarkedParameters):
         mask: Tensor | None = None,  # (B, L), 1 or True where there is a token
         cu_seqlens: Tensor | None = None,  # (S+1) int32, offsets of the packed sequences
     ) -> Any:
-        """Y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
+        """Output (B, L, D); with `return_state`, (output, state after the last step). L may be 0.
 
         state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
         scan's inputs, so padding on the left is exact. Raises ShapeError.

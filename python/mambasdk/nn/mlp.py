@@ -32,7 +32,7 @@ class GatedMLP(nn.Module):
         self.fc2 = nn.Linear(self.hidden, dim, bias=bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X (…, D) -> (…, D)."""
+        """Map x (…, D) to (…, D)."""
         value, gate = self.fc1(x).chunk(2, dim=-1)
         y: Tensor = self.fc2(value * functional.silu(gate))
         return y

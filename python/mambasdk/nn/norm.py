@@ -26,7 +26,7 @@ class _Norm(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.zeros(dim, device=device, dtype=dtype)) if bias else None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
-        """X (…, D) -> y (…, D); with `residual` (…, D): (norm(x + residual), x + residual in the residual's dtype)."""
+        """Norm of x (…, D); with `residual` (…, D), (norm of x + residual, that sum in the residual's dtype)."""
         operation = getattr(ops, self.operation)
         return operation(x, self.weight, self.bias, residual=residual, eps=self.eps)
 

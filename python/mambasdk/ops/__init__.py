@@ -13,15 +13,21 @@ require_torch("mambasdk.ops")
 
 from mambasdk.ops._call import call, describe, list_ops, use_reference
 from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update
+from mambasdk.ops.norm import layer_norm, rms_norm
 from mambasdk.ops.scan import selective_scan, selective_state_update
+from mambasdk.ops.state_space_duality import ssd, ssd_state_update
 
 __all__ = [
     "call",
     "causal_conv1d",
     "causal_conv1d_update",
     "describe",
+    "layer_norm",
     "list_ops",
+    "rms_norm",
     "selective_scan",
     "selective_state_update",
+    "ssd",
+    "ssd_state_update",
     "use_reference",
 ]
