@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mambasdk.errors import InvalidArgumentError
-from mambasdk.progress import track
 from numpy.typing import NDArray
 
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.progress import track
 from mambasdk_language.text import BytesProcessor, TextProcessor
 
 Tokens = NDArray[np.int32]
@@ -41,8 +41,8 @@ class Corpus:
 def read_documents(paths: Sequence[str | os.PathLike[str]], pattern: str = "*") -> list[Document]:
     """The texts of files, and of the files in directories whose names match `pattern`; sorted, empty ones left out.
 
-    Below a directory hidden files, binary files and links are left out. Raises InvalidArgumentError for a path that is not
-    there, or when nothing is found.
+    Below a directory hidden files, binary files and links are left out. Raises InvalidArgumentError for a path that is
+    not there, or when nothing is found.
     """
     documents: list[Document] = []
     for given in map(Path, paths):
@@ -104,8 +104,8 @@ def make_corpus(train: Sequence[Document], held_out: Sequence[Document], process
 class Windows:
     """Which tokens each row of each step sees, as a function of (seed, step) alone.
 
-    A row reads `segment` windows of `context` tokens one after the other, its state carried along, and then begins anew at
-    a random place with a zero state; rows do so at different steps.
+    A row reads `segment` windows of `context` tokens one after the other, its state carried along, and then begins anew
+    at a random place with a zero state; rows do so at different steps.
     """
 
     def __init__(self, tokens: Tokens, *, batch: int, context: int, segment: int, seed: int) -> None:

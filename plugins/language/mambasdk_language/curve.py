@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from mambasdk.errors import require_module
+from numpy.typing import NDArray
 
+from mambasdk.errors import require_module
 from mambasdk_language.training import TrainingResult
 
 
@@ -36,9 +37,7 @@ def write_curve(
         axes.plot(millions, _smooth(losses), color="#08519c", linewidth=1.8, label="training, smoothed")
     if result.held_out:
         steps, bits = zip(*result.held_out, strict=True)
-        axes.plot(
-            np.asarray(steps) * per_step / 1e6, bits, "o-", color="#d94801", markersize=5, label="held-out files"
-        )
+        axes.plot(np.asarray(steps) * per_step / 1e6, bits, "o-", color="#d94801", markersize=5, label="held-out files")
     for index, (label, value) in enumerate((baselines or {}).items()):
         style = ("--", ":", "-.")[index % 3]
         axes.axhline(value, color="#636363", linestyle=style, linewidth=1.2, label=f"{label}: {value:.3f}")
@@ -53,10 +52,11 @@ def write_curve(
     figure.savefig(path)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over a window of about a fortieth of the run, shorter at both ends."""
     half = max(len(values) // 80, 1)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.minimum(np.arange(len(values)) + half + 1, len(values))
     starts = np.maximum(np.arange(len(values)) - half, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+    return means

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from mambasdk.errors import require_torch
 from numpy.typing import NDArray
+
+from mambasdk.errors import require_torch
 
 # Tokens of a prompt that run at once; bounds the memory of a long prompt.
 PROMPT_CHUNK = 512

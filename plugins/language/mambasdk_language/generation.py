@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 import numpy as np
+
 from mambasdk.errors import InvalidArgumentError, PackageError
 from mambasdk.package.manifest import Manifest
 from mambasdk.package.reader import load_processors
-
 from mambasdk_language.decoding import Decoder, NativeDecoder, TorchDecoder
 from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, native_module
 
@@ -27,8 +27,8 @@ OnText = Callable[[str], bool | None]
 class Generation:
     """What one prompt gave.
 
-    text: without prompt and stop string. tokens: the new ones, without the end token. finish_reason: "length", "stop" (a
-    stop string), "eos" (the end token) or "callback" (the callback returned False). Seconds are those of the whole batch.
+    text: without prompt and stop string. tokens: the new ones, without the end token. finish_reason: "length", "stop"
+    (a stop string), "eos" (the end token) or "callback" (it returned False). Seconds are those of the whole batch.
     """
 
     text: str = ""
@@ -48,9 +48,10 @@ class Generation:
 class Sampling:
     """How a token is chosen; the exact procedure is the runtime's (`Sampler`).
 
-    temperature: 0 takes the most likely token. top_k: only the k most likely, 0 for all. top_p: only the most likely that
-    together have this probability. min_p: only those with this share of the highest probability. repetition_penalty:
-    logits of tokens seen before are divided by it where positive, else multiplied. seed: of the random numbers.
+    temperature: 0 takes the most likely token. top_k: only the k most likely, 0 for all. top_p: only the most likely
+    that together have this probability. min_p: only those with this share of the highest probability.
+    repetition_penalty: logits of tokens seen before are divided by it where positive, else multiplied. seed: of the
+    random numbers.
     """
 
     temperature: float = 0.0
@@ -134,9 +135,7 @@ class _Run:
         processor: TextProcessor | None = None,
     ) -> None:
         if max_new_tokens < 0:
-            raise InvalidArgumentError(
-                "bad max_new_tokens", where="generate", expected="0 or more", got=max_new_tokens
-            )
+            raise InvalidArgumentError("bad max_new_tokens", where="generate", expected="0 or more", got=max_new_tokens)
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
         self._decoder, self._processor = open_model(model, engine, processor)
         self._max_new_tokens = max_new_tokens
@@ -171,16 +170,16 @@ class _Run:
         rows = list(range(len(self._prompts)))  # rows[i]: the prompt that decoder row i continues
         try:
             for count in range(1, self._max_new_tokens + 1):
-                tokens = {row: self._samplers[row].sample(logits[i]) for i, row in enumerate(rows)}
+                drawn = {row: self._samplers[row].sample(logits[i]) for i, row in enumerate(rows)}
                 for row in rows:
-                    yield from self._accept(row, tokens[row])
+                    yield from self._accept(row, drawn[row])
                 going = [i for i, row in enumerate(rows) if row not in self._ended]
                 if not going or count == self._max_new_tokens:
                     break
                 if len(going) < len(rows):
                     self._decoder.keep(going)
                     rows = [rows[i] for i in going]
-                logits = self._decoder.step([tokens[row] for row in rows])
+                logits = self._decoder.step([drawn[row] for row in rows])
             for row in range(len(self._prompts)):
                 yield from self._finish(row)
         finally:

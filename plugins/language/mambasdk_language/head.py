@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambasdk.errors import InvalidArgumentError
-
 from mambasdk_language.text import BytesProcessor, TextProcessor, TokenizerProcessor
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ class CausalLMHead:
         data.add_argument("--data", nargs="+", required=True, metavar="PATH", help="text files and directories")
         data.add_argument("--pattern", default="*", help="names of the files to take from directories, such as '*.py'")
         data.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: one token per byte)")
-        data.add_argument("--held-out", type=float, default=0.05, help="share of the files not trained on (default: 0.05)")
+        data.add_argument(
+            "--held-out", type=float, default=0.05, help="share of the files not trained on (default: 0.05)"
+        )
         run = parser.add_argument_group("training")
         run.add_argument("--steps", type=int, help="end after so many steps (default: 1000 unless --minutes is given)")
         run.add_argument("--minutes", type=float, help="end after so much time")
@@ -46,7 +47,6 @@ class CausalLMHead:
     def train(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Train and save a package."""
         from mambasdk.package import save_package
-
         from mambasdk_language.corpus import make_corpus, read_documents, split_documents
         from mambasdk_language.training import Trainer
 
@@ -66,9 +66,7 @@ class CausalLMHead:
             evaluate_every=args.evaluate_every, checkpoint=checkpoint, checkpoint_every=args.checkpoint_every
         )
         bits = trainer.evaluate()
-        manifest = save_package(
-            model, out, processors={"text": processor.manifest_entry()}, overwrite=args.overwrite
-        )
+        manifest = save_package(model, out, processors={"text": processor.manifest_entry()}, overwrite=args.overwrite)
         if args.curve:
             from mambasdk_language.curve import write_curve
 
@@ -97,7 +95,9 @@ class CausalLMHead:
         parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default: 0)")
         parser.add_argument("--top-k", type=int, default=0, help="only the k likeliest tokens, 0 for all (default: 0)")
         parser.add_argument("--top-p", type=float, default=1.0, help="only the likeliest with this sum (default: 1)")
-        parser.add_argument("--min-p", type=float, default=0.0, help="only those with this share of the best (default: 0)")
+        parser.add_argument(
+            "--min-p", type=float, default=0.0, help="only those with this share of the best (default: 0)"
+        )
         parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1 for none (default: 1)")
         parser.add_argument("--stop", action="append", default=[], help="end before this text (repeatable)")
         parser.add_argument("--engine", choices=("auto", "native", "torch"), default="auto", help="(default: auto)")
@@ -160,7 +160,6 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _options(args: argparse.Namespace) -> TrainingOptions:
     from mambasdk.cli.arguments import torch_dtype
-
     from mambasdk_language.training import TrainingOptions
 
     steps = args.steps if args.steps is not None or args.minutes is not None else 1000
@@ -197,6 +196,7 @@ def _processor(args: argparse.Namespace) -> TextProcessor:
 def _model(args: argparse.Namespace, processor: TextProcessor) -> Any:
     """A new model whose vocabulary is the processor's, or the model of a package."""
     import torch
+
     from mambasdk.cli.arguments import is_package
     from mambasdk.models import create_model
     from mambasdk.package import load

@@ -1,7 +1,7 @@
 """An order-n byte n-gram model, interpolated modified Kneser-Ney: the baseline that a language model has to beat.
 
-Source: Chen and Goodman, An Empirical Study of Smoothing Techniques for Language Modeling (1998), section 4.1.6; the three
-discounts of each order are estimated from the training text as there.
+Source: Chen and Goodman, An Empirical Study of Smoothing Techniques for Language Modeling (1998), section 4.1.6; the
+three discounts of each order are estimated from the training text as there.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.progress import track
-from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 _Keys = NDArray[np.uint64]

@@ -23,7 +23,7 @@ _BYTES = {"text": {"kind": "bytes"}}
 
 @hookimpl
 def mambasdk_families() -> list[FamilySpec]:
-    """mamba and mamba2."""
+    """Mamba and mamba2."""
     return [
         FamilySpec(
             name="mamba",

@@ -1,4 +1,4 @@
-"""Training of causal language models: AdamW, warm-up and cosine, clipping, state carried between windows, checkpoints."""
+"""Training of causal language models: AdamW, warm-up and cosine, clipping, carried state, checkpoints."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mambasdk.errors import CheckpointError, InvalidArgumentError
-from mambasdk.nn import CausalLM, ModelState, parameter_groups
 from torch.nn import functional
 
+from mambasdk.errors import CheckpointError, InvalidArgumentError
+from mambasdk.nn import CausalLM, ModelState, parameter_groups
 from mambasdk_language.corpus import Corpus, Tokens, Windows
 
 _CHECKPOINT = "mambasdk-language-training-1"
@@ -26,9 +26,9 @@ _CHECKPOINT = "mambasdk-language-training-1"
 class TrainingOptions:
     """How to train. Defaults of the optimiser: the Mamba paper's (spec mamba.md section 10).
 
-    steps, minutes: when to end, whichever comes first; the learning rate follows the nearer one. batch rows of `context`
-    tokens per step; a row's state is carried through `segment` windows. warmup: share of the run. final_lr: share of `lr`
-    at the end of the cosine. autocast: dtype of the matrix products, None for the parameters' own.
+    steps, minutes: when to end, whichever comes first; the learning rate follows the nearer one. batch rows of
+    `context` tokens per step; a row's state is carried through `segment` windows. warmup: share of the run. final_lr:
+    share of `lr` at the end of the cosine. autocast: dtype of the matrix products, None for the parameters' own.
     """
 
     steps: int | None = None
@@ -95,6 +95,8 @@ class Trainer:
         )
         self._device = next(model.parameters()).device
         self._state: ModelState | None = None
+        # Shares of the run, ascending, at which held-out bits are noted.
+        self.evaluate_at: tuple[float, ...] = ()
 
     def run(
         self,
@@ -108,19 +110,25 @@ class Trainer:
         self.model.train()
         with _Bar(self, progress) as bar:
             while (share := self.share_done()) < 1:
-                start = time.perf_counter()
-                loss = self._step(share)
-                self.result.seconds += time.perf_counter() - start
-                self.result.steps += 1
-                self.result.tokens += self.options.batch * self.options.context
-                self.result.losses.append(loss / math.log(2))
+                self.step()
                 bar.update()
-                if evaluate_every and self.result.steps % evaluate_every == 0:
+                due = any(share < point <= self.share_done() for point in self.evaluate_at)
+                if due or (evaluate_every and self.result.steps % evaluate_every == 0):
                     self.evaluate()
                 if checkpoint and checkpoint_every and self.result.steps % checkpoint_every == 0:
                     self.save(checkpoint)
         self.model.eval()
         return self.result
+
+    def step(self) -> float:
+        """One step; its loss in bits per token."""
+        start = time.perf_counter()
+        loss = self._step(self.share_done()) / math.log(2)
+        self.result.seconds += time.perf_counter() - start
+        self.result.steps += 1
+        self.result.tokens += self.options.batch * self.options.context
+        self.result.losses.append(loss)
+        return loss
 
     def share_done(self) -> float:
         """How much of the run lies behind, 0 to 1."""
@@ -144,6 +152,7 @@ class Trainer:
         return options.lr * (options.final_lr + (1 - options.final_lr) * (1 + math.cos(angle)) / 2)
 
     def _step(self, share: float) -> float:
+        """One step at this share of the run; its loss in nats."""
         options = self.options
         rows, fresh = self._windows.at(self.result.steps)
         tokens = torch.from_numpy(rows).to(self._device, torch.int64)  # (B, context + 1)
@@ -154,7 +163,7 @@ class Trainer:
             out = self.model(tokens[:, :-1], state)
         loss = functional.cross_entropy(out.logits.float().flatten(0, 1), tokens[:, 1:].flatten())
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
         self._optimizer.step()
         self._state = out.state.detach()
@@ -166,7 +175,7 @@ class Trainer:
         return value
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint from which training goes on with the same bits; the old one stays until the new one is whole."""
+        """Write a checkpoint from which training goes on with the same bits; replaces the old one when it is whole."""
         state: ModelState | None = self._state
         content = {
             "format": _CHECKPOINT,
@@ -216,7 +225,8 @@ def bits_per_byte(
 ) -> float:
     """Bits that the model needs for the documents, per byte of their text.
 
-    documents: token arrays, each started with a zero state. Its first token, which nothing precedes, costs log2(vocab_size).
+    documents: token arrays, each started with a zero state; their first tokens, which nothing precedes, cost
+    log2(vocab_size) each.
     """
     documents = sorted((document for document in documents if len(document)), key=len)
     if not documents or total_bytes < 1:
@@ -291,7 +301,8 @@ class _Bar:
         last = result.losses[-1]
         self._smooth = last if self._smooth is None else 0.95 * self._smooth + 0.05 * last
         self._bar.set_postfix_str(
-            f"step {result.steps}, loss {self._smooth:.3f} bits, {result.tokens_per_second:,.0f} tokens/s", refresh=False
+            f"step {result.steps}, loss {self._smooth:.3f} bits, {result.tokens_per_second:,.0f} tokens/s",
+            refresh=False,
         )
         self._bar.update(min(100 * self._trainer.share_done(), 100) - self._bar.n)
 

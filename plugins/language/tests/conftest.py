@@ -49,12 +49,18 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def tiny(family: str) -> Any:
+def tiny(family: str, make_tiny: Callable[..., Any]) -> Any:
     """A small model with random weights whose logits are far from uniform."""
     return make_tiny(family)
 
 
-def make_tiny(family: str, **overrides: Any) -> Any:
+@pytest.fixture(scope="session")
+def make_tiny() -> Callable[..., Any]:
+    """A function (family, **overrides) -> such a model."""
+    return _make_tiny
+
+
+def _make_tiny(family: str, **overrides: Any) -> Any:
     torch.manual_seed(1)
     model: Any = mambasdk.create_model(family, **{**TINY[family], **overrides}).eval()
     with torch.no_grad():

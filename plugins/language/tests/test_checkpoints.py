@@ -116,7 +116,7 @@ def test_original_format_round_trip(family: str, layout: str, lm_head: bool, tmp
 
 
 def write(tensors: dict[str, torch.Tensor], folder: Path, layout: str) -> None:
-    kind = layout.split()[-1]
+    kind = layout.rsplit(maxsplit=1)[-1]
     extension, stem = ("bin", "pytorch_model") if kind == "bin" else ("safetensors", "model")
 
     def save(part: dict[str, torch.Tensor], path: Path) -> None:
@@ -165,14 +165,12 @@ def test_pickle_with_code_is_refused(family: str, tmp_path: Path) -> None:
     config, _ = original_model(family)
     (tmp_path / "config.json").write_text(json.dumps(config))
     torch.save({"backbone.embedding.weight": Payload()}, tmp_path / "pytorch_model.bin", pickle_module=pickle)
-    with pytest.raises(CheckpointError, match="pytorch_model.bin"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin"):
         mambasdk.import_checkpoint(family, tmp_path)
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize(
-    ("family_name", "multiple", "shape"), [("mamba", 8, (50280, 32)), ("mamba2", 16, (50288, 32))]
-)
+@pytest.mark.parametrize(("family_name", "multiple", "shape"), [("mamba", 8, (50280, 32)), ("mamba2", 16, (50288, 32))])
 def test_published_vocabulary_is_recognised(family_name: str, multiple: int, shape: tuple[int, int]) -> None:
     """Hugging Face configurations of the published models hold the padded size."""
     config, model = original_model(family_name, vocab_size=50277, pad_vocab_size_multiple=multiple)
@@ -185,7 +183,9 @@ def test_published_vocabulary_is_recognised(family_name: str, multiple: int, sha
     del tensors["lm_head.weight"]
     again = mambasdk.import_checkpoint(family_name, sizes, tensors)
     assert again.vocab_size == 50277
-    assert identity(again).config == identity(mambasdk.import_checkpoint(family_name, config, model.state_dict())).config
+    assert (
+        identity(again).config == identity(mambasdk.import_checkpoint(family_name, config, model.state_dict())).config
+    )
 
 
 def test_variant_keeps_its_name_only_with_its_shape() -> None:

@@ -1,4 +1,4 @@
-"""Every golden tensor of mamba and mamba2: published-format weights through the importer, forward, gradients, decoding."""
+"""Every golden tensor of mamba and mamba2: imported weights, forward, gradients, decoding."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Mamba2(MarkedParameters):
     d_model: D. d_state: N. d_conv: K. expand: I = expand * D. headdim: P. ngroups: G, groups of B and C.
     d_ssm: S, channels of the scan, H = S / P heads; None is I, fewer make the other I - S a gated MLP.
     A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation.
-    D_has_hdim: a skip weight per channel instead of one per head. dt_limit: clamps delta after the softplus, None does not.
+    D_has_hdim: a skip weight per channel instead of one per head. dt_limit: clamps delta after softplus.
     rmsnorm: gated norm after the scan, else the gate alone; norm_before_gate: which comes first.
     bias, conv_bias: whether the linear layers and the convolution have biases.
     A_log, D and dt_bias stay float32 whatever the dtype of the module.
@@ -135,9 +135,7 @@ class Mamba2(MarkedParameters):
         self.A_log = nn.Parameter(torch.empty(self.nheads, **single))
         self.D = nn.Parameter(torch.ones(self.d_ssm if D_has_hdim else self.nheads, **single))
         self.norm = (
-            GatedRMSNorm(
-                self.d_ssm, self.d_ssm // ngroups, eps=norm_eps, norm_before_gate=norm_before_gate, **factory
-            )
+            GatedRMSNorm(self.d_ssm, self.d_ssm // ngroups, eps=norm_eps, norm_before_gate=norm_before_gate, **factory)
             if rmsnorm
             else None
         )
@@ -188,7 +186,7 @@ class Mamba2(MarkedParameters):
         mask: Tensor | None = None,  # (B, L), 1 or True where there is a token
         cu_seqlens: Tensor | None = None,  # (S+1) int32, offsets of the packed sequences
     ) -> Any:
-        """y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
+        """Y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
 
         state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
         scan's inputs, so padding on the left is exact. Raises ShapeError.
@@ -212,16 +210,16 @@ class Mamba2(MarkedParameters):
 
     def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
         """z0, x0 (…, I-S), z (…, S), xBC (…, S + 2GN), dt (…, H): the row order of in_proj."""
-        return projected.split([self.d_mlp, self.d_mlp, self.d_ssm, self.d_xBC, self.nheads], dim=-1)
+        return torch.split(projected, [self.d_mlp, self.d_mlp, self.d_ssm, self.d_xBC, self.nheads], dim=-1)
 
     def _scan_inputs(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (…, H, P), B and C (…, G, N) of xBC (…, S + 2GN)."""
+        """X (…, H, P), B and C (…, G, N) of xBC (…, S + 2GN)."""
         width = self.ngroups * self.d_state
-        x, B, C = xBC.split([self.d_ssm, width, width], dim=-1)
+        x, B, C = torch.split(xBC, [self.d_ssm, width, width], dim=-1)
         return (
-            x.unflatten(-1, (self.nheads, self.headdim)),
-            B.unflatten(-1, (self.ngroups, self.d_state)),
-            C.unflatten(-1, (self.ngroups, self.d_state)),
+            torch.unflatten(x, -1, (self.nheads, self.headdim)),
+            torch.unflatten(B, -1, (self.ngroups, self.d_state)),
+            torch.unflatten(C, -1, (self.ngroups, self.d_state)),
         )
 
     def _constants(self) -> dict[str, Any]:
@@ -244,9 +242,7 @@ class Mamba2(MarkedParameters):
         cu_seqlens: Tensor | None,
         return_state: bool,
     ) -> tuple[Tensor, Mamba2State | None]:
-        xBC = self.conv1d(
-            xBC, None if state is None else state.conv, return_state=return_state, cu_seqlens=cu_seqlens
-        )
+        xBC = self.conv1d(xBC, None if state is None else state.conv, return_state=return_state, cu_seqlens=cu_seqlens)
         if return_state:
             xBC, conv = xBC
         if mask is not None:
@@ -258,7 +254,7 @@ class Mamba2(MarkedParameters):
             -torch.exp(accumulate_dtype(self.A_log)),
             B,
             C,
-            z=None if self.norm is not None else z.unflatten(-1, (self.nheads, self.headdim)),
+            z=None if self.norm is not None else torch.unflatten(z, -1, (self.nheads, self.headdim)),
             initial_state=None if state is None else state.ssm,
             cu_seqlens=cu_seqlens,
             return_final_state=return_state,
@@ -272,7 +268,7 @@ class Mamba2(MarkedParameters):
 
     def _step(
         self, z: Tensor, xBC: Tensor, dt: Tensor, state: Mamba2State, mask: Tensor | None
-    ) -> tuple[Tensor, Mamba2State]:
+    ) -> tuple[Tensor, Mamba2State | None]:
         """One token without gradients: z, xBC, dt (B, 1, …)."""
         xBC, conv = self.conv1d.step(xBC.squeeze(1), state.conv)
         if mask is not None:
@@ -285,7 +281,7 @@ class Mamba2(MarkedParameters):
             -torch.exp(accumulate_dtype(self.A_log)),
             B,
             C,
-            z=None if self.norm is not None else z.squeeze(1).unflatten(-1, (self.nheads, self.headdim)),
+            z=None if self.norm is not None else torch.unflatten(z.squeeze(1), -1, (self.nheads, self.headdim)),
             **self._constants(),
         )
         return self._gate(y.flatten(-2).unsqueeze(1), z), Mamba2State(conv, ssm)

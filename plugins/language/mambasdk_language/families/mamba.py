@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor, nn
+
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import Checkpoint
 from mambasdk.nn import Block, CausalLM, GatedMLP, LayerNorm, Mamba, MixerModel, RMSNorm
-from torch import Tensor, nn
-
 from mambasdk_language.families.upstream import is_huggingface, original_names, renamed, require, vocabulary
 
 

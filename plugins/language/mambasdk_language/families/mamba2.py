@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import Checkpoint
 from mambasdk.nn import CausalLM, Mamba2
-from torch import Tensor
-
 from mambasdk_language.families.mamba import check_positive, language_model, original_settings
 from mambasdk_language.families.upstream import is_huggingface, original_names, renamed, require, vocabulary
 
@@ -22,7 +22,7 @@ class Mamba2Config:
 
     d_model: D. n_layer: blocks. vocab_size: tokens, padded to a multiple of pad_vocab_size_multiple in the matrices.
     d_state: N. d_conv: K. expand: I = expand * D unless d_inner gives I. headdim: P. ngroups: G. d_ssm: S, None is I.
-    A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation. dt_limit: clamps the step sizes, None does not.
+    A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation. dt_limit: clamps the step sizes.
     D_has_hdim, rmsnorm, norm_before_gate, bias, conv_bias: see `mambasdk.nn.Mamba2`. rms_norm: RMSNorm between layers,
     else LayerNorm. residual_in_fp32: keep the residual sum in float32. d_intermediate: hidden size of a gated MLP after
     each mixer, 0 for none. tie_embeddings: one matrix for both ends.
