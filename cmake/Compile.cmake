@@ -14,9 +14,12 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
 endif()
 
 add_library(mambasdk_compile INTERFACE)
-target_compile_options(mambasdk_compile INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wno-psabi>
-  $<$<AND:$<BOOL:${MAMBASDK_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
+target_compile_options(
+  mambasdk_compile
+  INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wno-psabi>"
+    $<$<AND:$<BOOL:${MAMBASDK_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>
+)
 if(MAMBASDK_SANITIZE)
   add_compile_options(-fsanitize=${MAMBASDK_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MAMBASDK_SANITIZE})

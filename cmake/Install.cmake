@@ -10,7 +10,13 @@ endif()
 set(_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mambasdk)
 
 install(TARGETS mambasdk EXPORT mambasdk-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ${_namelink})
-install(DIRECTORY cpp/include/mambasdk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+install(
+  DIRECTORY cpp/include/mambasdk
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  FILES_MATCHING
+  PATTERN "*.h"
+  PATTERN "*.hpp"
+)
 if(MAMBASDK_TORCH)
   install(TARGETS mambasdk_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
@@ -22,11 +28,18 @@ if(MAMBASDK_PYTHON AND SKBUILD)
 endif()
 
 install(EXPORT mambasdk-targets NAMESPACE mambasdk:: DESTINATION ${_cmake_dir})
-configure_package_config_file(cmake/mambasdk-config.cmake.in mambasdk-config.cmake INSTALL_DESTINATION ${_cmake_dir}
-  PATH_VARS CMAKE_INSTALL_BINDIR NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+configure_package_config_file(
+  cmake/mambasdk-config.cmake.in
+  mambasdk-config.cmake
+  INSTALL_DESTINATION ${_cmake_dir}
+  PATH_VARS CMAKE_INSTALL_BINDIR
+  NO_CHECK_REQUIRED_COMPONENTS_MACRO
+)
 write_basic_package_version_file(mambasdk-config-version.cmake COMPATIBILITY SameMajorVersion)
-install(FILES ${PROJECT_BINARY_DIR}/mambasdk-config.cmake ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
-  DESTINATION ${_cmake_dir})
+install(
+  FILES ${PROJECT_BINARY_DIR}/mambasdk-config.cmake ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
+  DESTINATION ${_cmake_dir}
+)
 
 # What a wheel or an installation needs, without tests and benchmarks.
 add_custom_target(mambasdk_shipped DEPENDS mambasdk)

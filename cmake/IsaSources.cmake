@@ -6,8 +6,23 @@ else()
   set(MAMBASDK_ISAS baseline)
 endif()
 set(_isa_flags_baseline "")
-set(_isa_flags_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
-set(_isa_flags_avx512 ${_isa_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+set(
+  _isa_flags_avx2
+  -mavx2
+  -mfma
+  -mf16c
+  -mbmi
+  -mbmi2
+)
+set(
+  _isa_flags_avx512
+  ${_isa_flags_avx2}
+  -mavx512f
+  -mavx512bw
+  -mavx512dq
+  -mavx512vl
+  -mprefer-vector-width=512
+)
 set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
 
 function(mambasdk_isa_objects out)
@@ -17,8 +32,18 @@ function(mambasdk_isa_objects out)
     target_include_directories(mambasdk_isa_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
     target_compile_definitions(mambasdk_isa_${isa} PRIVATE MAMBASDK_ISA=${isa})
     # No exceptions or errno in kernels; contraction of a*b+c to FMA is part of their contract.
-    target_compile_options(mambasdk_isa_${isa} PRIVATE ${_isa_flags_${isa}} -O3 -ffp-contract=fast -fno-math-errno
-      -fno-trapping-math -fno-exceptions -Wno-pedantic -Wno-ignored-attributes)
+    target_compile_options(
+      mambasdk_isa_${isa}
+      PRIVATE
+        ${_isa_flags_${isa}}
+        -O3
+        -ffp-contract=fast
+        -fno-math-errno
+        -fno-trapping-math
+        -fno-exceptions
+        -Wno-pedantic
+        -Wno-ignored-attributes
+    )
     target_link_libraries(mambasdk_isa_${isa} PRIVATE mambasdk_compile)
     list(APPEND objects $<TARGET_OBJECTS:mambasdk_isa_${isa}>)
   endforeach()

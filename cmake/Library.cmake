@@ -12,8 +12,10 @@ target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::n
 
 add_library(mambasdk SHARED $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
 add_library(mambasdk::mambasdk ALIAS mambasdk)
-target_include_directories(mambasdk INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include>
-  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_include_directories(
+  mambasdk
+  INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+)
 target_compile_features(mambasdk INTERFACE cxx_std_20)
 target_link_libraries(mambasdk PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 set_target_properties(mambasdk PROPERTIES SOVERSION 1) # no VERSION: libmambasdk.so.1 is the file itself, as a wheel needs it
@@ -23,7 +25,7 @@ if(UNIX AND NOT APPLE)
   set_target_properties(mambasdk PROPERTIES LINK_DEPENDS ${_map})
 endif()
 if(MAMBASDK_SANITIZE)
-  set_property(TARGET mambasdk PROPERTY LINK_OPTIONS "")  # sanitizer runtimes are undefined until the program links
+  set_property(TARGET mambasdk PROPERTY LINK_OPTIONS "") # sanitizer runtimes are undefined until the program links
 endif()
 
 add_library(mambasdk_static STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})

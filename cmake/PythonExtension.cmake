@@ -2,8 +2,12 @@
 set(PYBIND11_FINDPYTHON ON)
 find_package(Python 3.10 COMPONENTS Interpreter Development.Module REQUIRED)
 if(NOT pybind11_DIR)
-  execute_process(COMMAND ${Python_EXECUTABLE} -m pybind11 --cmakedir OUTPUT_VARIABLE pybind11_DIR
-    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(
+    COMMAND ${Python_EXECUTABLE} -m pybind11 --cmakedir
+    OUTPUT_VARIABLE pybind11_DIR
+    OUTPUT_STRIP_TRAILING_WHITESPACE
+    ERROR_QUIET
+  )
 endif()
 find_package(pybind11 2.13 CONFIG REQUIRED)
 

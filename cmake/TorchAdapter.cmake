@@ -4,18 +4,28 @@ set(MAMBASDK_TORCH_INCLUDE "" CACHE PATH "torch's include directory; found throu
 if(NOT MAMBASDK_TORCH_INCLUDE)
   find_package(Python COMPONENTS Interpreter REQUIRED)
   execute_process(
-    COMMAND ${Python_EXECUTABLE} -c
+    COMMAND
+      ${Python_EXECUTABLE} -c
       "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '', end='')"
-    OUTPUT_VARIABLE _torch RESULT_VARIABLE _failed ERROR_QUIET)
+    OUTPUT_VARIABLE _torch
+    RESULT_VARIABLE _failed
+    ERROR_QUIET
+  )
   if(_failed OR NOT _torch)
-    message(FATAL_ERROR "torch's headers: ${Python_EXECUTABLE} has no torch; pip install 'torch>=2.10' there, or pass "
-      "-DMAMBASDK_TORCH_INCLUDE=<site-packages>/torch/include, or build the runtime alone with -DMAMBASDK_TORCH=OFF")
+    message(
+      FATAL_ERROR
+      "torch's headers: ${Python_EXECUTABLE} has no torch; pip install 'torch>=2.10' there, or pass "
+      "-DMAMBASDK_TORCH_INCLUDE=<site-packages>/torch/include, or build the runtime alone with -DMAMBASDK_TORCH=OFF"
+    )
   endif()
   set(MAMBASDK_TORCH_INCLUDE "${_torch}/include" CACHE PATH "" FORCE)
 endif()
 if(NOT EXISTS "${MAMBASDK_TORCH_INCLUDE}/torch/csrc/stable/c/shim.h")
-  message(FATAL_ERROR "torch's headers: ${MAMBASDK_TORCH_INCLUDE} has no torch/csrc/stable/c/shim.h; expected torch 2.10 "
-    "or newer, or -DMAMBASDK_TORCH=OFF")
+  message(
+    FATAL_ERROR
+    "torch's headers: ${MAMBASDK_TORCH_INCLUDE} has no torch/csrc/stable/c/shim.h; expected torch 2.10 "
+    "or newer, or -DMAMBASDK_TORCH=OFF"
+  )
 endif()
 
 add_library(mambasdk_torch SHARED cpp/torch/adapter.cpp cpp/torch/operation.cpp cpp/torch/shim.cpp)

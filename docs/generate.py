@@ -1,10 +1,11 @@
-"""Writes docs/operations.md and the README's table of what works from the registries; --check only compares.
+"""Writes docs/operations.md, the README's table of what works and the tables of performance.md; --check only compares.
 
 Run with the SDK and its plugins installed: nothing here is written by hand twice.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     """0, or 1 with --check when a file is not current."""
     builtin = [op for op in _core.list_ops() if op["origin"] in ("", "mambasdk")]
     readme = ROOT / "README.md"
-    pages = {ROOT / "docs" / "operations.md": operations_page(builtin), readme: with_table(readme.read_text(), builtin)}
+    performance = ROOT / "docs" / "performance.md"
+    pages = {
+        ROOT / "docs" / "operations.md": operations_page(builtin),
+        readme: with_generated(readme.read_text(), table(builtin)),
+        performance: with_generated(performance.read_text(), measurements(ROOT / "benchmarks" / "results")),
+    }
     stale = [path for path, text in pages.items() if not path.is_file() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
@@ -47,9 +53,9 @@ def operations_page(ops: Sequence[dict[str, Any]]) -> str:
     by_name = {op["name"]: op for op in ops}
     parts = [
         "# Operations\n",
-        "Generated from the registry. The notation is explained in [architecture](architecture.md#an-operation). Each is",
-        "callable as `torch.ops.mambasdk.NAME`, `mambasdk._core.call(\"NAME\", …)` on NumPy or DLPack arrays, and through",
-        "`op_call` of the C ABI; the ones with a wrapper in `mambasdk.ops` have a friendlier Python signature there.",
+        "Generated from the registry; the notation is in [architecture](architecture.md#an-operation). Each operation is",
+        '`torch.ops.mambasdk.NAME`, `mambasdk._core.call("NAME", …)` on NumPy or DLPack arrays, and `op_call` of the C',
+        "ABI. `mambasdk.ops` wraps those that models use in friendlier Python signatures.",
     ]
     for op in ops:
         if op["name"] in derivatives:
@@ -60,11 +66,36 @@ def operations_page(ops: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def with_table(readme: str, ops: Sequence[dict[str, Any]]) -> str:
-    """The README with its generated part made anew."""
-    before, rest = readme.split(BEGIN)
+def with_generated(page: str, text: str) -> str:
+    """A page with its generated part made anew."""
+    before, rest = page.split(BEGIN)
     after = rest.split(END, 1)[1]
-    return before + BEGIN + table(ops) + END + after
+    return before + BEGIN + text + END + after
+
+
+def measurements(results: Path) -> str:
+    """The tables of the committed run of `make bench`."""
+    path = results / "kernels.json"
+    if not path.is_file():
+        return "No run is committed.\n"
+    run = json.loads(path.read_text())
+    lines = [f"{run['machine']}, {run['threads']} threads, torch {run['torch']}, mambasdk {run['mambasdk']}.", ""]
+    lines += ["| operation | shape | dtype | pass | ours, ms | peer: ms, ratio |", "|---|---|---|---|---:|---|"]
+    for row in run["rows"]:
+        peers = "; ".join(f"{name}: {ms:.3g}, **{row['ratios'][name]:.1f}x**" for name, ms in row["peers_ms"].items())
+        cells = [
+            f"`{row['operation']}`",
+            row["shape"],
+            row["dtype"],
+            row["pass"],
+            f"{row['ms']:.3g}",
+            peers or "too long",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if run["limits"]:
+        lines += ["", "| kernel in C++ | median, us | time / limit |", "|---|---:|---:|"]
+        lines += [f"| `{row['name']}` | {row.get('median_us', 0):.1f} | {row['ratio']:.2f} |" for row in run["limits"]]
+    return "\n".join(lines) + "\n"
 
 
 def table(ops: Sequence[dict[str, Any]]) -> str:

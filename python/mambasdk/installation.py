@@ -39,6 +39,7 @@ def _existing(relative: str) -> Path:
     path = _PREFIX / relative
     if not path.exists():
         raise MissingDependencyError(
-            f"there is no {path}", way_out="install the wheel (pip install mambasdk); a source folder has no built parts"
+            f"there is no {path}",
+            way_out="install the wheel (pip install mambasdk); a source folder has no built parts",
         )
     return path

@@ -19,7 +19,8 @@ BUILD = Path(os.environ.get("MAMBASDK_BUILD", ROOT / "build" / "release"))
 def prefix() -> Path:
     """The installed package's folder, which is an installation prefix."""
     spec = find_spec("mambasdk")
-    assert spec is not None and spec.origin is not None, "mambasdk is not installed; run `make setup`"
+    assert spec is not None, "mambasdk is not installed; run `make setup`"
+    assert spec.origin is not None
     folder = Path(spec.origin).parent
     assert (folder / "lib").is_dir(), f"{folder} is a source folder, not an installed wheel; run `make setup`"
     return folder

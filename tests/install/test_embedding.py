@@ -82,7 +82,8 @@ def test_example(
     program = build_program(ROOT / "examples" / example, root / "lib" / "cmake" / "mambasdk") / example
     assert _tokens([str(program), str(tiny_package), PROMPT, str(COUNT)]) == expected
     missing = subprocess.run([program, "/nonexistent", PROMPT, "1"], capture_output=True, text=True, check=False)
-    assert missing.returncode == 1 and "/nonexistent" in missing.stderr
+    assert missing.returncode == 1
+    assert "/nonexistent" in missing.stderr
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,17 @@ def test_no_machine_paths() -> None:
         if b"\0" in text[:4096]:
             continue
         lines = enumerate(text.decode("utf-8", "replace").splitlines(), 1)
-        found += [f"{path.relative_to(ROOT)}:{number}: {line.strip()}" for number, line in lines if MACHINE_PATH.search(line)]
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()}" for number, line in lines if MACHINE_PATH.search(line)
+        ]
     assert found == []
 
 
 def test_generated_pages_are_current() -> None:
     """docs/operations.md and the README's table come from the registry."""
-    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

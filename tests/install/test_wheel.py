@@ -37,11 +37,14 @@ def test_contents(wheel: Path) -> None:
     assert modes["mambasdk/bin/mambasdk-run"] & 0o111, "mambasdk-run is not executable"
     foreign = [name for name in names if not name.startswith(("mambasdk/", "mambasdk-"))]
     sources = [name for name in names if name.endswith((".cpp", ".c", ".pyc"))]
-    assert foreign == [] and sources == []
+    assert foreign == []
+    assert sources == []
 
 
 def test_manylinux(wheel: Path) -> None:
-    shown = subprocess.run([sys.executable, "-m", "auditwheel", "show", str(wheel)], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        [sys.executable, "-m", "auditwheel", "show", str(wheel)], capture_output=True, text=True, check=False
+    )
     assert shown.returncode == 0, shown.stderr
     assert re.search(r'consistent with the following platform\s+tag:\s+"manylinux_\d+_\d+_', shown.stdout), shown.stdout
 
@@ -66,7 +69,16 @@ def test_empty_environment(wheel: Path, tiny_package: Path, tmp_path: Path) -> N
     """No torch, no plugin, no compiler: import, doctor and generation work, and what needs torch says so."""
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    pip = [str(python), "-m", "pip", "--no-input", "install", "--quiet", "-c", str(Path(__file__).parents[2] / "constraints.txt")]
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "--no-input",
+        "install",
+        "--quiet",
+        "-c",
+        str(Path(__file__).parents[2] / "constraints.txt"),
+    ]
     installed = subprocess.run([*pip, str(wheel)], capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr
 
@@ -77,28 +89,43 @@ def test_empty_environment(wheel: Path, tiny_package: Path, tmp_path: Path) -> N
     doctor = run(str(python.with_name("mambasdk")), "doctor", "--json")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     report = json.loads(doctor.stdout)
-    assert report["native"]["available"] and not report["torch"]["available"] and report["problems"] == []
+    assert report["native"]["available"]
+    assert not report["torch"]["available"]
+    assert report["problems"] == []
 
-    script = f"from mambasdk import _core; print(_core.load_package({str(tiny_package)!r}).session().generate('x', max_new_tokens=4)['new_tokens'])"
+    script = (
+        f"from mambasdk import _core; session = _core.load_package({str(tiny_package)!r}).session(); "
+        "print(session.generate('x', max_new_tokens=4)['new_tokens'])"
+    )
     generated = run(str(python), "-c", script)
     assert generated.stdout.strip() == "4", generated.stderr
     native = run(str(python.with_name("mambasdk-run")), str(tiny_package), "--prompt", "x", "--max-new-tokens", "4")
     assert native.returncode == 0, native.stderr
 
     needs_torch = run(str(python), "-c", "import mambasdk; mambasdk.nn")
-    assert needs_torch.returncode == 1 and "pip install" in needs_torch.stderr.splitlines()[-1]
+    assert needs_torch.returncode == 1
+    assert "pip install" in needs_torch.stderr.splitlines()[-1]
 
 
 def test_stubs_match_the_extension() -> None:
     """mypy's stubtest: every name, argument and default of _core.pyi is what the module has."""
     done = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", "mambasdk._core", "--ignore-missing-stub"],
-        capture_output=True, text=True, check=False, cwd=Path(sys.prefix),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(sys.prefix),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_paths_command(prefix: Path) -> None:
-    for flag, part in (("--include", "include"), ("--library", "lib/libmambasdk.so.1"), ("--cmake-dir", "lib/cmake/mambasdk")):
-        shown = subprocess.run([sys.executable, "-m", "mambasdk", "paths", flag], capture_output=True, text=True, check=True)
+    for flag, part in (
+        ("--include", "include"),
+        ("--library", "lib/libmambasdk.so.1"),
+        ("--cmake-dir", "lib/cmake/mambasdk"),
+    ):
+        shown = subprocess.run(
+            [sys.executable, "-m", "mambasdk", "paths", flag], capture_output=True, text=True, check=True
+        )
         assert shown.stdout.strip() == str(prefix / part)

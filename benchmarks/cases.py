@@ -1,0 +1,185 @@
+"""What is measured: one case is an operation on one shape, ours and a peer's on the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from peers import convolution, norm
+from peers.selective_scan_torch import selective_scan
+from peers.selective_state_update import selective_state_update
+from peers.ssd_torch import inputs, ssd_torch
+from torch import Tensor
+
+from mambasdk import ops
+
+PEER_LENGTH = 4096  # a per-step loop on longer sequences would take minutes; there only a prefix is compared
+
+
+@dataclass
+class Case:
+    """`ours` and `peer` take the tensors by name; the first output is compared, and differentiated where `backward`."""
+
+    operation: str
+    shape: str
+    tensors: dict[str, Tensor]
+    ours: Callable[..., Any]
+    peer: Callable[..., Any]
+    peer_name: str
+    backward: bool = True
+    compiled: bool = False  # measure the peer under torch.compile too
+    length: int = 0  # of dimension 1 of the tensors named in `sequences`
+    sequences: tuple[str, ...] = ()
+    goals: Mapping[str, float] = field(default_factory=dict)  # pass -> least ratio to the peer
+
+    @property
+    def dtype(self) -> str:
+        """Of the first tensor."""
+        return str(next(iter(self.tensors.values())).dtype).removeprefix("torch.")
+
+    @property
+    def measures_peer(self) -> bool:
+        """Whether the peer runs on the whole case."""
+        return self.length <= PEER_LENGTH or not self.sequences
+
+    def prefix(self, steps: int) -> dict[str, Tensor]:
+        """The tensors with their first steps only."""
+        return {name: t[:, :steps] if name in self.sequences else t for name, t in self.tensors.items()}
+
+
+# The four routes of a vision model as sequences (4 x 3136 x 192), the many tiny ones of tracking models (4096 x 10 x 64).
+_SCANS = [
+    (1, 64, 1536),
+    (1, 512, 1536),
+    (1, 2048, 1536),
+    (1, 65536, 1536),
+    (8, 512, 1536),
+    (4, 3136, 192),
+    (4096, 10, 64),
+]
+_GOALS = {(1, 2048, 1536): {"forward": 20.0, "forward+backward": 15.0}}
+
+
+def all_cases() -> Iterator[Case]:
+    """Every case, one at a time: the tensors of one are gone before the next one's are made."""
+    for shape in _SCANS:
+        yield _selective_scan(*shape, torch.float32, _GOALS.get(shape, {}))
+    yield _selective_scan(1, 2048, 1536, torch.bfloat16, {})
+    for batch in (1, 8):
+        yield _selective_state_update(batch, 1536)
+    for length in (512, 2048, 8192):
+        yield _ssd(length, torch.float32)
+    yield _ssd(2048, torch.bfloat16)
+    for dtype in (torch.float32, torch.bfloat16):
+        for batch in (1, 8):
+            yield _causal_conv1d(batch, 2048, 1536, dtype)
+        for rows in (2048, 16384):
+            yield _rms_norm(rows, 768, dtype)
+        yield _layer_norm(2048, 768, dtype)
+
+
+def _random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
+    return (torch.randn(*shape) * scale).to(dtype)
+
+
+def _selective_scan(batch: int, length: int, channels: int, dtype: torch.dtype, goals: Mapping[str, float]) -> Case:
+    states = 16
+    tensors = {
+        "u": _random(batch, length, channels, dtype=dtype),
+        "delta": _random(batch, length, channels, dtype=dtype, scale=0.5),
+        "A": -torch.arange(1, states + 1, dtype=torch.float32).repeat(channels, 1),
+        "B": _random(batch, length, states, dtype=dtype),
+        "C": _random(batch, length, states, dtype=dtype),
+        "D": torch.ones(channels),
+        "z": _random(batch, length, channels, dtype=dtype),
+        "delta_bias": torch.full((channels,), -3.0),
+    }
+    return Case(
+        operation="selective_scan",
+        shape=f"B{batch} L{length} D{channels} N{states}",
+        tensors=tensors,
+        ours=lambda **t: ops.selective_scan(**t, delta_softplus=True),
+        peer=lambda **t: selective_scan(**t, delta_softplus=True),
+        peer_name="per-step loop",
+        length=length,
+        sequences=("u", "delta", "B", "C", "z"),
+        goals=goals,
+    )
+
+
+def _selective_state_update(batch: int, channels: int) -> Case:
+    states = 16
+    tensors = {
+        "x": _random(batch, channels),
+        "state": _random(batch, channels, states),
+        "dt": _random(batch, channels),
+        "A": -torch.arange(1, states + 1, dtype=torch.float32).repeat(channels, 1),
+        "B": _random(batch, states),
+        "C": _random(batch, states),
+        "D": torch.ones(channels),
+        "z": _random(batch, channels),
+        "delta_bias": torch.full((channels,), -3.0),
+    }
+    return Case(
+        operation="selective_state_update",
+        shape=f"B{batch} D{channels} N{states}",
+        tensors=tensors,
+        ours=lambda **t: ops.selective_state_update(**t, delta_softplus=True),
+        peer=selective_state_update,
+        peer_name="torch expressions",
+        backward=False,
+    )
+
+
+def _ssd(length: int, dtype: torch.dtype) -> Case:
+    heads, headdim, states = 24, 64, 128
+    names = ("x", "dt", "A", "B", "C", "D", "dt_bias")
+    return Case(
+        operation="ssd",
+        shape=f"B1 L{length} H{heads} P{headdim} N{states}",
+        tensors=dict(zip(names, inputs(1, length, heads, headdim, 1, states, dtype), strict=True)),
+        ours=lambda **t: ops.ssd(**t, dt_softplus=True),
+        peer=partial(ssd_torch, chunk=128),
+        peer_name="chunked",
+        compiled=True,
+    )
+
+
+def _causal_conv1d(batch: int, length: int, channels: int, dtype: torch.dtype) -> Case:
+    tensors = {
+        "x": _random(batch, length, channels, dtype=dtype),
+        "weight": _random(channels, 4, dtype=dtype, scale=0.5),
+        "bias": _random(channels, dtype=dtype),
+    }
+    return Case(
+        operation="causal_conv1d",
+        shape=f"B{batch} L{length} D{channels} K4",
+        tensors=tensors,
+        ours=lambda **t: ops.causal_conv1d(**t, silu=True),
+        peer=convolution.causal_conv1d,
+        peer_name="torch conv1d",
+    )
+
+
+def _rms_norm(rows: int, channels: int, dtype: torch.dtype) -> Case:
+    tensors = {
+        "x": _random(rows, channels, dtype=dtype),
+        "weight": torch.ones(channels, dtype=dtype),
+        "residual": _random(rows, channels, dtype=dtype),
+    }
+    shape = f"{rows} rows of {channels}"
+    return Case("rms_norm", shape, tensors, ops.rms_norm, norm.rms_norm, "torch add, rms_norm")
+
+
+def _layer_norm(rows: int, channels: int, dtype: torch.dtype) -> Case:
+    tensors = {
+        "x": _random(rows, channels, dtype=dtype),
+        "weight": torch.ones(channels, dtype=dtype),
+        "bias": torch.zeros(channels, dtype=dtype),
+        "residual": _random(rows, channels, dtype=dtype),
+    }
+    shape = f"{rows} rows of {channels}"
+    return Case("layer_norm", shape, tensors, ops.layer_norm, norm.layer_norm, "torch add, layer_norm")

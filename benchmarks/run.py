@@ -1,0 +1,237 @@
+"""`make bench`: every operation beside a peer in PyTorch, and every kernel beside the machine's limits, in one run.
+
+Ours and the other are measured in turn, so that both see the same machine; ratios of medians are printed. A case whose
+results differ from the peer's is not measured: the run says so and fails. Writes kernels.json and kernels.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import Case, all_cases
+from torch import Tensor
+
+from mambasdk import _core
+
+HERE = Path(__file__).resolve().parent
+TOLERANCE = {"float32": 2e-3, "bfloat16": 4e-2, "float16": 1e-2}  # of the largest magnitude
+PREFIX = 256
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0; 1 when a result is wrong or a goal is missed."""
+    args = _parse(argv)
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    _core.set_num_threads(args.threads)
+    rows: list[dict[str, Any]] = []
+    failures: list[str] = []
+    print(f"{_machine()}, {args.threads} threads, torch {torch.__version__}\n")
+    _print_header()
+    for case in all_cases():
+        if args.only not in case.operation:
+            continue
+        name = f"{case.operation} {case.shape} {case.dtype}"
+        if wrong := _wrong(case):
+            failures.append(f"{name}: {wrong}")
+            print(f"{name}: WRONG, not measured: {wrong}")
+            continue
+        for row in _measure(case, args):
+            rows.append(row)
+            _print_row(row)
+            for other, goal in row["goals"].items():
+                if row["ratios"][other] < goal:
+                    failures.append(f"{name} {row['pass']}: {row['ratios'][other]:.1f}x {other}, goal {goal:g}x")
+    limits = [] if args.no_limits else _limits(Path(args.programs), args)
+    result = {
+        "machine": _machine(),
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "mambasdk": _core.version(),
+        "rows": rows,
+        "limits": limits,
+        "failures": failures,
+    }
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "kernels.json").write_text(json.dumps(result, indent=1) + "\n")
+    _plot(rows, out / "kernels.png")
+    print(f"\n{out / 'kernels.json'}, {out / 'kernels.png'}")
+    for failure in failures:
+        print(f"FAILED: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", default="", help="operations whose name contains this")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of one row")
+    parser.add_argument("--no-compile", action="store_true", help="do not measure peers under torch.compile")
+    parser.add_argument("--no-limits", action="store_true", help="do not run the C++ programs")
+    parser.add_argument("--programs", default=HERE.parent / "build" / "release" / "benchmarks")
+    parser.add_argument("--out", default=HERE / "results")
+    return parser.parse_args(argv)
+
+
+def _first(outputs: Any) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[0]
+
+
+def _forward(function: Callable[..., Any], tensors: dict[str, Tensor]) -> Callable[[], Any]:
+    def run() -> Any:
+        with torch.inference_mode():
+            return function(**tensors)
+
+    return run
+
+
+def _forward_backward(function: Callable[..., Any], tensors: dict[str, Tensor]) -> Callable[[], dict[str, Tensor]]:
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
+    gradient: list[Tensor] = []
+
+    def run() -> dict[str, Tensor]:
+        y = _first(function(**leaves))
+        if not gradient:
+            gradient.append(torch.ones_like(y))
+        return dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), gradient[0]), strict=True))
+
+    return run
+
+
+def _wrong(case: Case) -> str:
+    """Why ours and the peer's differ on the case, or on a prefix of a long one; "" when they agree."""
+    tensors = case.tensors if case.measures_peer else case.prefix(PREFIX)
+    pairs = {"y": (_first(case.ours(**tensors)), _first(case.peer(**tensors)))}
+    if case.backward:
+        ours, peer = _forward_backward(case.ours, tensors)(), _forward_backward(case.peer, tensors)()
+        pairs |= {f"gradient of {name}": (ours[name], peer[name]) for name in tensors}
+    for name, (got, expected) in pairs.items():
+        scale = float(expected.double().abs().max())
+        difference = float((got.double() - expected.double()).abs().max()) / (scale or 1.0)
+        if not difference <= TOLERANCE[case.dtype]:
+            return f"{name} differs by {difference:.1e} of its largest value, {TOLERANCE[case.dtype]:g} allowed"
+    return ""
+
+
+def _measure(case: Case, args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for name, wrap in (("forward", _forward), ("forward+backward", _forward_backward)):
+        if name != "forward" and not case.backward:
+            continue
+        functions = {"ours": wrap(case.ours, case.tensors)}
+        if case.measures_peer:
+            functions[case.peer_name] = wrap(case.peer, case.tensors)
+            if case.compiled and not args.no_compile:
+                compiled = torch.compile(case.peer, dynamic=False)
+                functions[f"{case.peer_name}, compiled"] = wrap(compiled, case.tensors)
+        times = _alternate(functions, args.seconds)
+        ours = times.pop("ours")
+        rows.append(
+            {
+                "operation": case.operation, "shape": case.shape, "dtype": case.dtype, "pass": name, "ms": ours,
+                "peers_ms": times, "ratios": {other: ms / ours for other, ms in times.items()},
+                "goals": {case.peer_name: case.goals[name]} if name in case.goals and case.measures_peer else {},
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _alternate(functions: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Median milliseconds of each. A quick one runs many times in a turn; turns alternate."""
+    repeats = {}
+    for name, function in functions.items():
+        function()
+        start = time.perf_counter()
+        function()
+        repeats[name] = max(1, min(200, int(0.05 / max(time.perf_counter() - start, 1e-7))))
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    end = time.perf_counter() + seconds * len(functions)
+    while time.perf_counter() < end or min(map(len, samples.values())) < 3:
+        for name, function in functions.items():
+            for _ in range(repeats[name]):
+                start = time.perf_counter()
+                function()
+                samples[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(taken) for name, taken in samples.items()}
+
+
+def _limits(programs: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of the C++ programs that carry a `ratio` to a limit they measured themselves."""
+    rows = []
+    for program in sorted(programs.glob("*_bench")):
+        if args.only not in program.name:
+            continue
+        command = [str(program), "--benchmark_format=json", "--benchmark_min_time=0.2"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{program.name} failed: {done.stderr.strip()}")
+        for entry in json.loads(done.stdout)["benchmarks"]:
+            if "ratio" in entry:
+                keys = [key for key in entry if key == "ratio" or key.endswith(("_us", "_ratio"))]
+                rows.append({"name": entry["name"]} | {key: entry[key] for key in keys})
+    if rows:
+        width = max(len(row["name"]) for row in rows)
+        print(f"\n{'kernel (C++)':<{width}}  {'median us':>10}  time / limit")
+        for row in rows:
+            print(f"{row['name']:<{width}}  {row.get('median_us', float('nan')):>10.1f}  {row['ratio']:.2f}")
+    return rows
+
+
+def _print_header() -> None:
+    print(f"{'operation':<23}{'shape':<27}{'dtype':<10}{'pass':<18}{'ours ms':>10}   peer: ms (ratio)")
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    peers = "   ".join(f"{name}: {ms:.3g} ({row['ratios'][name]:.1f}x)" for name, ms in row["peers_ms"].items())
+    goals = "".join(f"   goal {goal:g}x" for goal in row["goals"].values())
+    print(
+        f"{row['operation']:<23}{row['shape']:<27}{row['dtype']:<10}{row['pass']:<18}{row['ms']:>10.3f}   "
+        f"{peers or 'too long for the peer'}{goals}",
+        flush=True,
+    )
+
+
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.machine()
+    return f"{model}, {_core.cpu_info()['isa_active']}"
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars: how many times faster than the best peer, on a logarithmic axis."""
+    shown = [(row, min(row["peers_ms"].values()) / row["ms"]) for row in rows if row["peers_ms"]]
+    if not shown:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.26 * len(shown)), layout="constrained")
+    labels = [f"{row['operation']} {row['shape']} {row['dtype']} {row['pass']}" for row, _ in shown]
+    colors = ["tab:blue" if row["pass"] == "forward" else "tab:orange" for row, _ in shown]
+    axes.barh(labels, [ratio for _, ratio in shown], color=colors)
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel("times faster than the best PyTorch peer, one run")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
