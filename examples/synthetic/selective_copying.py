@@ -1,7 +1,8 @@
 """Selective copying: the selection of a Mamba matters, and the same net without it fails.
 
 A sequence holds 16 data tokens scattered in noise, then 16 markers; at the markers the model must repeat the data
-tokens in order. The time-invariant model is the same net with step size, B and C learned as constants, which is what S4 has.
+tokens in order. The time-invariant model is the same net with step size, B and C learned as constants, which is what S4
+has.
 Source: Mamba paper (arXiv 2312.00752), section 4.1.1; spec mamba.md section 11.
 
     python examples/synthetic/selective_copying.py --length 256 --steps 3000
