@@ -9,6 +9,7 @@
 #include "runtime/package/json.hpp"
 #include "runtime/text/bpe.hpp"
 #include "runtime/text/normalizer.hpp"
+#include "runtime/text/overloaded.hpp"
 #include "runtime/text/utf8.hpp"
 
 namespace mambasdk::runtime {
@@ -18,11 +19,6 @@ using nlohmann::json;
 
 constexpr int kMaxDepth = 16;  // nested sequences
 constexpr std::string_view kWhere = "tokenizer.json: decoder";
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
 
 // <0x0A> is the byte 10.
 std::optional<char> fallback_byte(std::string_view token) {

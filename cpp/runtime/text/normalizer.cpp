@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "runtime/package/json.hpp"
+#include "runtime/text/overloaded.hpp"
 #include "runtime/text/utf8.hpp"
 
 namespace mambasdk::runtime {
@@ -13,11 +14,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 16;  // nested sequences
-
-template <class... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
 
 }  // namespace
 
