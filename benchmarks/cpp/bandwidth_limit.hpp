@@ -1,0 +1,92 @@
+// For the benchmarks of kernels bound by memory: the same traffic with no work, measured in the same run.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "core/executor.hpp"
+#include "ops/limits/limits.hpp"
+
+namespace mambasdk::bench {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// `inputs` arrays to read and `outputs` arrays to write, `bytes` each.
+class BandwidthLimit {
+ public:
+  BandwidthLimit(int inputs, int outputs, std::int64_t bytes)
+      : count_((bytes + 3) / 4),
+        memory_(static_cast<std::size_t>(inputs + outputs),
+                std::vector<float>(static_cast<std::size_t>(count_), 1.0f)) {
+    for (std::vector<float>& array : memory_) {
+      if (in_.size() < static_cast<std::size_t>(inputs)) {
+        in_.push_back(array.data());
+      } else {
+        out_.push_back(array.data());
+      }
+    }
+  }
+  void run() const {
+    benchmark::DoNotOptimize(MAMBASDK_PICK(limit_bandwidth)(in_.data(), static_cast<int>(in_.size()), out_.data(),
+                                                            static_cast<int>(out_.size()), count_,
+                                                            default_context().parallel()));
+  }
+
+ private:
+  std::int64_t count_;
+  std::vector<std::vector<float>> memory_;
+  std::vector<const float*> in_;
+  std::vector<float*> out_;
+};
+
+inline double median(std::vector<double> times) {
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
+
+// Times `kernel` and the traffic alone in turn, so that both see the same machine. `ratio` is our median over the
+// limit's, `best_ratio` the same of the minima (for a machine that others use too).
+template <class F>
+void run(benchmark::State& state, int inputs, int outputs, std::int64_t bytes, F&& kernel) {
+  const BandwidthLimit limit(inputs, outputs, bytes);
+  std::vector<double> times, limits;
+  kernel();
+  limit.run();
+  for (auto _ : state) {
+    auto start = std::chrono::steady_clock::now();
+    kernel();
+    times.push_back(seconds_since(start));
+    state.SetIterationTime(times.back());
+    start = std::chrono::steady_clock::now();
+    limit.run();
+    limits.push_back(seconds_since(start));
+  }
+  const double best = *std::min_element(times.begin(), times.end());
+  const double best_limit = *std::min_element(limits.begin(), limits.end());
+  state.counters["median_us"] = median(times) * 1e6;
+  state.counters["ratio"] = median(times) / median(limits);
+  state.counters["best_us"] = best * 1e6;
+  state.counters["limit_us"] = best_limit * 1e6;
+  state.counters["best_ratio"] = best / best_limit;
+}
+
+// Restores the thread count that a benchmark sets.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(num_threads()) { set_num_threads(count); }
+  ~Threads() { set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace mambasdk::bench
