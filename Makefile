@@ -81,8 +81,8 @@ asan ubsan tsan: $(STAMPS)/tools ## the C++ tests under a sanitizer
 
 .PHONY: fuzz
 fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS
-	cmake --preset fuzz
-	cmake --build --preset fuzz
+	cmake -S tests/fuzz -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++
+	cmake --build build/fuzz
 	.ci/fuzz build/fuzz $(FUZZ_SECONDS)
 
 .PHONY: tidy
@@ -92,7 +92,7 @@ tidy: $(STAMPS)/sdk ## clang-tidy over cpp/
 .PHONY: wheels
 wheels: $(STAMPS)/tools ## release wheels of the core and of every plugin, in wheelhouse/
 	rm -rf wheelhouse build/unrepaired
-	$(PIP) wheel . --no-deps --no-build-isolation -w build/unrepaired
+	$(PIP) wheel . --no-deps --no-build-isolation -w build/unrepaired -C build-dir=build/wheel
 	auditwheel repair build/unrepaired/mambasdk-*.whl -w wheelhouse
 	for plugin in $(PLUGINS); do $(PIP) wheel ./plugins/$$plugin --no-deps --no-build-isolation -w wheelhouse; done
 	ls -l wheelhouse
@@ -116,7 +116,8 @@ $(STAMPS)/sdk: $(STAMPS)/tools $(SDK_SOURCES)
 	$(call say,"building and installing mambasdk")
 	@rm -f $(WHEELS)/mambasdk-*.whl
 	@$(PIP) wheel . --quiet --no-deps --no-build-isolation -w $(WHEELS) -C build-dir=$(BUILD) \
-	  -C cmake.define.MAMBASDK_TESTS=ON -C cmake.define.MAMBASDK_BENCHMARKS=ON
+	  -C cmake.define.MAMBASDK_TESTS=ON -C cmake.define.MAMBASDK_BENCHMARKS=ON \
+	  -C cmake.define.MAMBASDK_WERROR=ON
 	@$(PIP) install --quiet --no-deps --force-reinstall $(WHEELS)/mambasdk-*.whl
 	@$(PIP) install --quiet -c constraints.txt "$$(ls $(WHEELS)/mambasdk-*.whl)[torch,hub,plot]"
 	@touch $@
