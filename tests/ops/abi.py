@@ -1,4 +1,4 @@
-"""The C ABI through ctypes: calls with poisoned, guarded outputs and poisoned scratch memory, on a chosen instruction set."""
+"""The C ABI through ctypes: calls with poisoned and guarded memory, on a chosen instruction set."""
 
 from __future__ import annotations
 

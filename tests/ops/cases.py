@@ -1,8 +1,8 @@
 """Sample calls of every registered operation, made from its signature.
 
-A case fixes the dims, which optional arguments are given and the scalars; values are drawn for a choice of dtypes. What a
-signature cannot say (positive steps, valid orders and offsets, dims that divide each other) stands in the tables here; an
-operation that needs nothing of the kind gets its cases without an entry.
+A case fixes the dims, which optional arguments are given and the scalars; values are drawn for a choice of dtypes. What
+a signature cannot say (positive steps, valid orders and offsets, dims that divide each other) stands in the tables
+here; an operation that needs nothing of the kind gets its cases without an entry.
 """
 
 from __future__ import annotations
@@ -17,11 +17,25 @@ import torch
 
 from mambasdk import ops
 from mambasdk.ops._library import adapter
-from mambasdk.ops._signature import Argument, Binding, Signature, accumulator
+from mambasdk.ops._signature import DTYPES, Argument, Binding, Signature, accumulator
 
 Dims = dict[str, int]
 
-DEFAULT_DIMS: Dims = {"B": 2, "L": 13, "D": 19, "N": 5, "K": 3, "G": 1, "H": 4, "P": 6, "S": 2, "E": 1}
+DEFAULT_DIMS: Dims = {
+    "I": 24,
+    "O": 17,
+    "V": 11,
+    "B": 2,
+    "L": 13,
+    "D": 19,
+    "N": 5,
+    "K": 3,
+    "G": 1,
+    "H": 4,
+    "P": 6,
+    "S": 2,
+    "E": 1,
+}
 # Optional arguments that change what other arguments look like; cases give them one at a time.
 STRUCTURAL = ("order", "cu_seqlens", "seq_idx")
 VARIABLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -55,7 +69,7 @@ class Family:
     scalars: tuple[Mapping[str, Any], ...] = ()  # further choices of scalars, tried with everything given
     excluded: Callable[[frozenset[str], Mapping[str, Any]], bool] | None = None
     # Matrix products of T in hardware that takes T: then float32 states and gradients have the precision of T.
-    products_in_T: bool = False
+    low_precision_products: bool = False
 
 
 def _scan_dims(dims: Dims, given: frozenset[str], scalars: Mapping[str, Any]) -> Dims:
@@ -76,6 +90,11 @@ def _packed(dims: Dims, given: frozenset[str], _: Mapping[str, Any]) -> Dims:
     return dims
 
 
+def _recurrence_dims(dims: Dims, _: frozenset[str], __: Mapping[str, Any]) -> Dims:
+    """What is given per batch entry or per step follows the batch and the length."""
+    return {**dims, **{d: dims[d[0]] for d in ("Ba", "La") if dims[d] != 1}}
+
+
 FAMILIES: dict[str, Family] = {
     "selective_scan": Family(
         dims={
@@ -90,7 +109,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "selective_state_update": Family(dims={"tail": {"B": 3, "D": 38, "N": 5, "G": 2}, "vector": {"D": 64, "N": 16}}),
     "ssd": Family(
-        products_in_T=True,
+        low_precision_products=True,
         dims={
             "tail": {"B": 2, "L": 13, "H": 4, "P": 6, "G": 2, "N": 5},
             "chunks": {"B": 1, "L": 300, "H": 2, "P": 32, "G": 1, "N": 16},
@@ -104,7 +123,7 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "ssd_state_update": Family(
-        products_in_T=True,
+        low_precision_products=True,
         dims={"tail": {"B": 3, "H": 4, "P": 6, "G": 2, "N": 5}, "wide": {"H": 2, "P": 64, "N": 128}},
         scalars=({"dt_softplus": True, "dt_min": 0.05, "dt_max": 0.9}, {"dt_on_x": False}),
     ),
@@ -116,6 +135,16 @@ FAMILIES: dict[str, Family] = {
             "tiles": {"B": 2, "L": 300, "D": 70, "K": 4},
         },
         fix=_packed,
+    ),
+    "diagonal_scan": Family(
+        dims={
+            "tail": {"B": 2, "L": 13, "D": 19, "Ba": 2, "La": 13},
+            "constant": {"B": 2, "L": 9, "D": 64, "Ba": 1, "La": 1},
+            "shared": {"B": 2, "L": 9, "D": 5, "Ba": 1, "La": 9},
+            "long": {"B": 1, "L": 300, "D": 40, "Ba": 1, "La": 300},
+        },
+        fix=_recurrence_dims,
+        scalars=({"reverse": True, "return_final_state": True},),
     ),
     "rms_norm": Family(
         dims={"tail": {"D": 19}, "vector": {"D": 64}, "long": {"D": 300}},
@@ -140,6 +169,11 @@ def _steps(shape: tuple[int, ...], case: Case, rng: torch.Generator) -> torch.Te
 
 def _decays(shape: tuple[int, ...], _: Case, rng: torch.Generator) -> torch.Tensor:
     return -(torch.rand(shape, generator=rng, dtype=torch.float64) * 1.5 + 0.1)
+
+
+def _rates(shape: tuple[int, ...], _: Case, rng: torch.Generator) -> torch.Tensor:
+    """Factors of a recurrence, below 1 in size; real, so that they fit a real and a complex dtype."""
+    return torch.rand(shape, generator=rng, dtype=torch.float64) * 1.8 - 0.9
 
 
 def _bias(shape: tuple[int, ...], _: Case, rng: torch.Generator) -> torch.Tensor:
@@ -178,6 +212,7 @@ VALUES: dict[str, Callable[[tuple[int, ...], Case, torch.Generator], torch.Tenso
     "delta": _steps,
     "dt": _steps,
     "A": _decays,
+    "a": _rates,
     "delta_bias": _bias,
     "dt_bias": _bias,
     "order": _orders,
@@ -214,12 +249,16 @@ def _cases(op: str) -> Iterator[Case]:
     family = FAMILIES.get(op, Family())
     optional = [a.name for a in s.inputs if a.is_tensor and a.optional]
     flags = [a.name for a in s.inputs if a.kind == "bool"]
-    names = {d for a in (*s.inputs, *s.outputs) for e in a.shape for d in e.postfix if isinstance(d, str) and d.isalpha()}
+    names = {
+        d for a in (*s.inputs, *s.outputs) for e in a.shape for d in e.postfix if isinstance(d, str) and d.isalpha()
+    }
     profiles = dict(family.dims) or {"tail": {}}
     plain = frozenset(o for o in optional if o not in STRUCTURAL)
     on = {f: True for f in flags if f not in ("step_params", "reverse", "dt_on_x", "norm_before_gate")}
 
-    def make(name: str, dims: Dims, given: frozenset[str], scalars: Mapping[str, Any], lead: tuple[int, ...] = (2, 3)) -> Any:
+    def make(
+        name: str, dims: Dims, given: frozenset[str], scalars: Mapping[str, Any], lead: tuple[int, ...] = (2, 3)
+    ) -> Any:
         if family.excluded is not None and family.excluded(given, scalars):
             return
         full = {**{d: DEFAULT_DIMS.get(d, 3) for d in names}, **dims}
@@ -233,7 +272,9 @@ def _cases(op: str) -> Iterator[Case]:
     yield from make("bare", first, frozenset(), {})
     for name in optional:
         structural = name in STRUCTURAL
-        yield from make(f"with-{name}", first, (plain if structural else frozenset()) | {name}, on if structural else {})
+        yield from make(
+            f"with-{name}", first, (plain if structural else frozenset()) | {name}, on if structural else {}
+        )
     for flag in flags:
         yield from make(f"flag-{flag}", first, frozenset(), {flag: not _default(s, flag)})
     for i, scalars in enumerate(family.scalars):
@@ -291,7 +332,7 @@ def double_types(op: str) -> Types:
 def precision(op: str, types: Types) -> torch.dtype | None:
     """The coarsest precision that a kernel of this operation works in, beside the dtypes of its outputs."""
     family = FAMILIES.get(op.removesuffix("_backward"), Family())
-    return types.get("T") if family.products_in_T else None
+    return types.get("T") if family.low_precision_products else None
 
 
 def _dtype(a: Argument, types: Types) -> torch.dtype | None:
@@ -330,11 +371,11 @@ def _draw(a: Argument, case: Case, types: Types, rng: torch.Generator) -> torch.
     dtype = _dtype(a, types)
     if draw is not None:
         value = draw(shape, case, rng)
-        return value if dtype is None else value.to(dtype)
+        return value.to(DTYPES[a.dtype] if dtype is None else dtype)
     if dtype is None:
-        fixed = {"f32": torch.float32, "f64": torch.float64}.get(a.dtype)
-        assert fixed is not None, f"{case}: no values for the {a.dtype} argument {a.name}; add them to cases.VALUES"
-        dtype = fixed
+        dtype = DTYPES[a.dtype]
+        known = dtype.is_floating_point or dtype.is_complex
+        assert known, f"{case}: no values for the {a.dtype} argument {a.name}; add them to cases.VALUES"
     complex_ = dtype.is_complex
     return torch.randn(shape, generator=rng, dtype=torch.complex128 if complex_ else torch.float64).to(dtype)
 

@@ -1,4 +1,4 @@
-"""Every kernel on every instruction set against the scalar reference in float64, outputs and scratch poisoned with NaN."""
+"""Every kernel on every instruction set against the scalar reference in float64; memory starts as NaN."""
 
 from __future__ import annotations
 

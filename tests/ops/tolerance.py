@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-# Relative to |reference| + its root mean square. Low precision: five roundings to the dtype (each half a unit in the last
-# place, 2^-9 and 2^-12): one of the result, and two of intermediates that a contract stores in that dtype (a sum with the
-# residual, a value before its gate), each of which a further factor may double.
+# Relative to |reference| + its root mean square. Low precision: five roundings to the dtype (each half a unit in the
+# last place, 2^-9 and 2^-12): one of the result, and two of intermediates that a contract stores in that dtype (a sum
+# with the residual, a value before its gate), each of which a further factor may double.
 RELATIVE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
@@ -27,7 +27,9 @@ def error(actual: torch.Tensor, reference: torch.Tensor) -> float:
     return float((difference / scale.clamp_min(1e-300)).where(difference != 0, 0.0).max())
 
 
-def assert_close(actual: torch.Tensor, reference: torch.Tensor, what: str, precision: torch.dtype | None = None) -> None:
+def assert_close(
+    actual: torch.Tensor, reference: torch.Tensor, what: str, precision: torch.dtype | None = None
+) -> None:
     """`actual` agrees with the float64 `reference` as well as its dtype allows.
 
     `precision`: the dtype in which matrix products are formed; two of them in series have twice the roundings.

@@ -1,8 +1,8 @@
 """Compiled operations of state-space models for PyTorch tensors. Needs torch.
 
-Every operation works in eager mode, under `torch.compile(fullgraph=True)`, in `torch.export` with dynamic shapes and under
-autocast, and has gradients where its docstring does not say otherwise. Sequences are channel-last, (batch, length, channels).
-The same operations are `torch.ops.mambasdk.<name>`; an operation of a plugin is reached by `call(name, …)`.
+Every operation works in eager mode, under `torch.compile(fullgraph=True)`, in `torch.export` with dynamic shapes and
+under autocast, and has gradients. Sequences are channel-last, (batch, length, channels). The same operations are
+`torch.ops.mambasdk.<name>`; one that a plugin brings is reached by `call(name, …)`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from mambasdk.errors import require_torch
 
 require_torch("mambasdk.ops")
 
-from mambasdk.ops._call import call, describe, list_ops, use_reference
-from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update
-from mambasdk.ops.norm import layer_norm, rms_norm
-from mambasdk.ops.scan import selective_scan, selective_state_update
-from mambasdk.ops.state_space_duality import ssd, ssd_state_update
+from mambasdk.ops._call import call, describe, list_ops, use_reference  # noqa: E402
+from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update  # noqa: E402
+from mambasdk.ops.norm import layer_norm, rms_norm  # noqa: E402
+from mambasdk.ops.scan import diagonal_scan, selective_scan, selective_state_update  # noqa: E402
+from mambasdk.ops.state_space_duality import ssd, ssd_state_update  # noqa: E402
 
 __all__ = [
     "call",
     "causal_conv1d",
     "causal_conv1d_update",
     "describe",
+    "diagonal_scan",
     "layer_norm",
     "list_ops",
     "rms_norm",

@@ -9,7 +9,7 @@ from mambasdk.errors import ShapeError
 
 
 def widen(tensor: Tensor | None, like: Tensor) -> Tensor | None:
-    """`tensor` in the accumulator's dtype beside `like`: float64 beside float64, else float32; never narrower than it is."""
+    """`tensor` in the accumulator's dtype beside `like` (float64 beside float64, else float32); never narrowed."""
     if tensor is None:
         return None
     wanted = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
@@ -17,7 +17,7 @@ def widen(tensor: Tensor | None, like: Tensor) -> Tensor | None:
 
 
 def check_rank(operation: str, name: str, tensor: Tensor | None, *expected: str) -> None:
-    """Raise ShapeError unless `tensor` has as many dims as one of `expected`, shapes such as `(batch, length, channels)`."""
+    """Raise ShapeError unless `tensor` has as many dims as one of `expected`, shapes such as `(batch, channels)`."""
     if tensor is None or any(tensor.dim() == shape.count(",") + 1 for shape in expected):
         return
     raise ShapeError(

@@ -1,7 +1,7 @@
 """Operators under `torch.autocast`: tensors that must agree in dtype are brought to the widest one among them.
 
-Nothing is narrowed: an operation whose inputs already agree runs as it is, and arguments in the accumulator's dtype (decays,
-biases, states) stay float32 or are widened to it.
+Nothing is narrowed: an operation whose inputs already agree runs as it is, and arguments in the accumulator's dtype
+(decays, biases, states) stay float32 or are widened to it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gradients by naming convention: operation `X_backward` is the derivative of `X`.
 
 Its arguments are `grad_<output>`, and inputs and outputs of `X` under their own names; its outputs are `grad_<input>`.
-An output that `X_backward` takes and that `X` makes only when a flag `save_<output>` is set is made whenever a gradient will
-be needed, and not shown to the caller unless he asked for it.
+An output that `X_backward` takes and that `X` makes only when a flag `save_<output>` is set is made whenever a gradient
+will be needed, and not shown to a caller who did not ask for it.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ def _gradients(signature: Signature, backward: Signature, ctx: Any, grads: tuple
             value = saved.pop(0) if a.is_tensor else ctx.scalars[a.name]
             if value is None and not a.optional:
                 raise RuntimeError(
-                    f"{backward.name}: {a.name} is missing; {signature.name} must have been given it, or have returned it"
+                    f"{backward.name}: {a.name} is missing; {signature.name} must be given it, or return it"
                 )
             args.append(value)
             continue
         index = signature.output_index(a.name.removeprefix(_GRAD)) if a.name.startswith(_GRAD) else None
         if index is None:
             raise RuntimeError(
-                f"{backward.name}: argument {a.name} is neither an input nor an output of {signature.name}, nor grad_<output>"
+                f"{backward.name}: {a.name} is neither an input nor an output of {signature.name}, nor grad_<output>"
             )
         grad = grads[index]
         if grad is None and not a.optional:

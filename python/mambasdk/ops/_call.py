@@ -22,11 +22,12 @@ def call(name: str, **arguments: Any) -> torch.Tensor | tuple[torch.Tensor, ...]
         arguments: by the names of its signature (`describe(name)`); optional ones may be left out.
 
     Returns:
-        Its output, or a tuple of its outputs; an output that its condition switches off is an empty tensor of shape (0).
+        Its output, or a tuple of its outputs; one that its condition switches off is an empty tensor of shape (0).
 
     Raises:
         UnknownNameError: no such operation. InvalidArgumentError: an argument that the signature does not have.
         ValueError: a wrong shape, dtype or device, named.
+
     """
     signature = adapter.signature(name)
     known = [a.name for a in signature.inputs]

@@ -1,7 +1,7 @@
 """Loads libmambasdk_torch and completes its operators: shapes for tracing, gradients, autocast.
 
-The library defines `torch.ops.mambasdk.<name>` with a CPU kernel for every registered operation; what is added here needs
-only the operation's declaration, so an operation of a plugin gets it too.
+The library defines `torch.ops.mambasdk.<name>` with a CPU kernel for every registered operation; what is added here
+needs only the operation's declaration, so an operation of a plugin gets it too.
 """
 
 from __future__ import annotations

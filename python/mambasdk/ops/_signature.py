@@ -228,8 +228,8 @@ class Binding:
             if self.tensors and tensor.device != self.tensors[0][1].device:
                 first, other = self.tensors[0]
                 raise ValueError(
-                    f"{self.signature.name}: {a.name} is on {tensor.device}, expected {other.device}, where {first.name} is; "
-                    "move them to one device"
+                    f"{self.signature.name}: {a.name} is on {tensor.device}, expected {other.device}, "
+                    f"where {first.name} is; move them to one device"
                 )
             self.tensors.append((a, tensor))
 
@@ -317,7 +317,8 @@ class Binding:
                 torch._check_value(
                     self.dims[rule.dim] == value,
                     lambda r=rule, s=source, t=shape, v=value: (
-                        f"{self.signature.name}: {s} is {t}, but without {r.if_not} its {r.dim} must be {r.value.text} = {v}"
+                        f"{self.signature.name}: {s} is {t}, "
+                        f"but without {r.if_not} its {r.dim} must be {r.value.text} = {v}"
                     ),
                 )
 
@@ -354,7 +355,8 @@ class Binding:
                 size = extent.evaluate(self.dims)
                 if size is None:
                     raise ValueError(
-                        f"{self.signature.name}: the extent {extent.text} of output {a.name} is not determined by the arguments"
+                        f"{self.signature.name}: the extent {extent.text} of output {a.name} "
+                        "is not determined by the arguments"
                     )
                 shape.append(size)
             plans.append(OutputPlan(tuple(shape), dtype))

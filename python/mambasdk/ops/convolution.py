@@ -26,8 +26,8 @@ def causal_conv1d(
     Args:
         x: (batch, length, channels), float32, bfloat16, float16 or float64.
         weight: (channels, K), K from 2 to 8. bias: (channels) in the dtype of weight, or None.
-        initial_state: (batch, K-1, channels), the inputs before the first step, oldest first; (sequences, K-1, channels)
-            with `cu_seqlens`; None for zeros. Its dtype is that of x.
+        initial_state: (batch, K-1, channels), the inputs before the first step, oldest first;
+            (sequences, K-1, channels) with `cu_seqlens`; None for zeros. Its dtype is that of x.
         cu_seqlens: (sequences + 1) int32 offsets of sequences packed in batch 1, from 0 to length.
         silu: apply SiLU. return_final_state: also return the last K-1 inputs.
 
@@ -36,6 +36,7 @@ def causal_conv1d(
 
     Raises:
         ValueError: a wrong shape, dtype, device or value, with the argument, what was expected and what came.
+
     """
     y, final_state = torch.ops.mambasdk.causal_conv1d(
         x=x,
@@ -63,6 +64,7 @@ def causal_conv1d_update(
 
     Raises:
         ValueError: a wrong shape, dtype or device.
+
     """
     y, new_state = torch.ops.mambasdk.causal_conv1d_update(state=state, x=x, weight=weight, bias=bias, silu=silu)
     return y, new_state

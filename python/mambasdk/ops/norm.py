@@ -34,6 +34,7 @@ def rms_norm(
 
     Raises:
         ValueError: a wrong shape, dtype, device or value, with the argument, what was expected and what came.
+
     """
     return _norm(torch.ops.mambasdk.rms_norm, x, weight, bias, residual, z, eps, group_size, norm_before_gate)
 

@@ -1,4 +1,4 @@
-"""The selective scan of Mamba, over whole sequences and for one step."""
+"""The selective scan of Mamba, over whole sequences and for one step, and the plain diagonal recurrence."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def selective_scan(
         delta_softplus: apply softplus to delta + delta_bias.
         initial_state: (batch, channels, N), or None for zeros; (sequences, channels, N) with `cu_seqlens`.
         return_final_state: also return the state after the last step.
-        order: (routes, steps) int32, positions in [0, length): route k reads u at order[k, t] in step t and adds its output
-            there; outputs of the routes add up, and z gates the sum. Then routes are explicit everywhere: delta
-            (batch, routes, P, channels), A (routes, channels, N), B and C (batch, routes, P, N) or
-            (batch, routes, P, groups, N), D and delta_bias (routes, channels), states (batch, routes, channels, N), where
-            P is length.
-        step_params: with `order`: P is the number of steps, and delta, B and C are taken at the step, not at the position.
+        order: (routes, steps) int32, positions in [0, length): route k reads u at order[k, t] in step t and adds its
+            output there; outputs of the routes add up, and z gates the sum. Then routes are explicit everywhere:
+            delta (batch, routes, P, channels), A (routes, channels, N), B and C (batch, routes, P, N) or
+            (batch, routes, P, groups, N), D and delta_bias (routes, channels), states
+            (batch, routes, channels, N), where P is length.
+        step_params: with `order`: P is the number of steps; delta, B and C are taken at the step, not the position.
         cu_seqlens: (sequences + 1) int32 offsets of sequences packed in batch 1, from 0 to the number of steps.
 
     Returns:
@@ -59,6 +59,7 @@ def selective_scan(
 
     Raises:
         ValueError: a wrong shape, dtype, device or value, with the argument, what was expected and what came.
+
     """
     routed = order is not None
     batch, params = ("batch, routes, P", "routes, ") if routed else ("batch, length", "")
@@ -114,7 +115,7 @@ def selective_state_update(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """One step of `selective_scan`, for decoding. Not differentiable: a scan of length 1 is.
+    """One step of `selective_scan`, for decoding.
 
     Args:
         state: (batch, channels, N), float32 (float64 beside float64).
@@ -127,6 +128,7 @@ def selective_state_update(
 
     Raises:
         ValueError: a wrong shape, dtype or device.
+
     """
     name = "selective_state_update"
     check_rank(name, "state", state, "(batch, channels, N)")
@@ -135,7 +137,7 @@ def selective_state_update(
     check_rank(name, "C", C, "(batch, N)", "(batch, groups, N)")
     y, new_state = torch.ops.mambasdk.selective_state_update(
         state=widen(state, x),
-        u=x,
+        x=x,
         delta=dt,
         A=widen(A, x),
         B=B.unsqueeze(-2) if B.dim() == 2 else B,
@@ -146,3 +148,41 @@ def selective_state_update(
         delta_softplus=delta_softplus,
     )
     return y, new_state
+
+
+def diagonal_scan(
+    b: Tensor,
+    a: Tensor,
+    initial_state: Tensor | None = None,
+    reverse: bool = False,
+    return_final_state: bool = False,
+) -> Any:
+    """The recurrence `x_t = a_t * x_(t-1) + b_t`, real or complex: the base of S4D, S5, LRU and HGRN. Differentiable.
+
+    Source: arXiv 2206.11893 (S4D, constant a), arXiv 2208.04933 (S5), arXiv 2303.06349 (LRU).
+
+    Args:
+        b: (batch, length, channels), float32, bfloat16, float16, float64 or complex64; the others have its dtype.
+        a: (channels) constant, (length, channels) or (batch, length, channels); each dim may also be 1.
+        initial_state: (batch, channels), or None for zeros.
+        reverse: `x_t = a_t * x_(t+1) + b_t`, from the last step to the first; initial_state is then after the end.
+        return_final_state: also return the state after the last step taken.
+
+    Returns:
+        x as b; with `return_final_state`, (x, final_state (batch, channels)).
+
+    Raises:
+        ValueError: a wrong shape, dtype or device, with the argument, what was expected and what came.
+
+    """
+    name = "diagonal_scan"
+    check_rank(name, "b", b, "(batch, length, channels)")
+    check_rank(name, "a", a, "(channels)", "(length, channels)", "(batch, length, channels)")
+    x, final_state = torch.ops.mambasdk.diagonal_scan(
+        b=b,
+        a=a[(None,) * (3 - a.dim())],
+        initial_state=initial_state,
+        reverse=reverse,
+        return_final_state=return_final_state,
+    )
+    return (x, final_state) if return_final_state else x

@@ -58,6 +58,7 @@ def ssd(
 
     Raises:
         ValueError: a wrong shape, dtype, device or value, with the argument, what was expected and what came.
+
     """
     name = "ssd"
     check_rank(name, "x", x, "(batch, length, heads, headdim)")
@@ -111,6 +112,7 @@ def ssd_state_update(
 
     Raises:
         ValueError: a wrong shape, dtype or device.
+
     """
     name = "ssd_state_update"
     check_rank(name, "x", x, "(batch, heads, headdim)")
