@@ -67,7 +67,8 @@ def autograd_kernel(op: Any, signature: Signature, signatures: Mapping[str, Sign
     def kernel(keyset: Any, *args: Any) -> Any:
         args_ = signature.fill(args)
         if torch._C.is_grad_enabled() and torch._C._any_requires_grad(*args_):
-            outputs = Differentiable.apply(keyset, *args_)
+            run: Any = Differentiable.apply
+            outputs = run(keyset, *args_)
         else:
             outputs = below(keyset, args_)
         return outputs[0] if len(signature.outputs) == 1 else outputs
