@@ -9,21 +9,19 @@
 namespace mambasdk {
 
 class Registry;
-void register_causal_conv1d(Registry &registry);
+void register_causal_conv1d(Registry& registry);
 
 namespace causal_conv1d {
 
 inline constexpr int kMinWidth = 2;
 inline constexpr int kMaxWidth = 8;
-inline constexpr std::int64_t kTileRows = 128; // time steps of one tile
-inline constexpr std::int64_t kBlockChannels =
-    256; // channels of one work item; a multiple of every vector length
-inline constexpr std::int64_t kPackedChannels =
-    64; // the same, of a piece that is packed first
+inline constexpr std::int64_t kTileRows = 128;       // time steps of one tile
+inline constexpr std::int64_t kBlockChannels = 256;  // channels of one work item; a multiple of every vector length
+inline constexpr std::int64_t kPackedChannels = 64;  // the same, of a piece that is packed first
 
 // A strided array of the call's T, as three dims; absent when data is null.
 struct Array {
-  const void *data = nullptr;
+  const void* data = nullptr;
   std::int64_t stride[3] = {0, 0, 0};
 };
 
@@ -36,24 +34,21 @@ struct Tile {
 // How the sequences are cut: by shape and cu_seqlens alone. Tile i of a plain
 // batch is computed, of packed ones looked up.
 struct Tiling {
-  std::int64_t length = 0; // of a batch row
-  std::int64_t steps = 0;  // of the whole call
+  std::int64_t length = 0;  // of a batch row
+  std::int64_t steps = 0;   // of the whole call
   std::int64_t tiles = 0;
   std::int64_t tiles_per_sequence = 1;
-  std::int64_t tiles_per_group =
-      1;                        // neighbours that one work item does in turn
-  const Tile *packed = nullptr; // (tiles,), null for a plain batch
+  std::int64_t tiles_per_group = 1;  // neighbours that one work item does in turn
+  const Tile* packed = nullptr;      // (tiles,), null for a plain batch
 
   [[nodiscard]] MAMBASDK_ALWAYS_INLINE std::int64_t groups() const {
     return (tiles + tiles_per_group - 1) / tiles_per_group;
   }
   [[nodiscard]] MAMBASDK_ALWAYS_INLINE Tile tile(std::int64_t i) const {
-    if (packed != nullptr)
-      return packed[i];
+    if (packed != nullptr) return packed[i];
     const std::int64_t sequence = i / tiles_per_sequence;
     const std::int64_t begin = i % tiles_per_sequence * kTileRows;
-    const std::int64_t end =
-        begin + kTileRows < length ? begin + kTileRows : length;
+    const std::int64_t end = begin + kTileRows < length ? begin + kTileRows : length;
     return {sequence, sequence, 0, length, begin, end};
   }
 };
@@ -63,40 +58,38 @@ struct Args {
   std::int64_t channels = 0;
   int width = 0;
   bool silu = false;
-  DType type;                   // T
-  DType weight_type;            // W
-  Array x;                      // (batch, time, D)
-  const void *weight = nullptr; // (D, K)
+  DType type;                    // T
+  DType weight_type;             // W
+  Array x;                       // (batch, time, D)
+  const void* weight = nullptr;  // (D, K)
   std::int64_t weight_stride[2] = {0, 0};
-  const void *bias = nullptr; // (D,) or null
+  const void* bias = nullptr;  // (D,) or null
   std::int64_t bias_stride = 0;
-  Array initial_state;    // (S, K-1, D)
-  float *table = nullptr; // scratch, (K+1, padded D): the weights with channels
-                          // in lanes, then the bias
+  Array initial_state;     // (S, K-1, D)
+  float* table = nullptr;  // scratch, (K+1, padded D): the weights with channels
+                           // in lanes, then the bias
 
-  void *y = nullptr; // (batch, time, D), contiguous
+  void* y = nullptr;  // (batch, time, D), contiguous
 };
 
 struct BackwardArgs {
-  Args forward;                       // y unused
-  Array grad_y;                       // (batch, time, D)
-  Array grad_final_state;             // (S, K-1, D)
-  void *grad_x = nullptr;             // (batch, time, D), contiguous
-  void *grad_weight = nullptr;        // (D, K), contiguous
-  void *grad_bias = nullptr;          // (D,)
-  void *grad_initial_state = nullptr; // (S, K-1, D), contiguous
-  float *partial = nullptr;           // scratch, (groups, K+1, padded D)
+  Args forward;                        // y unused
+  Array grad_y;                        // (batch, time, D)
+  Array grad_final_state;              // (S, K-1, D)
+  void* grad_x = nullptr;              // (batch, time, D), contiguous
+  void* grad_weight = nullptr;         // (D, K), contiguous
+  void* grad_bias = nullptr;           // (D,)
+  void* grad_initial_state = nullptr;  // (S, K-1, D), contiguous
+  float* partial = nullptr;            // scratch, (groups, K+1, padded D)
 };
 
 MAMBASDK_ALWAYS_INLINE std::int64_t padded_channels(std::int64_t channels) {
   return (channels + 63) / 64 * 64;
 }
 
-} // namespace causal_conv1d
+}  // namespace causal_conv1d
 
-MAMBASDK_DECLARE_KERNEL(void, causal_conv1d_forward,
-                        const causal_conv1d::Args &, const Parallel &);
-MAMBASDK_DECLARE_KERNEL(void, causal_conv1d_backward,
-                        const causal_conv1d::BackwardArgs &, const Parallel &);
+MAMBASDK_DECLARE_KERNEL(void, causal_conv1d_forward, const causal_conv1d::Args&, const Parallel&);
+MAMBASDK_DECLARE_KERNEL(void, causal_conv1d_backward, const causal_conv1d::BackwardArgs&, const Parallel&);
 
-} // namespace mambasdk
+}  // namespace mambasdk

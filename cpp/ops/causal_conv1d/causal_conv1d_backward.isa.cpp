@@ -10,13 +10,14 @@ namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
 // One tile of one block.
-template <class T> struct BackwardTile {
-  const TileRows<T> &x;
-  const T *grad_y; // step `begin` of the tile
+template <class T>
+struct BackwardTile {
+  const TileRows<T>& x;
+  const T* grad_y;  // step `begin` of the tile
   Index grad_y_stride;
-  float *grads;   // (K-1, kBlockChannels): the last g
-  float *partial; // (K+1, padded): sums of the weights' and the bias'
-                  // gradients, from the block's channel on
+  float* grads;    // (K-1, kBlockChannels): the last g
+  float* partial;  // (K+1, padded): sums of the weights' and the bias'
+                   // gradients, from the block's channel on
   bool with_silu;
 };
 
@@ -27,110 +28,88 @@ MAMBASDK_SIMD vf through_silu(vf grad, vf u) {
 
 // R steps of a block of whole vectors; out[r] takes dL/dx of step t+r-(K-1).
 template <class T, int K, bool kSilu, int R>
-[[gnu::noinline]] void backward_steps(const BackwardTile<T> &tile, Index t,
-                                      const Block &block, T *const (&out)[R]) {
+[[gnu::noinline]] void backward_steps(const BackwardTile<T>& tile, Index t, const Block& block, T* const (&out)[R]) {
   const int width = K == kAnyWidth ? block.width : K;
   const int history = width - 1;
-  const T *in[R + kCapacity<K> - 1];
-  for (int r = 0; r < R + history; ++r)
-    in[r] = tile.x[t - history + r];
-  const T *gy = tile.grad_y + t * tile.grad_y_stride;
+  const T* in[R + kCapacity<K> - 1];
+  for (int r = 0; r < R + history; ++r) in[r] = tile.x[t - history + r];
+  const T* gy = tile.grad_y + t * tile.grad_y_stride;
   for (Index c = 0; c < block.channels; c += kLanes) {
     vf xs[R + kCapacity<K> - 1];
-    for (int r = 0; r < R + history; ++r)
-      xs[r] = load(in[r] + c);
+    for (int r = 0; r < R + history; ++r) xs[r] = load(in[r] + c);
     vf g[R + kCapacity<K> - 1];
-    for (int j = 0; j < history; ++j)
-      g[j] = load(tile.grads + j * kBlockChannels + c);
+    for (int j = 0; j < history; ++j) g[j] = load(tile.grads + j * kBlockChannels + c);
     vf fresh[R];
-    for (int r = 0; r < R; ++r)
-      fresh[r] = load(gy + r * tile.grad_y_stride + c);
+    for (int r = 0; r < R; ++r) fresh[r] = load(gy + r * tile.grad_y_stride + c);
     if constexpr (kSilu) {
       vf u[R];
-      for (int r = 0; r < R; ++r)
-        u[r] = load(block.table + width * block.padded + c);
+      for (int r = 0; r < R; ++r) u[r] = load(block.table + width * block.padded + c);
       for (int k = 0; k < width; ++k) {
         const vf w = load(block.table + k * block.padded + c);
-        for (int r = 0; r < R; ++r)
-          u[r] = u[r] + w * xs[r + k];
+        for (int r = 0; r < R; ++r) u[r] = u[r] + w * xs[r + k];
       }
-      for (int r = 0; r < R; ++r)
-        fresh[r] = through_silu(fresh[r], u[r]);
+      for (int r = 0; r < R; ++r) fresh[r] = through_silu(fresh[r], u[r]);
     }
-    for (int r = 0; r < R; ++r)
-      g[history + r] = fresh[r];
+    for (int r = 0; r < R; ++r) g[history + r] = fresh[r];
     vf grad_x[R] = {};
     for (int k = 0; k < width; ++k) {
       const vf w = load(block.table + k * block.padded + c);
-      float *sum = tile.partial + k * block.padded + c;
+      float* sum = tile.partial + k * block.padded + c;
       vf part = fresh[0] * xs[k];
-      for (int r = 1; r < R; ++r)
-        part = part + fresh[r] * xs[r + k];
+      for (int r = 1; r < R; ++r) part = part + fresh[r] * xs[r + k];
       store(sum, load(sum) + part);
-      for (int r = 0; r < R; ++r)
-        grad_x[r] = grad_x[r] + w * g[r + history - k];
+      for (int r = 0; r < R; ++r) grad_x[r] = grad_x[r] + w * g[r + history - k];
     }
-    float *sum = tile.partial + width * block.padded + c;
+    float* sum = tile.partial + width * block.padded + c;
     vf part = fresh[0];
-    for (int r = 1; r < R; ++r)
-      part = part + fresh[r];
+    for (int r = 1; r < R; ++r) part = part + fresh[r];
     store(sum, load(sum) + part);
-    for (int r = 0; r < R; ++r)
-      store(out[r] + c, grad_x[r]);
-    for (int j = 0; j < history; ++j)
-      store(tile.grads + j * kBlockChannels + c, g[R + j]);
+    for (int r = 0; r < R; ++r) store(out[r] + c, grad_x[r]);
+    for (int j = 0; j < history; ++j) store(tile.grads + j * kBlockChannels + c, g[R + j]);
   }
 }
 
 enum class Step {
-  own,     // of this tile
-  next,    // the next tile's: completes dL/dx, and that tile sums the weights'
-           // gradients
-  past_end // of the sequence: g is zero, and `more`, a row of the final state's
-           // gradient, may come in
+  own,      // of this tile
+  next,     // the next tile's: completes dL/dx, and that tile sums the weights'
+            // gradients
+  past_end  // of the sequence: g is zero, and `more`, a row of the final state's
+            // gradient, may come in
 };
 
 // One step of any block.
 template <class T>
-[[gnu::noinline]] void backward_step(const BackwardTile<T> &tile, Index t,
-                                     const Block &block, Step step,
-                                     const T *more, T *out) {
+[[gnu::noinline]] void backward_step(const BackwardTile<T>& tile, Index t, const Block& block, Step step, const T* more,
+                                     T* out) {
   const int history = block.width - 1;
   const bool inside = step != Step::past_end;
-  const T *in[kMaxWidth];
-  for (int k = 0; inside && k < block.width; ++k)
-    in[k] = tile.x[t - history + k];
-  const T *gy = tile.grad_y + t * tile.grad_y_stride;
+  const T* in[kMaxWidth];
+  for (int k = 0; inside && k < block.width; ++k) in[k] = tile.x[t - history + k];
+  const T* gy = tile.grad_y + t * tile.grad_y_stride;
   for (Index c = 0; c < block.channels; c += kLanes) {
-    const int n = block.channels - c < kLanes
-                      ? static_cast<int>(block.channels - c)
-                      : kLanes;
+    const int n = block.channels - c < kLanes ? static_cast<int>(block.channels - c) : kLanes;
     vf g = zero();
     if (inside) {
       g = load_n(gy + c, n);
       if (tile.with_silu) {
         vf u = load(block.table + block.width * block.padded + c);
-        for (int k = 0; k < block.width; ++k)
-          u = u +
-              load(block.table + k * block.padded + c) * load_n(in[k] + c, n);
+        for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * block.padded + c) * load_n(in[k] + c, n);
         g = through_silu(g, u);
       }
     }
     if (step == Step::own) {
       for (int k = 0; k < block.width; ++k) {
-        float *sum = tile.partial + k * block.padded + c;
+        float* sum = tile.partial + k * block.padded + c;
         store(sum, load(sum) + g * load_n(in[k] + c, n));
       }
-      float *sum = tile.partial + block.width * block.padded + c;
+      float* sum = tile.partial + block.width * block.padded + c;
       store(sum, load(sum) + g);
     }
     vf grad_x = more != nullptr ? load_n(more + c, n) : zero();
     grad_x = grad_x + load(block.table + c) * g;
-    for (int j = 0; j < history;
-         ++j) { // the g of j-(K-1) steps ago moves one row up
-      float *carried = tile.grads + j * kBlockChannels + c;
-      grad_x = grad_x + load(block.table + (history - j) * block.padded + c) *
-                            load(carried);
+    for (int j = 0; j < history; ++j) {  // the g of j-(K-1) steps ago moves one row up
+      float* carried = tile.grads + j * kBlockChannels + c;
+      grad_x = grad_x + load(block.table + (history - j) * block.padded + c) * load(carried);
       store(carried, j + 1 < history ? load(carried + kBlockChannels) : g);
     }
     store_n(out + c, grad_x, n);
@@ -138,7 +117,8 @@ template <class T>
 }
 
 // Buffers of a work item.
-template <class T> struct Buffers {
+template <class T>
+struct Buffers {
   TileRows<T> x;
   alignas(64) T packed_grad_y[(kTileRows + kMaxWidth - 1) * kPackedChannels];
   alignas(64) T nowhere[kBlockChannels];
@@ -147,63 +127,47 @@ template <class T> struct Buffers {
 };
 
 template <class T, int K, bool kSilu>
-void backward_tile(const BackwardArgs &b, const Tile &tile, const Block &block,
-                   float *partial, Buffers<T> &buffers) {
-  const Args &a = b.forward;
+void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, float* partial, Buffers<T>& buffers) {
+  const Args& a = b.forward;
   const Index history = a.width - 1;
   const Index rows = tile.end - tile.begin;
   const Index left = tile.last - tile.begin;
   const Index reach = left < rows + history ? left : rows + history;
   buffers.x.fill(a, tile, block, reach);
-  for (Index i = 0; i < history * kBlockChannels; ++i)
-    buffers.grads[i] = 0.0f;
-  BackwardTile<T> work{buffers.x,
-                       row<T>(b.grad_y, tile.batch, tile.begin, block.channel),
-                       b.grad_y.stride[1],
-                       buffers.grads,
-                       partial,
-                       kSilu};
+  for (Index i = 0; i < history * kBlockChannels; ++i) buffers.grads[i] = 0.0f;
+  BackwardTile<T> work{
+      buffers.x, row<T>(b.grad_y, tile.batch, tile.begin, block.channel), b.grad_y.stride[1], buffers.grads, partial,
+      kSilu};
   if (b.grad_y.stride[2] != 1) {
     for (Index t = 0; t < reach; ++t) {
-      copy_row(buffers.packed_grad_y + t * kPackedChannels,
-               work.grad_y + t * work.grad_y_stride, b.grad_y.stride[2],
+      copy_row(buffers.packed_grad_y + t * kPackedChannels, work.grad_y + t * work.grad_y_stride, b.grad_y.stride[2],
                block.channels);
     }
     work.grad_y = buffers.packed_grad_y;
     work.grad_y_stride = kPackedChannels;
   }
-  T *grad_x = static_cast<T *>(b.grad_x) +
-              (tile.batch * a.tiling.length + tile.begin) * a.channels +
-              block.channel;
+  T* grad_x = static_cast<T*>(b.grad_x) + (tile.batch * a.tiling.length + tile.begin) * a.channels + block.channel;
   // What a step completes: of this tile, of the initial state, or of the tile
   // before, which has done it itself.
-  const auto out_of = [&](Index t) __attribute__((always_inline)) -> T * {
+  const auto out_of = [&](Index t) __attribute__((always_inline)) -> T* {
     const Index done = t - history;
-    if (done >= 0)
-      return grad_x + done * a.channels;
-    if (tile.begin + done >= tile.first || b.grad_initial_state == nullptr)
-      return buffers.nowhere;
+    if (done >= 0) return grad_x + done * a.channels;
+    if (tile.begin + done >= tile.first || b.grad_initial_state == nullptr) return buffers.nowhere;
     const Index j = tile.begin + done - tile.first + history;
-    return static_cast<T *>(b.grad_initial_state) +
-           (tile.sequence * history + j) * a.channels + block.channel;
+    return static_cast<T*>(b.grad_initial_state) + (tile.sequence * history + j) * a.channels + block.channel;
   };
   Index t = 0;
   if (block.is_whole()) {
     for (; t + 4 <= rows; t += 4) {
-      T *const out[4] = {out_of(t), out_of(t + 1), out_of(t + 2),
-                         out_of(t + 3)};
+      T* const out[4] = {out_of(t), out_of(t + 1), out_of(t + 2), out_of(t + 3)};
       backward_steps<T, K, kSilu, 4>(work, t, block, out);
     }
   }
-  for (; t < reach; ++t)
-    backward_step<T>(work, t, block, t < rows ? Step::own : Step::next, nullptr,
-                     out_of(t));
+  for (; t < reach; ++t) backward_step<T>(work, t, block, t < rows ? Step::own : Step::next, nullptr, out_of(t));
   for (; t < rows + history; ++t) {
-    const T *more = nullptr;
+    const T* more = nullptr;
     if (b.grad_final_state.data != nullptr) {
-      copy_row(buffers.more,
-               row<T>(b.grad_final_state, tile.sequence,
-                      tile.begin + t - tile.last, block.channel),
+      copy_row(buffers.more, row<T>(b.grad_final_state, tile.sequence, tile.begin + t - tile.last, block.channel),
                b.grad_final_state.stride[2], block.channels);
       more = buffers.more;
     }
@@ -212,38 +176,31 @@ void backward_tile(const BackwardArgs &b, const Tile &tile, const Block &block,
 }
 
 template <class T, int K, bool kSilu>
-void backward_items(const BackwardArgs &b, const Parallel &parallel) {
-  const Args &a = b.forward;
+void backward_items(const BackwardArgs& b, const Parallel& parallel) {
+  const Args& a = b.forward;
   for_items(a, parallel, [&](Index group, Index index) {
     Buffers<T> buffers;
     const bool packed = a.x.stride[2] != 1 || b.grad_y.stride[2] != 1;
-    for_blocks(a, index, packed,
-               [&](const Block &block) __attribute__((always_inline)) {
-                 float *partial = b.partial +
-                                  group * (a.width + 1) * block.padded +
-                                  block.channel;
-                 for (int k = 0; k <= a.width; ++k) {
-                   for (Index c = 0; c < block.channels; c += kLanes)
-                     store(partial + k * block.padded + c, zero());
-                 }
-                 for (Index i = group * a.tiling.tiles_per_group;
-                      i < group_end(a.tiling, group); ++i) {
-                   backward_tile<T, K, kSilu>(b, a.tiling.tile(i), block,
-                                              partial, buffers);
-                 }
-               });
+    for_blocks(a, index, packed, [&](const Block& block) __attribute__((always_inline)) {
+      float* partial = b.partial + group * (a.width + 1) * block.padded + block.channel;
+      for (int k = 0; k <= a.width; ++k) {
+        for (Index c = 0; c < block.channels; c += kLanes) store(partial + k * block.padded + c, zero());
+      }
+      for (Index i = group * a.tiling.tiles_per_group; i < group_end(a.tiling, group); ++i) {
+        backward_tile<T, K, kSilu>(b, a.tiling.tile(i), block, partial, buffers);
+      }
+    });
   });
 }
 
 // Sums the groups' parts in a fixed order, two levels deep to keep float32's
 // error small.
-MAMBASDK_SIMD vf sum_groups(const float *partial, Index groups, Index stride) {
+MAMBASDK_SIMD vf sum_groups(const float* partial, Index groups, Index stride) {
   vf total = zero();
   for (Index g = 0; g < groups; g += 32) {
     vf part = zero();
     const Index end = g + 32 < groups ? g + 32 : groups;
-    for (Index i = g; i < end; ++i)
-      part = part + load(partial + i * stride);
+    for (Index i = g; i < end; ++i) part = part + load(partial + i * stride);
     total = total + part;
   }
   return total;
@@ -251,60 +208,52 @@ MAMBASDK_SIMD vf sum_groups(const float *partial, Index groups, Index stride) {
 
 inline constexpr Index kReducedChannels = 64;
 
-template <class W> void reduce_weights(const BackwardArgs &b, Index block) {
-  const Args &a = b.forward;
+template <class W>
+void reduce_weights(const BackwardArgs& b, Index block) {
+  const Args& a = b.forward;
   const Index padded = padded_channels(a.channels);
   const Index groups = a.tiling.groups();
-  const Index end = (block + 1) * kReducedChannels < a.channels
-                        ? (block + 1) * kReducedChannels
-                        : a.channels;
-  for (Index channel = block * kReducedChannels; channel < end;
-       channel += kLanes) {
-    const int n =
-        end - channel < kLanes ? static_cast<int>(end - channel) : kLanes;
+  const Index end = (block + 1) * kReducedChannels < a.channels ? (block + 1) * kReducedChannels : a.channels;
+  for (Index channel = block * kReducedChannels; channel < end; channel += kLanes) {
+    const int n = end - channel < kLanes ? static_cast<int>(end - channel) : kLanes;
     for (int k = 0; k <= a.width; ++k) {
-      const vf sum = sum_groups(b.partial + k * padded + channel, groups,
-                                (a.width + 1) * padded);
+      const vf sum = sum_groups(b.partial + k * padded + channel, groups, (a.width + 1) * padded);
       alignas(64) W lanes[kLanes];
-      store(static_cast<W *>(lanes), sum);
+      store(static_cast<W*>(lanes), sum);
       if (k == a.width) {
         if (b.grad_bias != nullptr) {
-          for (int i = 0; i < n; ++i)
-            static_cast<W *>(b.grad_bias)[channel + i] = lanes[i];
+          for (int i = 0; i < n; ++i) static_cast<W*>(b.grad_bias)[channel + i] = lanes[i];
         }
       } else {
-        for (int i = 0; i < n; ++i)
-          static_cast<W *>(b.grad_weight)[(channel + i) * a.width + k] =
-              lanes[i];
+        for (int i = 0; i < n; ++i) static_cast<W*>(b.grad_weight)[(channel + i) * a.width + k] = lanes[i];
       }
     }
   }
 }
 
 template <class T, int K>
-void dispatch_silu(const BackwardArgs &b, const Parallel &parallel) {
-  return b.forward.silu ? backward_items<T, K, true>(b, parallel)
-                        : backward_items<T, K, false>(b, parallel);
+void dispatch_silu(const BackwardArgs& b, const Parallel& parallel) {
+  return b.forward.silu ? backward_items<T, K, true>(b, parallel) : backward_items<T, K, false>(b, parallel);
 }
 
 template <class T>
-void dispatch_width(const BackwardArgs &b, const Parallel &parallel) {
+void dispatch_width(const BackwardArgs& b, const Parallel& parallel) {
   switch (b.forward.width) {
-  case 2:
-    return dispatch_silu<T, 2>(b, parallel);
-  case 3:
-    return dispatch_silu<T, 3>(b, parallel);
-  case 4:
-    return dispatch_silu<T, 4>(b, parallel);
-  default:
-    return dispatch_silu<T, kAnyWidth>(b, parallel);
+    case 2:
+      return dispatch_silu<T, 2>(b, parallel);
+    case 3:
+      return dispatch_silu<T, 3>(b, parallel);
+    case 4:
+      return dispatch_silu<T, 4>(b, parallel);
+    default:
+      return dispatch_silu<T, kAnyWidth>(b, parallel);
   }
 }
 
-} // namespace
+}  // namespace
 
-void causal_conv1d_backward(const BackwardArgs &b, const Parallel &parallel) {
-  const Args &a = b.forward;
+void causal_conv1d_backward(const BackwardArgs& b, const Parallel& parallel) {
+  const Args& a = b.forward;
   fill_table_for(a);
   if (a.type.bits == 32) {
     dispatch_width<float>(b, parallel);
@@ -327,4 +276,4 @@ void causal_conv1d_backward(const BackwardArgs &b, const Parallel &parallel) {
   });
 }
 
-} // namespace mambasdk::MAMBASDK_ISA
+}  // namespace mambasdk::MAMBASDK_ISA

@@ -22,100 +22,86 @@ inline constexpr int kCapacity = K == kAnyWidth ? kMaxWidth : K;
 struct Block {
   Index channel;
   Index channels;
-  int width;          // K of the call
-  Index padded;       // row length of `table`
-  const float *table; // (K+1, padded): weights, then bias, from `channel` on
+  int width;           // K of the call
+  Index padded;        // row length of `table`
+  const float* table;  // (K+1, padded): weights, then bias, from `channel` on
 
-  [[nodiscard]] MAMBASDK_ALWAYS_INLINE bool is_whole() const {
-    return channels >= kLanes;
-  }
+  [[nodiscard]] MAMBASDK_ALWAYS_INLINE bool is_whole() const { return channels >= kLanes; }
 };
 
 // f(block) for the channels of work item `index`, in narrower pieces where they
 // must be packed first.
 template <class F>
-MAMBASDK_SIMD void for_blocks(const Args &a, Index index, bool packed, F &&f) {
+MAMBASDK_SIMD void for_blocks(const Args& a, Index index, bool packed, F&& f) {
   const Index step = packed ? kPackedChannels : kBlockChannels;
   const Index padded = padded_channels(a.channels);
-  const Index last = (index + 1) * kBlockChannels < a.channels
-                         ? (index + 1) * kBlockChannels
-                         : a.channels;
+  const Index last = (index + 1) * kBlockChannels < a.channels ? (index + 1) * kBlockChannels : a.channels;
   for (Index channel = index * kBlockChannels; channel < last;) {
     Index n = last - channel < step ? last - channel : step;
-    if (n > kLanes)
-      n -= n % kLanes;
+    if (n > kLanes) n -= n % kLanes;
     f(Block{channel, n, a.width, padded, a.table + channel});
     channel += n;
   }
 }
 
-MAMBASDK_SIMD Index group_end(const Tiling &tiling, Index group) {
+MAMBASDK_SIMD Index group_end(const Tiling& tiling, Index group) {
   const Index end = (group + 1) * tiling.tiles_per_group;
   return end < tiling.tiles ? end : tiling.tiles;
 }
 
 template <class T>
-MAMBASDK_SIMD const T *row(const Array &a, Index i, Index j, Index channel) {
-  return static_cast<const T *>(a.data) + i * a.stride[0] + j * a.stride[1] +
-         channel * a.stride[2];
+MAMBASDK_SIMD const T* row(const Array& a, Index i, Index j, Index channel) {
+  return static_cast<const T*>(a.data) + i * a.stride[0] + j * a.stride[1] + channel * a.stride[2];
 }
 
 // n elements of a strided row, or zeros where there is none.
 template <class T>
-[[gnu::noinline]] void copy_row(T *out, const T *in, Index stride, Index n) {
+[[gnu::noinline]] void copy_row(T* out, const T* in, Index stride, Index n) {
   if (in == nullptr) {
-    for (Index i = 0; i < n; ++i)
-      out[i] = T{};
+    for (Index i = 0; i < n; ++i) out[i] = T{};
   } else {
-    for (Index i = 0; i < n; ++i)
-      out[i] = in[i * stride];
+    for (Index i = 0; i < n; ++i) out[i] = in[i * stride];
   }
 }
 
 // The rows of a tile with channel stride 1, and the K-1 rows before them: of
 // the sequence itself, of its initial state, or zeros. What is not so in memory
 // is copied to the buffers.
-template <class T> struct TileRows {
-  const T *base; // step `begin` of the tile
+template <class T>
+struct TileRows {
+  const T* base;  // step `begin` of the tile
   Index stride;
-  int history; // K-1
-  const T *before[kMaxWidth - 1];
+  int history;  // K-1
+  const T* before[kMaxWidth - 1];
   alignas(64) T copies[(kMaxWidth - 1) * kBlockChannels];
   alignas(64) T packed[(kTileRows + kMaxWidth - 1) * kPackedChannels];
 
   // Step t from -(K-1), relative to the tile's begin.
-  MAMBASDK_ALWAYS_INLINE const T *operator[](Index t) const {
-    return t >= 0 ? base + t * stride : before[t + history];
-  }
+  MAMBASDK_ALWAYS_INLINE const T* operator[](Index t) const { return t >= 0 ? base + t * stride : before[t + history]; }
 
-  [[gnu::noinline]] void fill(const Args &a, const Tile &tile,
-                              const Block &block, Index rows) {
+  [[gnu::noinline]] void fill(const Args& a, const Tile& tile, const Block& block, Index rows) {
     const Index channel_stride = a.x.stride[2];
     history = a.width - 1;
     base = row<T>(a.x, tile.batch, tile.begin, block.channel);
     stride = a.x.stride[1];
     if (channel_stride != 1) {
       for (Index t = 0; t < rows; ++t) {
-        copy_row(packed + t * kPackedChannels, base + t * stride,
-                 channel_stride, block.channels);
+        copy_row(packed + t * kPackedChannels, base + t * stride, channel_stride, block.channels);
       }
     }
     for (int j = 0; j < history; ++j) {
       const Index t = tile.begin - history + j;
-      T *copy = copies + j * kBlockChannels;
+      T* copy = copies + j * kBlockChannels;
       before[j] = copy;
       if (t < tile.first) {
         const bool has_state = a.initial_state.data != nullptr;
-        const T *in = has_state
-                          ? row<T>(a.initial_state, tile.sequence,
-                                   t - tile.first + history, block.channel)
-                          : nullptr;
+        const T* in =
+            has_state ? row<T>(a.initial_state, tile.sequence, t - tile.first + history, block.channel) : nullptr;
         copy_row(copy, in, a.initial_state.stride[2], block.channels);
       } else if (channel_stride == 1) {
         before[j] = row<T>(a.x, tile.batch, t, block.channel);
       } else {
-        copy_row(copy, row<T>(a.x, tile.batch, t, block.channel),
-                 channel_stride, block.channels);
+        copy_row(copy, row<T>(a.x, tile.batch, t, block.channel), channel_stride, block.channels);
       }
     }
     if (channel_stride != 1) {
@@ -126,50 +112,42 @@ template <class T> struct TileRows {
 };
 
 // The weights with channels in lanes, then the bias, zero-padded.
-template <class W> void fill_table(const Args &a) {
+template <class W>
+void fill_table(const Args& a) {
   const Index padded = padded_channels(a.channels);
-  const W *weight = static_cast<const W *>(a.weight);
-  const W *bias = static_cast<const W *>(a.bias);
+  const W* weight = static_cast<const W*>(a.weight);
+  const W* bias = static_cast<const W*>(a.bias);
   for (int k = 0; k < a.width; ++k) {
-    float *out = a.table + k * padded;
-    const W *in = weight + k * a.weight_stride[1];
-    for (Index d = 0; d < a.channels; ++d)
-      out[d] = to_float(in[d * a.weight_stride[0]]);
-    for (Index d = a.channels; d < padded; ++d)
-      out[d] = 0.0f;
+    float* out = a.table + k * padded;
+    const W* in = weight + k * a.weight_stride[1];
+    for (Index d = 0; d < a.channels; ++d) out[d] = to_float(in[d * a.weight_stride[0]]);
+    for (Index d = a.channels; d < padded; ++d) out[d] = 0.0f;
   }
-  float *out = a.table + a.width * padded;
-  for (Index d = 0; d < padded; ++d)
-    out[d] = 0.0f;
-  if (bias == nullptr)
-    return;
-  for (Index d = 0; d < a.channels; ++d)
-    out[d] = to_float(bias[d * a.bias_stride]);
+  float* out = a.table + a.width * padded;
+  for (Index d = 0; d < padded; ++d) out[d] = 0.0f;
+  if (bias == nullptr) return;
+  for (Index d = 0; d < a.channels; ++d) out[d] = to_float(bias[d * a.bias_stride]);
 }
 
-MAMBASDK_SIMD void fill_table_for(const Args &a) {
-  if (a.weight_type.bits == 32)
-    return fill_table<float>(a);
-  if (a.weight_type.code == 4)
-    return fill_table<bf16>(a);
+MAMBASDK_SIMD void fill_table_for(const Args& a) {
+  if (a.weight_type.bits == 32) return fill_table<float>(a);
+  if (a.weight_type.code == 4) return fill_table<bf16>(a);
   return fill_table<f16>(a);
 }
 
 // f(group, index) for every work item, channels innermost.
 template <class F>
-MAMBASDK_SIMD void for_items(const Args &a, const Parallel &parallel, F &&f) {
+MAMBASDK_SIMD void for_items(const Args& a, const Parallel& parallel, F&& f) {
   const Index blocks = (a.channels + kBlockChannels - 1) / kBlockChannels;
   const Index groups = a.tiling.groups();
   // A range should be worth its hand-over: some 16 K elements.
   const Index width = a.channels < kBlockChannels ? a.channels : kBlockChannels;
-  const Index elements =
-      (a.tiling.steps / (groups > 0 ? groups : 1) + 1) * (width + 1);
+  const Index elements = (a.tiling.steps / (groups > 0 ? groups : 1) + 1) * (width + 1);
   const Index grain = 16384 / elements > 1 ? 16384 / elements : 1;
   parallel(groups * blocks, grain, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i)
-      f(i / blocks, i % blocks);
+    for (Index i = begin; i < end; ++i) f(i / blocks, i % blocks);
   });
 }
 
-} // namespace
-} // namespace mambasdk::MAMBASDK_ISA
+}  // namespace
+}  // namespace mambasdk::MAMBASDK_ISA
