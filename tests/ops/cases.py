@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import abi
+import tolerance
 import torch
 
 from mambasdk import ops
@@ -329,10 +330,10 @@ def double_types(op: str) -> Types:
     return dict.fromkeys({a.dtype for a in signature(op).inputs if a.dtype_kind == "variable"}, torch.float64)
 
 
-def precision(op: str, types: Types) -> torch.dtype | None:
-    """The coarsest precision that a kernel of this operation works in, beside the dtypes of its outputs."""
+def floor(op: str, types: Types) -> float:
+    """The tolerance that a kernel of this operation has beside the dtypes of its outputs."""
     family = FAMILIES.get(op.removesuffix("_backward"), Family())
-    return types.get("T") if family.low_precision_products else None
+    return tolerance.floor(types.get("T"), family.low_precision_products)
 
 
 def _dtype(a: Argument, types: Types) -> torch.dtype | None:

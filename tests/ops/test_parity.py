@@ -24,7 +24,7 @@ def _compare(op: str, arguments: dict[str, object], isa: str, types: cases.Types
     for output, value, expected in zip(adapter.signature(op).outputs, actual, reference, strict=True):
         assert (value is None) == (expected is None), f"{what}: {output.name} is present in one of the kernels only"
         if value is not None and expected is not None:
-            assert_close(value, expected, f"{what}: {output.name}", cases.precision(op, types))
+            assert_close(value, expected, f"{what}: {output.name}", cases.floor(op, types))
 
 
 @pytest.mark.parametrize("isa", SETS)
