@@ -19,7 +19,7 @@ from mambasdk.plugins import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, h
 def mambasdk_families():
     return [FamilySpec(
         name="toy", summary="a small Mamba language model", config="toy_model:ToyConfig", factory="toy_model:build",
-        importer="toy_model:import_upstream", head="toy_head", processors={"text": {"kind": "toy"}},
+        importer="toy_model:import_upstream", head="toy_head", processors={"shout": {"kind": "upper"}},
         variants={"toy-2": {"n_layer": 2}, "toy-mlp": {"d_intermediate": 48, "tie_embeddings": False}},
         tiny={"n_layer": 1})]
 
@@ -29,7 +29,7 @@ def mambasdk_heads():
 
 @hookimpl
 def mambasdk_processors():
-    return [ProcessorSpec(slot="text", kind="toy", summary="upper case", factory="toy_model:processor")]
+    return [ProcessorSpec(slot="shout", kind="upper", summary="upper case", factory="toy_model:processor")]
 
 @hookimpl
 def mambasdk_commands():

@@ -109,7 +109,7 @@ def test_import_export_verify(run: Any, toy: str, tmp_path: Path) -> None:
     save_file({k: v.detach().clone() for k, v in model.state_dict().items()}, source / "model.safetensors")
     code, out, _ = run("import", "toy-2", source, "--out", tmp_path / "p", "--json")
     assert code == 0
-    assert "tokenizer" not in json.loads((tmp_path / "p" / "mambasdk.json").read_text())["processors"]["text"]["kind"]
+    assert json.loads((tmp_path / "p" / "mambasdk.json").read_text())["processors"] == {"shout": {"kind": "upper"}}
     (source / "tokenizer.json").write_text("{}")
     assert run("import", "toy", source, "--out", tmp_path / "t")[0] == 0
     text = json.loads((tmp_path / "t" / "mambasdk.json").read_text())["processors"]["text"]

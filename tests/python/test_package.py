@@ -58,7 +58,7 @@ def test_manifest_says_what_the_package_is(package: Path) -> None:
     assert set(manifest.files) == {"README.md", "golden.safetensors", "model.safetensors", "program.json"}
     assert Manifest.parse(manifest.to_json()) == manifest
     assert "toy-2" in (package / "README.md").read_text()
-    assert load_processors(package)["text"]("a") == "A"
+    assert load_processors(package)["shout"]("a") == "A"
 
 
 def test_processor_files_are_copied_in(toy: str, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_good_plugin_registers_everything(toy: str) -> None:
     host = get_host()
     assert host.family(toy).head == "toy_head"
     assert host.head("toy_head").summary == "echoes"
-    assert host.processor("text", "toy").slot == "text"
+    assert host.processor("shout", "upper").slot == "shout"
     assert "toy-hello" in host.registrations.commands
     assert host.owner("family", toy) is found
 
