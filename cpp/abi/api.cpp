@@ -9,7 +9,9 @@
 namespace mambasdk::abi {
 namespace {
 
-std::int32_t status_code(const mambasdk_status* s) { return s == nullptr ? 0 : s->code; }
+std::int32_t status_code(const mambasdk_status* s) {
+  return s == nullptr ? 0 : s->code;
+}
 mambasdk_string status_message(const mambasdk_status* s) {
   return s == nullptr ? mambasdk_string{"", 0} : view(std::string_view(s->message));
 }
@@ -19,11 +21,19 @@ mambasdk_string status_origin(const mambasdk_status* s) {
 mambasdk_status* status_create(std::int32_t code, mambasdk_string message, mambasdk_string origin) {
   return make_status(code, view(message), view(origin));
 }
-void status_release(mambasdk_status* s) { release_status(s); }
+void status_release(mambasdk_status* s) {
+  release_status(s);
+}
 
-mambasdk_string version() { return view(std::string_view(MAMBASDK_VERSION)); }
-mambasdk_string isa_detected() { return view(std::string_view(isa_name(detected_isa()))); }
-mambasdk_string isa_active() { return view(std::string_view(isa_name(active_isa()))); }
+mambasdk_string version() {
+  return view(std::string_view(MAMBASDK_VERSION));
+}
+mambasdk_string isa_detected() {
+  return view(std::string_view(isa_name(detected_isa())));
+}
+mambasdk_string isa_active() {
+  return view(std::string_view(isa_name(active_isa())));
+}
 
 mambasdk_status* set_isa(mambasdk_string name) {
   return guard("set_max_isa", [&] {
@@ -36,29 +46,57 @@ mambasdk_status* set_isa(mambasdk_string name) {
 }
 
 mambasdk_status* set_threads(std::int32_t count) {
-  return guard("set_num_threads", [&] {
-    set_num_threads(count != 0 ? count : static_cast<int>(std::thread::hardware_concurrency()));
-  });
+  return guard("set_num_threads",
+               [&] { set_num_threads(count != 0 ? count : static_cast<int>(std::thread::hardware_concurrency())); });
 }
-std::int32_t threads() { return num_threads(); }
+std::int32_t threads() {
+  return num_threads();
+}
 
 constexpr mambasdk_api kApi = {
-    sizeof(mambasdk_api), MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR,
-    status_code,          status_message,     status_origin,
-    status_create,        status_release,
-    version,              isa_detected,       isa_active,
-    set_isa,              set_threads,        threads,
-    op_list,              op_find,            op_describe,
-    op_plan,              op_call,
-    plugin_load,          register_op,        register_kernel,
-    model_load,           model_release,      model_describe,
-    session_create,       session_release,    session_run,
-    session_reset,        session_clone,      session_save,
+    sizeof(mambasdk_api),
+    MAMBASDK_ABI_MAJOR,
+    MAMBASDK_ABI_MINOR,
+    status_code,
+    status_message,
+    status_origin,
+    status_create,
+    status_release,
+    version,
+    isa_detected,
+    isa_active,
+    set_isa,
+    set_threads,
+    threads,
+    op_list,
+    op_find,
+    op_describe,
+    op_plan,
+    op_call,
+    plugin_load,
+    register_op,
+    register_kernel,
+    model_load,
+    model_release,
+    model_describe,
+    session_create,
+    session_release,
+    session_run,
+    session_reset,
+    session_clone,
+    session_save,
     session_restore,
-    tokenizer_load,       tokenizer_of_model, tokenizer_release,
-    tokenizer_vocab_size, tokenizer_encode,   tokenizer_decode,
-    sampler_create,       sampler_release,    sampler_sample,
-    sampler_observe,      session_generate,
+    tokenizer_load,
+    tokenizer_of_model,
+    tokenizer_release,
+    tokenizer_vocab_size,
+    tokenizer_encode,
+    tokenizer_decode,
+    sampler_create,
+    sampler_release,
+    sampler_sample,
+    sampler_observe,
+    session_generate,
 };
 
 }  // namespace

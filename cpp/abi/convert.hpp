@@ -16,13 +16,17 @@ struct mambasdk_status {
 
 namespace mambasdk::abi {
 
-[[nodiscard]] inline std::string_view view(mambasdk_string s) { return {s.data, static_cast<std::size_t>(s.size)}; }
-[[nodiscard]] inline mambasdk_string view(std::string_view s) { return {s.data(), s.size()}; }
+[[nodiscard]] inline std::string_view view(mambasdk_string s) {
+  return {s.data, static_cast<std::size_t>(s.size)};
+}
+[[nodiscard]] inline mambasdk_string view(std::string_view s) {
+  return {s.data(), s.size()};
+}
 
 // Never fails: when memory is out, a static status says so.
 [[nodiscard]] mambasdk_status* make_status(std::int32_t code, std::string_view message,
                                            std::string_view origin) noexcept;
-void release_status(mambasdk_status* status) noexcept;  // NULL is fine
+void release_status(mambasdk_status* status) noexcept;          // NULL is fine
 [[noreturn]] void throw_status(const mambasdk_status* status);  // as Error; releases the status
 
 template <class F>

@@ -44,6 +44,8 @@ std::string describe(const runtime::Model& model) {
             {"outputs", specs_json(model.outputs())},
             {"states", specs_json(model.states())},
             {"config", Json::parse(m.config_json, nullptr, false)}};
+  j["processors"] = Json::object();
+  for (const auto& [name, text] : m.processors_json) j["processors"][name] = Json::parse(text, nullptr, false);
   return j.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -88,7 +90,9 @@ mambasdk_status* model_load(mambasdk_string directory, const mambasdk_load_optio
   });
 }
 
-void model_release(mambasdk_model* model) { delete model; }
+void model_release(mambasdk_model* model) {
+  delete model;
+}
 
 mambasdk_string model_describe(const mambasdk_model* model) {
   return model == nullptr ? mambasdk_string{"", 0} : view(std::string_view(model->description));
@@ -105,7 +109,9 @@ mambasdk_status* session_create(const mambasdk_model* model, const mambasdk_cont
   });
 }
 
-void session_release(mambasdk_session* session) { delete session; }
+void session_release(mambasdk_session* session) {
+  delete session;
+}
 
 mambasdk_status* session_run(mambasdk_session* session, const mambasdk_named_tensor* inputs, std::uint64_t input_count,
                              const mambasdk_string* output_names, std::uint64_t output_count,

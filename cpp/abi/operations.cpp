@@ -26,12 +26,24 @@ Json expression_json(const Signature& s, const DimExpr& e) {
   Json terms = Json::array();  // postfix: integers, dim names, operators
   for (const DimExpr::Term& term : e.terms) {
     switch (term.kind) {
-      case DimExpr::Kind::constant: terms.push_back(term.value); break;
-      case DimExpr::Kind::dim: terms.push_back(s.dims[static_cast<std::size_t>(term.value)]); break;
-      case DimExpr::Kind::add: terms.push_back("+"); break;
-      case DimExpr::Kind::subtract: terms.push_back("-"); break;
-      case DimExpr::Kind::multiply: terms.push_back("*"); break;
-      case DimExpr::Kind::floor_divide: terms.push_back("//"); break;
+      case DimExpr::Kind::constant:
+        terms.push_back(term.value);
+        break;
+      case DimExpr::Kind::dim:
+        terms.push_back(s.dims[static_cast<std::size_t>(term.value)]);
+        break;
+      case DimExpr::Kind::add:
+        terms.push_back("+");
+        break;
+      case DimExpr::Kind::subtract:
+        terms.push_back("-");
+        break;
+      case DimExpr::Kind::multiply:
+        terms.push_back("*");
+        break;
+      case DimExpr::Kind::floor_divide:
+        terms.push_back("//");
+        break;
     }
   }
   return {{"text", e.text}, {"postfix", terms}};
@@ -42,9 +54,10 @@ Json argument_json(const Signature& s, const Argument& a) {
   switch (a.kind) {
     case Argument::Kind::tensor: {
       j["kind"] = "tensor";
-      j["dtype"] = a.dtype.kind == DTypeSpec::Kind::fixed      ? std::string(dtype_name(a.dtype.fixed))
-                   : a.dtype.kind == DTypeSpec::Kind::variable ? s.type_variables[static_cast<std::size_t>(a.dtype.variable)]
-                                                               : std::string("acc");
+      j["dtype"] = a.dtype.kind == DTypeSpec::Kind::fixed ? std::string(dtype_name(a.dtype.fixed))
+                   : a.dtype.kind == DTypeSpec::Kind::variable
+                       ? s.type_variables[static_cast<std::size_t>(a.dtype.variable)]
+                       : std::string("acc");
       j["dtype_kind"] = a.dtype.kind == DTypeSpec::Kind::fixed      ? "fixed"
                         : a.dtype.kind == DTypeSpec::Kind::variable ? "variable"
                                                                     : "accumulator";
@@ -130,17 +143,19 @@ struct Arguments {
       }
       const bool given = v.kind != MAMBASDK_VALUE_NONE;
       if (a.kind == Argument::Kind::boolean) {
-        if (given && v.kind != MAMBASDK_VALUE_BOOL) fail(ErrorCode::invalid_argument, s.name, ": ", a.name, " must be a bool");
+        if (given && v.kind != MAMBASDK_VALUE_BOOL)
+          fail(ErrorCode::invalid_argument, s.name, ": ", a.name, " must be a bool");
         values[i].flag = given ? v.as.integer != 0 : a.default_flag;
       } else if (a.kind == Argument::Kind::integer) {
-        if (given && v.kind != MAMBASDK_VALUE_INT) fail(ErrorCode::invalid_argument, s.name, ": ", a.name, " must be an integer");
+        if (given && v.kind != MAMBASDK_VALUE_INT)
+          fail(ErrorCode::invalid_argument, s.name, ": ", a.name, " must be an integer");
         values[i].integer = given ? v.as.integer : a.default_integer;
       } else {
         const bool number = v.kind == MAMBASDK_VALUE_FLOAT || v.kind == MAMBASDK_VALUE_INT;
         if (given && !number) fail(ErrorCode::invalid_argument, s.name, ": ", a.name, " must be a number");
-        values[i].real = !given                          ? a.default_real
+        values[i].real = !given                         ? a.default_real
                          : v.kind == MAMBASDK_VALUE_INT ? static_cast<double>(v.as.integer)
-                                                         : v.as.real;
+                                                        : v.as.real;
       }
     }
   }
@@ -190,7 +205,7 @@ mambasdk_status* op_plan(const mambasdk_op* op, const mambasdk_value* inputs, st
       if (a.condition >= 0) {
         const auto c = static_cast<std::size_t>(a.condition);
         const bool on = o.signature.inputs[c].kind == Argument::Kind::boolean ? arguments.values[c].flag
-                                                                             : arguments.values[c].tensor != nullptr;
+                                                                              : arguments.values[c].tensor != nullptr;
         p.present = on ? 1 : 0;
       }
       std::copy_n(t.shape.begin(), t.ndim, p.shape);
@@ -212,8 +227,7 @@ mambasdk_status* op_call(const mambasdk_op* op, const mambasdk_context* context,
       const bool absent = outputs[i].data == nullptr;
       if (!absent || outputs[i].ndim > 0) made[i] = from_abi(outputs[i], o.signature.name + ": output " + a.name);
     }
-    const auto choice =
-        kernel == MAMBASDK_KERNEL_REFERENCE ? KernelChoice::reference : KernelChoice::automatic;
+    const auto choice = kernel == MAMBASDK_KERNEL_REFERENCE ? KernelChoice::reference : KernelChoice::automatic;
     o.call(host, arguments.span(), made, choice);
   });
 }

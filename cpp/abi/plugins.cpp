@@ -39,7 +39,8 @@ T read_struct(const T* peer, std::size_t least, std::string_view what) {
          "; set it to sizeof of the struct");
   }
   T copy{};
-  std::memcpy(static_cast<void*>(&copy), peer, std::min<std::size_t>(sizeof(T), static_cast<std::size_t>(peer->struct_size)));
+  std::memcpy(static_cast<void*>(&copy), peer,
+              std::min<std::size_t>(sizeof(T), static_cast<std::size_t>(peer->struct_size)));
   return copy;
 }
 
@@ -55,8 +56,8 @@ void check_compatible(const mambasdk_plugin_descriptor& d) {
   const std::string_view name = view(d.name);
   if (d.abi_major != MAMBASDK_ABI_MAJOR) {
     fail(ErrorCode::version, "plugin ", name, " was built for ABI ", d.abi_major, ".x; this mambasdk has ",
-         MAMBASDK_ABI_MAJOR, ".", MAMBASDK_ABI_MINOR, d.abi_major > MAMBASDK_ABI_MAJOR
-             ? "; upgrade mambasdk" : "; upgrade the plugin");
+         MAMBASDK_ABI_MAJOR, ".", MAMBASDK_ABI_MINOR,
+         d.abi_major > MAMBASDK_ABI_MAJOR ? "; upgrade mambasdk" : "; upgrade the plugin");
   }
   if (d.abi_minor > MAMBASDK_ABI_MINOR) {
     fail(ErrorCode::version, "plugin ", name, " needs at least ABI ", d.abi_major, ".", d.abi_minor,
@@ -78,7 +79,8 @@ void commit(mambasdk_registrar& staged) {
       fail(ErrorCode::invalid_argument, "operation ", name, " is already registered by ", taken->origin,
            "; choose another name");
     }
-    if (!own.emplace(name, op.get()).second) fail(ErrorCode::invalid_argument, "operation ", name, " is registered twice");
+    if (!own.emplace(name, op.get()).second)
+      fail(ErrorCode::invalid_argument, "operation ", name, " is registered twice");
   }
   for (const auto& kernel : staged.kernels) {
     const Op* op = registry().find(kernel.op);
@@ -97,10 +99,8 @@ void commit(mambasdk_registrar& staged) {
 }
 
 std::string describe(const mambasdk_plugin_descriptor& d, std::string_view origin, const mambasdk_registrar& staged) {
-  nlohmann::ordered_json j = {{"name", view(d.name)},
-                              {"version", view(d.version)},
-                              {"abi", {d.abi_major, d.abi_minor}},
-                              {"origin", origin}};
+  nlohmann::ordered_json j = {
+      {"name", view(d.name)}, {"version", view(d.version)}, {"abi", {d.abi_major, d.abi_minor}}, {"origin", origin}};
   j["ops"] = nlohmann::ordered_json::array();
   for (const auto& op : staged.ops) j["ops"].push_back(op->signature.name);
   j["kernels"] = nlohmann::ordered_json::array();
@@ -142,7 +142,8 @@ mambasdk_status* plugin_load(mambasdk_string absolute_path, mambasdk_string* des
   return guard(view(absolute_path), [&] {
     const std::string path(view(absolute_path));
     if (path.empty() || path.front() != '/') {
-      fail(ErrorCode::invalid_argument, "plugin path \"", path, "\" is not absolute; give the full path of the library");
+      fail(ErrorCode::invalid_argument, "plugin path \"", path,
+           "\" is not absolute; give the full path of the library");
     }
     const std::lock_guard lock(loading);
     if (const auto found = loaded().find(path); found != loaded().end()) {

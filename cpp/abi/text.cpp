@@ -42,6 +42,11 @@ std::unique_ptr<runtime::Tokenizer> tokenizer_for(const runtime::Model& model) {
     fail(ErrorCode::unsupported, package.directory().string(),
          " has no text processor; run its named tensors with session_run");
   }
+  const std::string& kind = package.manifest().text->kind;
+  if (kind != "bytes" && kind != "tokenizer") {
+    fail(ErrorCode::unsupported, package.directory().string(), ": its text processor is \"", kind,
+         "\"; this library knows \"bytes\" and \"tokenizer\"; run its named tensors with session_run");
+  }
   const auto path = package.tokenizer_path();
   return path ? runtime::Tokenizer::from_file(*path) : runtime::Tokenizer::bytes();
 }
@@ -63,7 +68,9 @@ mambasdk_status* tokenizer_of_model(const mambasdk_model* model, mambasdk_tokeni
   });
 }
 
-void tokenizer_release(mambasdk_tokenizer* tokenizer) { delete tokenizer; }
+void tokenizer_release(mambasdk_tokenizer* tokenizer) {
+  delete tokenizer;
+}
 
 std::uint64_t tokenizer_vocab_size(const mambasdk_tokenizer* tokenizer) {
   return tokenizer == nullptr ? 0 : tokenizer->tokenizer->vocab_size();
@@ -101,7 +108,9 @@ mambasdk_status* sampler_create(const mambasdk_sampler_options* options, mambasd
   });
 }
 
-void sampler_release(mambasdk_sampler* sampler) { delete sampler; }
+void sampler_release(mambasdk_sampler* sampler) {
+  delete sampler;
+}
 
 mambasdk_status* sampler_sample(mambasdk_sampler* sampler, const float* logits, std::uint64_t vocab_size,
                                 std::int32_t* token) {
@@ -143,8 +152,8 @@ mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string pro
     if (manifest.text->eos_token_id) wanted.end_token = static_cast<std::int32_t>(*manifest.text->eos_token_id);
     const runtime::GenerateResult made = runtime::generate(*session->session, *tokenizer, view(prompt), wanted);
     if (result == nullptr) return;
-    const mambasdk_generate_result full{sizeof(full),         made.prompt_tokens,   made.new_tokens,
-                                        made.prefill_seconds, made.decode_seconds};
+    const mambasdk_generate_result full{sizeof(full), made.prompt_tokens, made.new_tokens, made.prefill_seconds,
+                                        made.decode_seconds};
     const std::uint64_t size = std::min<std::uint64_t>(result->struct_size, sizeof(full));
     if (size < sizeof(std::uint64_t)) fail(ErrorCode::invalid_argument, "generate_result.struct_size is not set");
     std::memcpy(reinterpret_cast<char*>(result) + sizeof(std::uint64_t),

@@ -37,8 +37,12 @@ MAMBASDK_ALWAYS_INLINE To bit_cast(From from) {
 }
 }  // namespace detail
 
-MAMBASDK_ALWAYS_INLINE float to_float(float x) { return x; }
-MAMBASDK_ALWAYS_INLINE float to_float(double x) { return static_cast<float>(x); }
+MAMBASDK_ALWAYS_INLINE float to_float(float x) {
+  return x;
+}
+MAMBASDK_ALWAYS_INLINE float to_float(double x) {
+  return static_cast<float>(x);
+}
 MAMBASDK_ALWAYS_INLINE float to_float(bf16 x) {
   return detail::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
 }

@@ -17,8 +17,8 @@ Isa detect() noexcept {
   if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))) {
     return Isa::baseline;
   }
-  if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))) {
+  if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))) {
     return Isa::avx2;
   }
   return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512;
@@ -40,7 +40,9 @@ std::atomic<int> active{-1};
 
 }  // namespace
 
-const char* isa_name(Isa isa) noexcept { return kNames[static_cast<int>(isa)]; }
+const char* isa_name(Isa isa) noexcept {
+  return kNames[static_cast<int>(isa)];
+}
 
 Isa detected_isa() noexcept {
   static const Isa detected = detect();

@@ -59,10 +59,10 @@ struct Parallel {
   ret name(__VA_ARGS__);                        \
   }                                             \
   static_assert(true)
-#define MAMBASDK_PICK(name)                                                                                \
-  (::mambasdk::active_isa() == ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name               \
-   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx512    ? &::mambasdk::avx512::name                    \
-   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx2      ? &::mambasdk::avx2::name                      \
+#define MAMBASDK_PICK(name)                                                                  \
+  (::mambasdk::active_isa() == ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name \
+   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx512    ? &::mambasdk::avx512::name      \
+   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx2      ? &::mambasdk::avx2::name        \
                                                             : &::mambasdk::baseline::name)
 #else
 #define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \

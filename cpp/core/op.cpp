@@ -7,9 +7,13 @@ namespace mambasdk {
 
 namespace {
 
-bool is_double(DType t) { return t == dtype::f64 || t == dtype::c128; }
+bool is_double(DType t) {
+  return t == dtype::f64 || t == dtype::c128;
+}
 
-DType accumulator_of(DType t) { return is_double(t) ? dtype::f64 : dtype::f32; }
+DType accumulator_of(DType t) {
+  return is_double(t) ? dtype::f64 : dtype::f32;
+}
 
 bool admits(const std::string& variable, DType t) {
   if (t == dtype::f32 || t == dtype::bf16 || t == dtype::f16 || t == dtype::f64) return true;
@@ -192,15 +196,14 @@ struct Binding {
     std::string names = "(";
     if (a.variadic) names += "..., ";
     for (std::size_t d = 0; d < a.shape.size(); ++d) names += (d > 0 ? ", " : "") + a.shape[d].text;
-    fail(ErrorCode::invalid_argument, signature.name, ": ", a.name, " is ", tensor(index)->shape_text(),
-         ", expected ", expected, why, "; its dims are ", names, ")");
+    fail(ErrorCode::invalid_argument, signature.name, ": ", a.name, " is ", tensor(index)->shape_text(), ", expected ",
+         expected, why, "; its dims are ", names, ")");
   }
 
   [[noreturn]] void wrong_shape(std::size_t index, const DimRule& rule) const {
     fail(ErrorCode::invalid_argument, signature.name, ": ", signature.inputs[index].name, " is ",
-         tensor(index)->shape_text(), ", but without ",
-         signature.inputs[static_cast<std::size_t>(rule.unless)].name, " its ",
-         signature.dims[static_cast<std::size_t>(rule.dim)], " must be ", rule.value.text, " = ",
+         tensor(index)->shape_text(), ", but without ", signature.inputs[static_cast<std::size_t>(rule.unless)].name,
+         " its ", signature.dims[static_cast<std::size_t>(rule.dim)], " must be ", rule.value.text, " = ",
          *rule.value.evaluate(dims));
   }
 };
@@ -281,8 +284,7 @@ std::vector<Tensor> plan_outputs(const Signature& signature, const Binding& b) {
 DType OpCall::type(std::string_view variable) const {
   for (std::size_t i = 0; i < signature.inputs.size(); ++i) {
     const Argument& a = signature.inputs[i];
-    if (a.kind == Argument::Kind::tensor && a.dtype.kind == DTypeSpec::Kind::variable &&
-        inputs[i].tensor != nullptr &&
+    if (a.kind == Argument::Kind::tensor && a.dtype.kind == DTypeSpec::Kind::variable && inputs[i].tensor != nullptr &&
         signature.type_variables[static_cast<std::size_t>(a.dtype.variable)] == variable) {
       return inputs[i].tensor->dtype;
     }
@@ -300,8 +302,7 @@ void Op::call(const Context& context, std::span<const Value> inputs, std::span<c
   const Binding b = bind(signature, inputs);
   std::vector<Tensor> checked = plan_outputs(signature, b);
   if (outputs.size() != checked.size()) {
-    fail(ErrorCode::invalid_argument, signature.name, ": got ", outputs.size(), " outputs, expected ",
-         checked.size());
+    fail(ErrorCode::invalid_argument, signature.name, ": got ", outputs.size(), " outputs, expected ", checked.size());
   }
   for (std::size_t i = 0; i < checked.size(); ++i) {
     const Argument& a = signature.outputs[i];
@@ -311,8 +312,7 @@ void Op::call(const Context& context, std::span<const Value> inputs, std::span<c
                       std::equal(given.shape.begin(), given.shape.begin() + given.ndim, checked[i].shape.begin());
     if (!same || !given.is_contiguous()) {
       fail(ErrorCode::invalid_argument, signature.name, ": output ", a.name, " is ", dtype_name(given.dtype), " ",
-           given.shape_text(), ", expected contiguous ", dtype_name(checked[i].dtype), " ",
-           checked[i].shape_text());
+           given.shape_text(), ", expected contiguous ", dtype_name(checked[i].dtype), " ", checked[i].shape_text());
     }
     if (given.data == nullptr && checked[i].numel() > 0) {
       fail(ErrorCode::invalid_argument, signature.name, ": output ", a.name, " has no memory");
@@ -330,16 +330,15 @@ void Op::execute(const OpCall& request, KernelChoice choice) const {
     const Argument& a = signature.inputs[i];
     if (a.kind != Argument::Kind::tensor || request.inputs[i].tensor == nullptr) continue;
     device = request.inputs[i].tensor->device;
-    reference_only = reference_only ||
-                     (a.dtype.kind == DTypeSpec::Kind::variable && is_double(request.inputs[i].tensor->dtype));
+    reference_only =
+        reference_only || (a.dtype.kind == DTypeSpec::Kind::variable && is_double(request.inputs[i].tensor->dtype));
   }
   if (!reference_only) {
     if (const auto found = kernels.find(device); found != kernels.end()) return found->second(request);
   }
   if (device == Device::cpu && reference) return reference(request);
   fail(ErrorCode::unsupported, signature.name, ": there is no ", reference_only ? "reference " : "",
-       "kernel for device type ", static_cast<int>(device),
-       device == Device::cuda ? "; install mambasdk-cuda13" : "");
+       "kernel for device type ", static_cast<int>(device), device == Device::cuda ? "; install mambasdk-cuda13" : "");
 }
 
 }  // namespace mambasdk

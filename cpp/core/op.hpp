@@ -56,8 +56,8 @@ struct OpCall {
   const Signature& signature;
   const Context& context;
   std::span<const Value> inputs;
-  std::span<const Tensor> outputs;      // an output that its `if` switches off has data == nullptr and numel() == 0
-  std::span<const std::int64_t> dims;   // in the order of signature.dims
+  std::span<const Tensor> outputs;     // an output that its `if` switches off has data == nullptr and numel() == 0
+  std::span<const std::int64_t> dims;  // in the order of signature.dims
 
   [[nodiscard]] bool has(int i) const { return inputs[static_cast<std::size_t>(i)].tensor != nullptr; }
   [[nodiscard]] const Tensor& tensor(int i) const { return *inputs[static_cast<std::size_t>(i)].tensor; }

@@ -108,15 +108,17 @@ TEST_F(OpTest, OutputsMustBeAsPlanned) {
   const Tensor u = shaped({1, 1, 2}), A = shaped({2, 2}), absent = shaped({0});
   const Value values[] = {value(u), value(A), none(), none(), none(), flag(false)};
   const Tensor wrong[] = {shaped({1, 2, 2}), absent, absent};
-  EXPECT_NE(message([&] { op.call(default_context(), values, wrong); }).find("output y is f32 (1, 2, 2)"), std::string::npos);
+  EXPECT_NE(message([&] { op.call(default_context(), values, wrong); }).find("output y is f32 (1, 2, 2)"),
+            std::string::npos);
   const Tensor right[] = {shaped({1, 1, 2}), absent, absent};
   op.call(default_context(), values, right);
   EXPECT_EQ(ran_, "cpu");
 }
 
 TEST_F(OpTest, NamesAreUniqueAndNearMissesAreNamed) {
-  EXPECT_NE(message([&] { registry_.define({.signature = "mix(x: T[A]) -> (y: T[A])", .doc = ""}, "other"); })
-                .find("already registered by mambasdk; other must choose another name"),
+  EXPECT_NE(message([&] {
+              registry_.define({.signature = "mix(x: T[A]) -> (y: T[A])", .doc = ""}, "other");
+            }).find("already registered by mambasdk; other must choose another name"),
             std::string::npos);
   EXPECT_NE(message([&] { (void)registry_.get("mixx"); }).find("did you mean mix?"), std::string::npos);
 }

@@ -27,8 +27,8 @@ void Registry::add(std::unique_ptr<Op> op) {
   const std::lock_guard lock(mutex_);
   const std::string name = op->signature.name;
   if (const auto found = ops_.find(name); found != ops_.end()) {
-    fail(ErrorCode::invalid_argument, "operation ", name, " is already registered by ", found->second->origin,
-         "; ", op->origin, " must choose another name");
+    fail(ErrorCode::invalid_argument, "operation ", name, " is already registered by ", found->second->origin, "; ",
+         op->origin, " must choose another name");
   }
   Op* added = ops_.emplace(name, std::move(op)).first->second.get();
   // The derivative may come before or after the operation.

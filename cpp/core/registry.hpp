@@ -1,4 +1,5 @@
-// A table of operations. Definitions come from cpp/ops (see ops/builtin.hpp for the process-wide table) and from plugins.
+// A table of operations. Definitions come from cpp/ops (see ops/builtin.hpp for the process-wide table) and from
+// plugins.
 #pragma once
 
 #include <map>

@@ -28,9 +28,15 @@ std::optional<std::int64_t> DimExpr::evaluate(const std::vector<std::int64_t>& d
     stack.pop_back();
     std::int64_t& left = stack.back();
     switch (term.kind) {
-      case Kind::add: left += right; break;
-      case Kind::subtract: left -= right; break;
-      case Kind::multiply: left *= right; break;
+      case Kind::add:
+        left += right;
+        break;
+      case Kind::subtract:
+        left -= right;
+        break;
+      case Kind::multiply:
+        left *= right;
+        break;
       default:  // floor division; the parser admits positive constant divisors only
         left = left >= 0 ? left / right : -((-left + right - 1) / right);
     }
@@ -318,6 +324,8 @@ class Parser {
 
 }  // namespace
 
-Signature Signature::parse(std::string_view text) { return Parser(text).parse(); }
+Signature Signature::parse(std::string_view text) {
+  return Parser(text).parse();
+}
 
 }  // namespace mambasdk

@@ -39,10 +39,11 @@ TEST(Signature, EvaluatesExpressionsLikePython) {
 }
 
 TEST(Signature, RefusesMistakesWithTheirPlace) {
-  for (const char* text : {"", "f", "f()", "f() -> ()", "f(x) -> (y: T[A])", "f(x: T[A) -> (y: T[A])", "f(x: T) -> (y: T[A])",
-                           "f(x: T[A//0]) -> (y: T[A])", "f(x: T[A//B]) -> (y: T[A])", "f(x: T[A]) -> (y: T[A] if z)",
-                           "f(x: T[A]) -> (y: T[A] if x)", "f(b: bool = 1) -> (y: T[A])", "f(x: T[A]) -> (y: T[A]) extra",
-                           "f(x: T[A]) -> (y: T[A]) where B = A"}) {
+  for (const char* text :
+       {"", "f", "f()", "f() -> ()", "f(x) -> (y: T[A])", "f(x: T[A) -> (y: T[A])", "f(x: T) -> (y: T[A])",
+        "f(x: T[A//0]) -> (y: T[A])", "f(x: T[A//B]) -> (y: T[A])", "f(x: T[A]) -> (y: T[A] if z)",
+        "f(x: T[A]) -> (y: T[A] if x)", "f(b: bool = 1) -> (y: T[A])", "f(x: T[A]) -> (y: T[A]) extra",
+        "f(x: T[A]) -> (y: T[A]) where B = A"}) {
     try {
       (void)Signature::parse(text);
       FAIL() << "accepted: " << text;

@@ -11,9 +11,9 @@ struct Named {
   const char* name;
   DType dtype;
 };
-constexpr Named kNames[] = {{"f64", dtype::f64},   {"f32", dtype::f32}, {"bf16", dtype::bf16}, {"f16", dtype::f16},
-                            {"c64", dtype::c64},   {"c128", dtype::c128}, {"i64", dtype::i64},   {"i32", dtype::i32},
-                            {"u8", dtype::u8},     {"bool", dtype::boolean}};
+constexpr Named kNames[] = {{"f64", dtype::f64}, {"f32", dtype::f32},     {"bf16", dtype::bf16}, {"f16", dtype::f16},
+                            {"c64", dtype::c64}, {"c128", dtype::c128},   {"i64", dtype::i64},   {"i32", dtype::i32},
+                            {"u8", dtype::u8},   {"bool", dtype::boolean}};
 }  // namespace
 
 const char* dtype_name(DType dtype) {

@@ -113,7 +113,8 @@ std::vector<std::byte> read_file(const std::string& path) {
   if (file == nullptr) throw mambasdk::Error(MAMBASDK_ERROR_IO, path, path + ": " + std::strerror(errno));
   std::vector<std::byte> bytes;
   std::byte buffer[65536];
-  for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, file)) > 0;) bytes.insert(bytes.end(), buffer, buffer + n);
+  for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, file)) > 0;)
+    bytes.insert(bytes.end(), buffer, buffer + n);
   std::fclose(file);
   return bytes;
 }
@@ -159,7 +160,9 @@ int run(Arguments& a) {
     const mambasdk_generate_result result = session.generate(a.prompt, a.generate);
     std::fputc('\n', stdout);
     if (a.stats) {
-      const auto rate = [](std::int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0.0; };
+      const auto rate = [](std::int64_t n, double seconds) {
+        return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
+      };
       std::fprintf(stderr,
                    "load: %.1f ms\nprompt: %lld tokens, %.1f tokens/s\ngenerated: %lld tokens, %.1f tokens/s\n"
                    "instruction set: %s, threads: %d\n",

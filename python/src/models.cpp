@@ -35,8 +35,8 @@ py::dict run(Session& session, const py::dict& inputs, const std::vector<std::st
   return results;
 }
 
-py::dict generate(Session& session, const std::string& prompt, std::int64_t max_new_tokens, const SamplerOptions& sampler,
-                  std::vector<std::string> stop, const py::object& on_text) {
+py::dict generate(Session& session, const std::string& prompt, std::int64_t max_new_tokens,
+                  const SamplerOptions& sampler, std::vector<std::string> stop, const py::object& on_text) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens;
   options.sampler = sampler;
@@ -76,14 +76,20 @@ void bind_models(py::module_& m) {
            "Continue a text. Returns a dict: text, prompt_tokens, new_tokens, prefill_seconds, decode_seconds.")
       .def("reset", &Session::reset, "State back to zero.")
       .def("clone", &Session::clone, "An independent session with the same state.")
-      .def("state", [](const Session& s) {
-        const std::vector<std::byte> image = s.save();
-        return py::bytes(reinterpret_cast<const char*>(image.data()), image.size());
-      }, "The state as bytes (a safetensors image).")
-      .def("restore", [](Session& s, const py::bytes& image) {
-        const std::string_view bytes = image;
-        s.restore({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()});
-      }, py::arg("state"));
+      .def(
+          "state",
+          [](const Session& s) {
+            const std::vector<std::byte> image = s.save();
+            return py::bytes(reinterpret_cast<const char*>(image.data()), image.size());
+          },
+          "The state as bytes (a safetensors image).")
+      .def(
+          "restore",
+          [](Session& s, const py::bytes& image) {
+            const std::string_view bytes = image;
+            s.restore({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()});
+          },
+          py::arg("state"));
 
   py::class_<Model>(m, "Model", "A model package in memory. Immutable; its sessions share it.")
       .def_property_readonly("description", &describe)
@@ -91,15 +97,19 @@ void bind_models(py::module_& m) {
       .def_property_readonly("outputs", [](const Model& model) { return describe(model)["outputs"]; })
       .def_property_readonly("states", [](const Model& model) { return describe(model)["states"]; })
       .def_property_readonly("manifest", &describe)
-      .def("session", [](const Model& model) { return Session(model); }, "A new session with zero state.")
+      .def(
+          "session", [](const Model& model) { return Session(model); }, "A new session with zero state.")
       .def("tokenizer", [](const Model& model) { return Tokenizer(model); });
 
-  m.def("load_package", [](const py::object& directory, bool verify) {
-    const std::string path = py::cast<std::string>(py::module_::import("os").attr("fspath")(directory));
-    const py::gil_scoped_release unlocked;
-    return Model(path, verify);
-  }, py::arg("directory"), py::arg("verify") = false,
-        "Load a model package without torch. verify checks the SHA-256 of every file first.");
+  m.def(
+      "load_package",
+      [](const py::object& directory, bool verify) {
+        const std::string path = py::cast<std::string>(py::module_::import("os").attr("fspath")(directory));
+        const py::gil_scoped_release unlocked;
+        return Model(path, verify);
+      },
+      py::arg("directory"), py::arg("verify") = false,
+      "Load a model package without torch. verify checks the SHA-256 of every file first.");
 }
 
 }  // namespace mambasdk::python

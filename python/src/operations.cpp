@@ -23,7 +23,9 @@ const nlohmann::json& description(const mambasdk_op* op) {
   return entry;
 }
 
-py::object json_loads(std::string_view text) { return py::module_::import("json").attr("loads")(std::string(text)); }
+py::object json_loads(std::string_view text) {
+  return py::module_::import("json").attr("loads")(std::string(text));
+}
 
 py::list list_ops() {
   std::vector<const mambasdk_op*> ops(static_cast<std::size_t>(api().op_list(nullptr, 0)));
@@ -69,7 +71,8 @@ py::dict call(const std::string& name, const std::string& kernel, bool poison, c
       const std::string key = py::cast<std::string>(item.first);
       bool known = false;
       for (const auto& argument : declared["inputs"]) known = known || argument["name"] == key;
-      if (!known) throw py::type_error(name + " has no argument " + key + "; it is " + declared["signature"].get<std::string>());
+      if (!known)
+        throw py::type_error(name + " has no argument " + key + "; it is " + declared["signature"].get<std::string>());
     }
   }
   if (kernel != "automatic" && kernel != "reference") {
@@ -104,11 +107,11 @@ void bind_operations(py::module_& m) {
   m.def("list_ops", &list_ops,
         "Every registered operation, by name: a list of dicts with name, signature, doc, inputs, outputs, backward.");
   m.def("call", &call, py::arg("name"), py::pos_only(), py::arg("kernel") = "automatic", py::arg("poison") = false,
-        "Call an operation on NumPy or DLPack arrays, arguments by name; returns its outputs by name (None where absent).\n\n"
+        "Call an operation on NumPy or DLPack arrays, arguments by name; returns its outputs by name (None where "
+        "absent).\n\n"
         "kernel: \"automatic\" or \"reference\". poison fills the outputs with NaN first (for tests).");
   m.def(
-      "load_native_plugin",
-      [](const std::string& path) { return json_loads(load_plugin(path)); }, py::arg("path"),
+      "load_native_plugin", [](const std::string& path) { return json_loads(load_plugin(path)); }, py::arg("path"),
       "Load a native plugin by absolute path; returns a dict of what it brought.");
 }
 

@@ -13,10 +13,11 @@ struct Entry {
   const char* numpy;  // NumPy's, nullptr where it has none
   mambasdk_dtype dtype;
 };
-constexpr Entry kTypes[] = {{"f64", "float64", {2, 64, 1}},  {"f32", "float32", {2, 32, 1}}, {"f16", "float16", {2, 16, 1}},
-                            {"bf16", nullptr, {4, 16, 1}},   {"c64", "complex64", {5, 64, 1}}, {"c128", "complex128", {5, 128, 1}},
-                            {"i64", "int64", {0, 64, 1}},    {"i32", "int32", {0, 32, 1}},   {"u8", "uint8", {1, 8, 1}},
-                            {"bool", "bool", {6, 8, 1}}};
+constexpr Entry kTypes[] = {{"f64", "float64", {2, 64, 1}},   {"f32", "float32", {2, 32, 1}},
+                            {"f16", "float16", {2, 16, 1}},   {"bf16", nullptr, {4, 16, 1}},
+                            {"c64", "complex64", {5, 64, 1}}, {"c128", "complex128", {5, 128, 1}},
+                            {"i64", "int64", {0, 64, 1}},     {"i32", "int32", {0, 32, 1}},
+                            {"u8", "uint8", {1, 8, 1}},       {"bool", "bool", {6, 8, 1}}};
 
 const Entry* find(mambasdk_dtype d) {
   for (const Entry& e : kTypes) {
@@ -47,8 +48,9 @@ void Input::from_numpy(const py::array& array, const std::string& name) {
   const mambasdk_dtype dtype{static_cast<std::uint8_t>(code), bits, 1};
   const char order = array.dtype().byteorder();
   if (code < 0 || find(dtype) == nullptr || order == '>') {
-    throw py::type_error(name + " has dtype " + std::string(py::str(array.dtype())) +
-                         ", expected one of float64, float32, float16, complex64, complex128, int64, int32, uint8, bool");
+    throw py::type_error(
+        name + " has dtype " + std::string(py::str(array.dtype())) +
+        ", expected one of float64, float32, float16, complex64, complex128, int64, int32, uint8, bool");
   }
   for (py::ssize_t d = 0; d < array.ndim(); ++d) {
     shape_.push_back(array.shape(d));
@@ -57,8 +59,13 @@ void Input::from_numpy(const py::array& array, const std::string& name) {
     }
     strides_.push_back(array.strides(d) / array.itemsize());
   }
-  tensor_ = {const_cast<void*>(array.data()), {1, 0}, static_cast<std::int32_t>(array.ndim()), dtype,
-             shape_.data(),                   strides_.data(), 0};
+  tensor_ = {const_cast<void*>(array.data()),
+             {1, 0},
+             static_cast<std::int32_t>(array.ndim()),
+             dtype,
+             shape_.data(),
+             strides_.data(),
+             0};
 }
 
 void Input::from_dlpack(const py::object& object, const std::string& name) {

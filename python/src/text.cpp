@@ -9,18 +9,26 @@ void bind_text(py::module_& m) {
   py::class_<Tokenizer>(m, "Tokenizer", "A Hugging Face tokenizer.json, or a package's own tokenizer.")
       .def(py::init([](const py::object& path) {
              return Tokenizer(std::string_view(py::cast<std::string>(py::module_::import("os").attr("fspath")(path))));
-           }), py::arg("path"))
+           }),
+           py::arg("path"))
       .def_property_readonly("vocab_size", &Tokenizer::vocab_size)
-      .def("encode", [](const Tokenizer& t, std::string_view text, bool special) { return t.encode(text, special); },
-           py::arg("text"), py::arg("add_special_tokens") = true)
-      .def("decode", [](const Tokenizer& t, const std::vector<std::int32_t>& ids, bool skip) {
-             const std::string text = t.decode(ids, skip);
-             return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(text.data(),
-                 static_cast<py::ssize_t>(text.size()), "replace"));
-           }, py::arg("ids"), py::arg("skip_special_tokens") = true)
-      .def("decode_bytes", [](const Tokenizer& t, const std::vector<std::int32_t>& ids, bool skip) {
-             return py::bytes(t.decode(ids, skip));
-           }, py::arg("ids"), py::arg("skip_special_tokens") = true);
+      .def(
+          "encode", [](const Tokenizer& t, std::string_view text, bool special) { return t.encode(text, special); },
+          py::arg("text"), py::arg("add_special_tokens") = true)
+      .def(
+          "decode",
+          [](const Tokenizer& t, const std::vector<std::int32_t>& ids, bool skip) {
+            const std::string text = t.decode(ids, skip);
+            return py::reinterpret_steal<py::str>(
+                PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "replace"));
+          },
+          py::arg("ids"), py::arg("skip_special_tokens") = true)
+      .def(
+          "decode_bytes",
+          [](const Tokenizer& t, const std::vector<std::int32_t>& ids, bool skip) {
+            return py::bytes(t.decode(ids, skip));
+          },
+          py::arg("ids"), py::arg("skip_special_tokens") = true);
 
   py::class_<SamplerOptions>(m, "SamplerOptions")
       .def(py::init([](double temperature, std::int64_t top_k, double top_p, double min_p, double repetition_penalty,
@@ -38,10 +46,14 @@ void bind_text(py::module_& m) {
 
   py::class_<Sampler>(m, "Sampler", "From logits to a token; remembers tokens for the repetition penalty.")
       .def(py::init<const SamplerOptions&>(), py::arg("options"))
-      .def("sample", [](Sampler& s, const py::array_t<float, py::array::c_style | py::array::forcecast>& logits) {
-             return s.sample({logits.data(), static_cast<std::size_t>(logits.size())});
-           }, py::arg("logits"))
-      .def("observe", [](Sampler& s, const std::vector<std::int32_t>& tokens) { s.observe(tokens); }, py::arg("tokens"));
+      .def(
+          "sample",
+          [](Sampler& s, const py::array_t<float, py::array::c_style | py::array::forcecast>& logits) {
+            return s.sample({logits.data(), static_cast<std::size_t>(logits.size())});
+          },
+          py::arg("logits"))
+      .def(
+          "observe", [](Sampler& s, const std::vector<std::int32_t>& tokens) { s.observe(tokens); }, py::arg("tokens"));
 }
 
 }  // namespace mambasdk::python

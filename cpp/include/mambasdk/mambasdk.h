@@ -100,8 +100,13 @@ typedef struct mambasdk_context {
 
 typedef struct mambasdk_op mambasdk_op;
 
-enum { MAMBASDK_VALUE_NONE = 0, MAMBASDK_VALUE_TENSOR = 1, MAMBASDK_VALUE_BOOL = 2, MAMBASDK_VALUE_INT = 3,
-       MAMBASDK_VALUE_FLOAT = 4 };
+enum {
+  MAMBASDK_VALUE_NONE = 0,
+  MAMBASDK_VALUE_TENSOR = 1,
+  MAMBASDK_VALUE_BOOL = 2,
+  MAMBASDK_VALUE_INT = 3,
+  MAMBASDK_VALUE_FLOAT = 4
+};
 
 /* One argument, in signature order. NONE: an absent optional tensor, or a scalar's default. */
 typedef struct mambasdk_value {
@@ -114,7 +119,8 @@ typedef struct mambasdk_value {
   } as;
 } mambasdk_value;
 
-/* Shape and dtype of one output. An output that its condition switches off has present == 0, ndim == 1, shape[0] == 0. */
+/* Shape and dtype of one output. An output that its condition switches off has present == 0, ndim == 1, shape[0] == 0.
+ */
 #define MAMBASDK_MAX_DIMS 8
 typedef struct mambasdk_output_plan {
   mambasdk_dtype dtype;
@@ -160,11 +166,11 @@ typedef struct mambasdk_load_options {
 
 typedef struct mambasdk_sampler_options {
   uint64_t struct_size;
-  double temperature; /* 0: greedy */
-  double top_p;       /* 1: off */
-  double min_p;       /* 0: off */
+  double temperature;        /* 0: greedy */
+  double top_p;              /* 1: off */
+  double min_p;              /* 0: off */
   double repetition_penalty; /* 1: off */
-  int64_t top_k;      /* 0: off */
+  int64_t top_k;             /* 0: off */
   uint64_t seed;
 } mambasdk_sampler_options;
 
@@ -212,7 +218,7 @@ typedef struct mambasdk_op_definition {
   uint64_t struct_size;
   mambasdk_string signature; /* notation: docs/architecture.md, "An operation" */
   mambasdk_string doc;
-  void* self; /* handed to the functions below; must live as long as the process */
+  void* self;                   /* handed to the functions below; must live as long as the process */
   mambasdk_kernel_fn check;     /* constraints beyond the signature; may be NULL; outputs are not allocated yet */
   mambasdk_kernel_fn reference; /* takes every dtype of the signature, float64 too; may be NULL */
   mambasdk_kernel_fn cpu;       /* may be NULL when reference is not */
@@ -233,8 +239,8 @@ typedef struct mambasdk_api {
   void (*status_release)(mambasdk_status* status); /* NULL is fine */
 
   /* the process */
-  mambasdk_string (*version)(void);           /* "0.1.0" */
-  mambasdk_string (*isa_detected)(void);      /* "baseline", "avx2", "avx512", "avx512_bf16" */
+  mambasdk_string (*version)(void);      /* "0.1.0" */
+  mambasdk_string (*isa_detected)(void); /* "baseline", "avx2", "avx512", "avx512_bf16" */
   mambasdk_string (*isa_active)(void);
   mambasdk_status* (*set_max_isa)(mambasdk_string isa);
   mambasdk_status* (*set_num_threads)(int32_t count); /* of the runtime's own pool; 0: as many as processors */
@@ -259,15 +265,15 @@ typedef struct mambasdk_api {
   /* models */
   mambasdk_status* (*model_load)(mambasdk_string directory, const mambasdk_load_options* options,
                                  mambasdk_model** model);
-  void (*model_release)(mambasdk_model* model); /* sessions keep what they need of it */
+  void (*model_release)(mambasdk_model* model);                   /* sessions keep what they need of it */
   mambasdk_string (*model_describe)(const mambasdk_model* model); /* JSON: manifest, inputs, outputs, states */
   mambasdk_status* (*session_create)(const mambasdk_model* model, const mambasdk_context* context,
                                      mambasdk_session** session);
   void (*session_release)(mambasdk_session* session);
   /* Runs named inputs; states carry over from run to run. Fills outputs[i] for output_names[i]; the caller calls
    * outputs[i]->deleter(outputs[i]). */
-  mambasdk_status* (*session_run)(mambasdk_session* session, const mambasdk_named_tensor* inputs,
-                                  uint64_t input_count, const mambasdk_string* output_names, uint64_t output_count,
+  mambasdk_status* (*session_run)(mambasdk_session* session, const mambasdk_named_tensor* inputs, uint64_t input_count,
+                                  const mambasdk_string* output_names, uint64_t output_count,
                                   mambasdk_managed_tensor** outputs);
   mambasdk_status* (*session_reset)(mambasdk_session* session); /* states back to zero */
   mambasdk_status* (*session_clone)(const mambasdk_session* session, mambasdk_session** clone);

@@ -2,7 +2,8 @@
 //
 //   mambasdk::Model model("packages/tiny");
 //   mambasdk::Session session(model);
-//   session.generate("def ", {.max_new_tokens = 100, .on_text = [](std::string_view t) { std::cout << t; return true; }});
+//   session.generate("def ", {.max_new_tokens = 100, .on_text = [](std::string_view t) { std::cout << t; return true;
+//   }});
 #ifndef MAMBASDK_MAMBASDK_HPP_
 #define MAMBASDK_MAMBASDK_HPP_
 
@@ -37,8 +38,12 @@ class Error : public std::runtime_error {
   std::string origin_;
 };
 
-[[nodiscard]] inline mambasdk_string to_c(std::string_view s) { return {s.data(), s.size()}; }
-[[nodiscard]] inline std::string_view to_cpp(mambasdk_string s) { return {s.data, static_cast<std::size_t>(s.size)}; }
+[[nodiscard]] inline mambasdk_string to_c(std::string_view s) {
+  return {s.data(), s.size()};
+}
+[[nodiscard]] inline std::string_view to_cpp(mambasdk_string s) {
+  return {s.data, static_cast<std::size_t>(s.size)};
+}
 
 [[nodiscard]] inline const mambasdk_api& api() {
   static const mambasdk_api* table = mambasdk_get_api(MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR);
@@ -197,10 +202,12 @@ class Tokenizer {
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids, bool skip_special_tokens = true) const {
     std::string text(ids.size() * 8 + 16, '\0');
     std::uint64_t size = 0;
-    check(api().tokenizer_decode(handle_.get(), ids.data(), ids.size(), skip_special_tokens, text.data(), text.size(), &size));
+    check(api().tokenizer_decode(handle_.get(), ids.data(), ids.size(), skip_special_tokens, text.data(), text.size(),
+                                 &size));
     if (size > text.size()) {
       text.resize(static_cast<std::size_t>(size));
-      check(api().tokenizer_decode(handle_.get(), ids.data(), ids.size(), skip_special_tokens, text.data(), text.size(), &size));
+      check(api().tokenizer_decode(handle_.get(), ids.data(), ids.size(), skip_special_tokens, text.data(), text.size(),
+                                   &size));
     }
     text.resize(static_cast<std::size_t>(size));
     return text;
@@ -272,8 +279,8 @@ class Session {
 
   // A language model's next-token logits after these tokens, batch 1.
   [[nodiscard]] Tensor next_logits(std::span<const std::int32_t> tokens) {
-    return std::move(run({{"tokens", TensorRef(tokens, {1, static_cast<std::int64_t>(tokens.size())})}},
-                         {"last_logits"})[0]);
+    return std::move(
+        run({{"tokens", TensorRef(tokens, {1, static_cast<std::int64_t>(tokens.size())})}}, {"last_logits"})[0]);
   }
 
   mambasdk_generate_result generate(std::string_view prompt, const GenerateOptions& options = {}) {

@@ -63,8 +63,8 @@ struct LoadOptions {
   bool verify_files = false;  // SHA-256 of every file
 };
 
-// Opens the package and picks the engine that its manifest names. Errors: those of Package::open, and unsupported for an
-// engine or plugin that is not here.
+// Opens the package and picks the engine that its manifest names. Errors: those of Package::open, and unsupported for
+// an engine or plugin that is not here.
 [[nodiscard]] std::shared_ptr<const Model> load_model(const std::filesystem::path& directory,
                                                       const LoadOptions& options = {});
 [[nodiscard]] std::unique_ptr<Session> make_session(std::shared_ptr<const Model> model,

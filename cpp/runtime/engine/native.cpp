@@ -10,10 +10,9 @@ namespace mambasdk::runtime {
 namespace {
 
 DType stored_dtype(const StoredTensor& t) {
-  static constexpr std::pair<const char*, DType> names[] = {{"F32", dtype::f32}, {"BF16", dtype::bf16},
-                                                            {"F16", dtype::f16}, {"F64", dtype::f64},
-                                                            {"I32", dtype::i32}, {"I64", dtype::i64},
-                                                            {"U8", dtype::u8},   {"BOOL", dtype::boolean}};
+  static constexpr std::pair<const char*, DType> names[] = {
+      {"F32", dtype::f32}, {"BF16", dtype::bf16}, {"F16", dtype::f16}, {"F64", dtype::f64},
+      {"I32", dtype::i32}, {"I64", dtype::i64},   {"U8", dtype::u8},   {"BOOL", dtype::boolean}};
   for (const auto& [name, type] : names) {
     if (t.dtype == name) return type;
   }
@@ -28,8 +27,13 @@ Tensor stored_view(const StoredTensor& t) {
 }
 
 const char* safetensors_name(DType type) {
-  return type == dtype::f32 ? "F32" : type == dtype::bf16 ? "BF16" : type == dtype::f16 ? "F16" : type == dtype::f64 ? "F64"
-         : type == dtype::i32 ? "I32" : type == dtype::i64 ? "I64" : "U8";
+  return type == dtype::f32    ? "F32"
+         : type == dtype::bf16 ? "BF16"
+         : type == dtype::f16  ? "F16"
+         : type == dtype::f64  ? "F64"
+         : type == dtype::i32  ? "I32"
+         : type == dtype::i64  ? "I64"
+                               : "U8";
 }
 
 }  // namespace
@@ -77,7 +81,9 @@ std::vector<TensorSpec> NativeModel::outputs() const {
 NativeSession::NativeSession(std::shared_ptr<const NativeModel> model, std::unique_ptr<Context> context)
     : model_(std::move(model)), context_(std::move(context)) {}
 
-void NativeSession::reset() { states_.clear(); }
+void NativeSession::reset() {
+  states_.clear();
+}
 
 void NativeSession::prepare_states(std::span<const Tensor> inputs) {
   const Program& program = model_->program();
@@ -114,8 +120,7 @@ Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const st
     return *plans_.front();
   }
   if (plans_.size() == kMaxPlans) plans_.pop_back();
-  plans_.insert(plans_.begin(),
-                std::make_unique<Plan>(model_->program(), model_->weights(), inputs, states, outputs));
+  plans_.insert(plans_.begin(), std::make_unique<Plan>(model_->program(), model_->weights(), inputs, states, outputs));
   return *plans_.front();
 }
 
@@ -130,14 +135,16 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
   }
   if (inputs.size() != ordered.size()) {
     for (const NamedTensor& n : inputs) {
-      const bool known = std::any_of(program.inputs.begin(), program.inputs.end(), [&](auto& s) { return s.name == n.name; });
+      const bool known =
+          std::any_of(program.inputs.begin(), program.inputs.end(), [&](auto& s) { return s.name == n.name; });
       if (!known) fail(ErrorCode::invalid_argument, "the model has no input ", n.name);
     }
     fail(ErrorCode::invalid_argument, "an input is given twice");
   }
   std::vector<std::int32_t> wanted;
   for (const std::string_view name : outputs) {
-    const auto found = std::find_if(program.outputs.begin(), program.outputs.end(), [&](auto& o) { return o.first == name; });
+    const auto found =
+        std::find_if(program.outputs.begin(), program.outputs.end(), [&](auto& o) { return o.first == name; });
     if (found == program.outputs.end()) {
       std::string known;
       for (const auto& [other, value] : program.outputs) known += (known.empty() ? "" : ", ") + other;
@@ -184,12 +191,15 @@ std::vector<std::byte> NativeSession::save() const {
   std::vector<StoredTensor> tensors;
   for (std::size_t i = 0; i < states_.size(); ++i) {
     const Tensor& t = states_[i].now.view;
-    tensors.push_back({model_->program().states[i].name, safetensors_name(t.dtype),
-                       {t.shape.begin(), t.shape.begin() + t.ndim}, states_[i].now.memory.get(),
+    tensors.push_back({model_->program().states[i].name,
+                       safetensors_name(t.dtype),
+                       {t.shape.begin(), t.shape.begin() + t.ndim},
+                       states_[i].now.memory.get(),
                        static_cast<std::size_t>(t.nbytes())});
   }
   const Manifest& manifest = model_->package().manifest();
-  return serialize_safetensors(tensors, {{"mambasdk_state", "1"}, {"family", manifest.family}, {"variant", manifest.variant}});
+  return serialize_safetensors(tensors,
+                               {{"mambasdk_state", "1"}, {"family", manifest.family}, {"variant", manifest.variant}});
 }
 
 void NativeSession::restore(std::span<const std::byte> image) {
@@ -213,14 +223,16 @@ void NativeSession::restore(std::span<const std::byte> image) {
         fits = wanted.size == t.shape[d];
         continue;
       }
-      const auto found = std::find_if(symbols.begin(), symbols.end(), [&](auto& s) { return s.first == wanted.symbol; });
+      const auto found =
+          std::find_if(symbols.begin(), symbols.end(), [&](auto& s) { return s.first == wanted.symbol; });
       if (found == symbols.end()) {
         symbols.emplace_back(wanted.symbol, t.shape[d]);
       } else {
         fits = found->second == t.shape[d];
       }
     }
-    if (!fits) fail(ErrorCode::invalid_argument, "saved state ", spec.name, " has another shape or dtype than the model's");
+    if (!fits)
+      fail(ErrorCode::invalid_argument, "saved state ", spec.name, " has another shape or dtype than the model's");
     const int ndim = static_cast<int>(t.shape.size());
     made.push_back({OwnedTensor::allocate(spec.dtype, t.shape.data(), ndim),
                     OwnedTensor::allocate(spec.dtype, t.shape.data(), ndim)});

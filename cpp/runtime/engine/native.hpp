@@ -48,7 +48,7 @@ class NativeSession final : public Session {
 
   std::shared_ptr<const NativeModel> model_;
   std::shared_ptr<Context> context_;
-  std::vector<State> states_;  // empty until the first run binds the batch
+  std::vector<State> states_;                 // empty until the first run binds the batch
   std::vector<std::unique_ptr<Plan>> plans_;  // most recently used first
 };
 

@@ -83,7 +83,8 @@ std::vector<std::pair<std::string, std::int64_t>> bind_symbols(const std::vector
         good = wanted.size == t.size(d);
         continue;
       }
-      const auto found = std::find_if(symbols.begin(), symbols.end(), [&](auto& s) { return s.first == wanted.symbol; });
+      const auto found =
+          std::find_if(symbols.begin(), symbols.end(), [&](auto& s) { return s.first == wanted.symbol; });
       if (found == symbols.end()) {
         symbols.emplace_back(wanted.symbol, t.size(d));
       } else if (found->second != t.size(d)) {
@@ -107,7 +108,9 @@ std::int64_t symbol_value(const std::vector<std::pair<std::string, std::int64_t>
   fail(ErrorCode::corrupt, "program.json: dim ", d.symbol, " is in no input");
 }
 
-std::int64_t Plan::extent(const Dimension& d) const { return symbol_value(symbols_, d); }
+std::int64_t Plan::extent(const Dimension& d) const {
+  return symbol_value(symbols_, d);
+}
 
 Plan::Plan(const Program& program, std::span<const Tensor> weights, std::span<const Tensor> inputs,
            std::span<const StateBuffers> states, std::span<const std::int32_t> outputs)
@@ -161,10 +164,14 @@ void Plan::select_nodes(std::span<const std::int32_t> outputs) {
 const Tensor* Plan::source(const Slot& slot) const {
   const auto i = static_cast<std::size_t>(slot.index);
   switch (slot.kind) {
-    case Slot::Kind::value: return &values_[i];
-    case Slot::Kind::weight: return &weights_[i];
-    case Slot::Kind::state: return &state_read_[i];
-    default: return nullptr;
+    case Slot::Kind::value:
+      return &values_[i];
+    case Slot::Kind::weight:
+      return &weights_[i];
+    case Slot::Kind::state:
+      return &state_read_[i];
+    default:
+      return nullptr;
   }
 }
 
@@ -215,8 +222,8 @@ void Plan::infer_shapes() {
       } else if (slot.kind == Slot::Kind::state) {
         const Tensor& state = state_write_[index];
         if (!same_shape(step.outputs[i], state) || !(step.outputs[i].dtype == state.dtype)) {
-          fail(ErrorCode::corrupt, "program.json: ", describe(node), " makes state ", program_.states[index].name, " as ",
-               dtype_name(step.outputs[i].dtype), " ", step.outputs[i].shape_text(), ", declared ",
+          fail(ErrorCode::corrupt, "program.json: ", describe(node), " makes state ", program_.states[index].name,
+               " as ", dtype_name(step.outputs[i].dtype), " ", step.outputs[i].shape_text(), ", declared ",
                dtype_name(state.dtype), " ", state.shape_text());
         }
         state_written_[index] = true;
@@ -324,7 +331,8 @@ std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>
       } else {
         std::array<std::int64_t, kMaxDims> shape{};
         for (std::size_t d = 0; d < node.shape.size(); ++d) {
-          if (!node.shape[d].symbol.empty()) fail(ErrorCode::corrupt, "program.json: prepare cannot use dim ", node.shape[d].symbol);
+          if (!node.shape[d].symbol.empty())
+            fail(ErrorCode::corrupt, "program.json: prepare cannot use dim ", node.shape[d].symbol);
           shape[d] = node.shape[d].size;
         }
         out = reshape_view(input(node.inputs[0]), {shape.data(), node.shape.size()});
@@ -345,7 +353,8 @@ std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>
     }
     node.op->execute({node.op->signature, context, inputs, outputs, planned.dims});
     for (std::size_t o = 0; o < outputs.size(); ++o) {
-      if (node.outputs[o].kind == Slot::Kind::weight) weights[static_cast<std::size_t>(node.outputs[o].index)] = outputs[o];
+      if (node.outputs[o].kind == Slot::Kind::weight)
+        weights[static_cast<std::size_t>(node.outputs[o].index)] = outputs[o];
     }
   }
   return made;

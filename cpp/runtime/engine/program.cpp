@@ -34,7 +34,9 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void bad(const auto&... what) const { fail(ErrorCode::corrupt, "program.json: ", where_, ": ", what...); }
+  [[noreturn]] void bad(const auto&... what) const {
+    fail(ErrorCode::corrupt, "program.json: ", where_, ": ", what...);
+  }
 
   static const Json& list(const Json& root, const char* key) {
     static const Json empty = Json::array();
@@ -235,6 +237,8 @@ class Reader {
 
 }  // namespace
 
-Program Program::parse(std::string_view text) { return Reader().read(text); }
+Program Program::parse(std::string_view text) {
+  return Reader().read(text);
+}
 
 }  // namespace mambasdk::runtime

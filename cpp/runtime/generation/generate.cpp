@@ -76,9 +76,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::strin
   start = std::chrono::steady_clock::now();
   TextStream stream(tokenizer);
   StopFilter filter(options.stop);
-  const auto show = [&](const std::string& text) {
-    return text.empty() || !options.on_text || options.on_text(text);
-  };
+  const auto show = [&](const std::string& text) { return text.empty() || !options.on_text || options.on_text(text); };
   bool wanted = true;
   while (wanted && result.new_tokens < options.max_new_tokens) {
     const std::int32_t token = sampler.sample(logits_of(logits));

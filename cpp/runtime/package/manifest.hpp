@@ -31,7 +31,7 @@ struct TensorSpec {
 };
 
 struct TextProcessor {
-  std::string kind;  // "bytes" or "tokenizer"
+  std::string kind;  // "bytes" and "tokenizer" are known here; a plugin may have others
   std::string file;  // for "tokenizer"
   std::optional<std::int64_t> eos_token_id;
   std::optional<std::int64_t> bos_token_id;

@@ -1,0 +1,255 @@
+// The contract of the C ABI: layouts that may never change, forged and foreign peers, ownership, failure without
+// effect.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "abi/convert.hpp"
+#include "abi/plugins.hpp"
+#include "mambasdk/mambasdk.h"
+
+namespace {
+
+// ABI 1.0. A number here may not change; a new slot goes to the end of its struct.
+static_assert(offsetof(mambasdk_api, struct_size) == 0 && offsetof(mambasdk_api, abi_major) == 8);
+static_assert(offsetof(mambasdk_api, status_code) == 16 && offsetof(mambasdk_api, op_call) == 16 + 15 * 8);
+static_assert(offsetof(mambasdk_api, plugin_load) == 16 + 16 * 8 && offsetof(mambasdk_api, model_load) == 16 + 19 * 8);
+static_assert(offsetof(mambasdk_api, tokenizer_load) == 16 + 29 * 8);
+static_assert(offsetof(mambasdk_api, session_generate) == 16 + 39 * 8 && sizeof(mambasdk_api) == 16 + 40 * 8);
+static_assert(sizeof(mambasdk_tensor) == 48 && offsetof(mambasdk_tensor, shape) == 24);
+static_assert(sizeof(mambasdk_managed_tensor) == 80 && offsetof(mambasdk_managed_tensor, tensor) == 32);
+static_assert(sizeof(mambasdk_value) == 16 && sizeof(mambasdk_output_plan) == 80);
+static_assert(sizeof(mambasdk_context) == 64 && sizeof(mambasdk_op_call) == 64);
+static_assert(sizeof(mambasdk_plugin_descriptor) == 72 && sizeof(mambasdk_op_definition) == 72);
+static_assert(sizeof(mambasdk_sampler_options) == 56 && sizeof(mambasdk_generate_options) == 56);
+
+const mambasdk_api& api() {
+  return *mambasdk_get_api(1, 0);
+}
+mambasdk_string text(std::string_view s) {
+  return {s.data(), s.size()};
+}
+
+// Code and message of a status, which it releases; code 0 for success.
+struct Outcome {
+  std::int32_t code = 0;
+  std::string message;
+  explicit Outcome(mambasdk_status* status) {
+    if (status == nullptr) return;
+    code = api().status_code(status);
+    const mambasdk_string m = api().status_message(status);
+    message.assign(m.data, m.size);
+    api().status_release(status);
+  }
+};
+
+TEST(Abi, ServesItsMajorAndNoNewerMinor) {
+  ASSERT_NE(mambasdk_get_api(1, 0), nullptr);
+  EXPECT_EQ(mambasdk_get_api(0, 0), nullptr);
+  EXPECT_EQ(mambasdk_get_api(2, 0), nullptr);
+  EXPECT_EQ(mambasdk_get_api(1, MAMBASDK_ABI_MINOR + 1), nullptr);
+  EXPECT_EQ(api().struct_size, sizeof(mambasdk_api));
+  const auto* slots = reinterpret_cast<void* const*>(reinterpret_cast<const char*>(&api()) + 16);
+  for (std::size_t i = 0; i < (sizeof(mambasdk_api) - 16) / sizeof(void*); ++i) EXPECT_NE(slots[i], nullptr) << i;
+}
+
+TEST(Abi, StatusesCarryCodeMessageAndOrigin) {
+  mambasdk_status* status = api().status_create(MAMBASDK_ERROR_IO, text("no disk"), text("somewhere"));
+  EXPECT_EQ(api().status_code(status), MAMBASDK_ERROR_IO);
+  EXPECT_STREQ(api().status_message(status).data, "no disk");
+  EXPECT_STREQ(api().status_origin(status).data, "somewhere");
+  api().status_release(status);
+  api().status_release(nullptr);
+  EXPECT_EQ(api().status_code(nullptr), 0);
+}
+
+struct Vector {
+  std::vector<float> data;
+  std::int64_t shape[1];
+  mambasdk_tensor tensor;
+  explicit Vector(std::vector<float> values) : data(std::move(values)), shape{static_cast<std::int64_t>(data.size())} {
+    tensor = {data.data(), {1, 0}, 1, {2, 32, 1}, shape, nullptr, 0};
+  }
+};
+
+mambasdk_value value(const mambasdk_tensor& t) {
+  mambasdk_value v{};
+  v.kind = MAMBASDK_VALUE_TENSOR;
+  v.as.tensor = &t;
+  return v;
+}
+
+TEST(Abi, PlansAndCallsAnOperation) {
+  const mambasdk_op* add = api().op_find(text("add"));
+  ASSERT_NE(add, nullptr);
+  Vector x({1, 2, 3}), y({10, 20, 30}), out({0, 0, 0});
+  const mambasdk_value inputs[] = {value(x.tensor), value(y.tensor)};
+  mambasdk_output_plan plan{};
+  ASSERT_EQ(api().op_plan(add, inputs, 2, &plan, 1), nullptr);
+  EXPECT_EQ(plan.ndim, 1);
+  EXPECT_EQ(plan.shape[0], 3);
+  ASSERT_EQ(api().op_call(add, nullptr, inputs, 2, &out.tensor, 1, MAMBASDK_KERNEL_AUTOMATIC), nullptr);
+  EXPECT_EQ(out.data, (std::vector<float>{11, 22, 33}));
+}
+
+TEST(Abi, RefusesBadCallsAndLeavesOutputsUntouched) {
+  const mambasdk_op* add = api().op_find(text("add"));
+  Vector x({1, 2, 3}), y({1, 2}), out({7, 7, 7});
+  const mambasdk_value mixed[] = {value(x.tensor), value(y.tensor)};
+  const Outcome shape(api().op_call(add, nullptr, mixed, 2, &out.tensor, 1, 0));
+  EXPECT_EQ(shape.code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  EXPECT_NE(shape.message.find("add: y is (2,), expected (3"), std::string::npos) << shape.message;
+  EXPECT_EQ(out.data, (std::vector<float>{7, 7, 7}));
+
+  EXPECT_EQ(Outcome(api().op_call(add, nullptr, mixed, 1, &out.tensor, 1, 0)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(Outcome(api().op_call(nullptr, nullptr, mixed, 2, &out.tensor, 1, 0)).code,
+            MAMBASDK_ERROR_INVALID_ARGUMENT);
+  mambasdk_tensor broken = x.tensor;
+  broken.ndim = 99;
+  const mambasdk_value forged[] = {value(broken), value(x.tensor)};
+  EXPECT_EQ(Outcome(api().op_call(add, nullptr, forged, 2, &out.tensor, 1, 0)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  broken = x.tensor;
+  broken.data = nullptr;
+  EXPECT_EQ(Outcome(api().op_call(add, nullptr, forged, 2, &out.tensor, 1, 0)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  mambasdk_context unset{};
+  const mambasdk_value good[] = {value(x.tensor), value(x.tensor)};
+  EXPECT_EQ(Outcome(api().op_call(add, &unset, good, 2, &out.tensor, 1, 0)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+}
+
+TEST(Abi, TheHostsContextIsUsed) {
+  struct Counts {
+    int ranges = 0;
+    bool cancelled = false;
+  } counts;
+  mambasdk_context context{};
+  context.struct_size = sizeof(context);
+  context.user = &counts;
+  context.parallel_for = [](void* user, std::int64_t n, std::int64_t, mambasdk_range_fn fn, void* arg) {
+    ++static_cast<Counts*>(user)->ranges;
+    for (std::int64_t i = 0; i < n; ++i) fn(arg, i, i + 1);  // the finest split a host may choose
+  };
+  context.is_cancelled = [](void* user) -> std::int32_t { return static_cast<Counts*>(user)->cancelled ? 1 : 0; };
+  const mambasdk_op* add = api().op_find(text("add"));
+  Vector x(std::vector<float>(100000, 1.0f)), out(std::vector<float>(100000, 0.0f));
+  const mambasdk_value inputs[] = {value(x.tensor), value(x.tensor)};
+  ASSERT_EQ(Outcome(api().op_call(add, &context, inputs, 2, &out.tensor, 1, 0)).code, 0);
+  EXPECT_GT(counts.ranges, 0);
+  EXPECT_EQ(out.data, std::vector<float>(100000, 2.0f));
+  counts.cancelled = true;
+  EXPECT_EQ(Outcome(api().op_call(add, &context, inputs, 2, &out.tensor, 1, 0)).code, MAMBASDK_ERROR_CANCELLED);
+}
+
+// ---- plugins ----
+
+mambasdk_status* twice(void*, const mambasdk_op_call* call) {
+  const auto* x = static_cast<const float*>(call->inputs[0].as.tensor->data);
+  auto* y = static_cast<float*>(call->outputs[0].data);
+  for (std::int64_t i = 0; i < call->dims[0]; ++i) y[i] = 2.0f * x[i];
+  return nullptr;
+}
+
+mambasdk_status* refuse(void*, const mambasdk_op_call*) {
+  return api().status_create(MAMBASDK_ERROR_UNSUPPORTED, text("not today"), text("test plugin"));
+}
+
+mambasdk_op_definition definition(std::string_view signature, mambasdk_kernel_fn kernel) {
+  mambasdk_op_definition d{};
+  d.struct_size = sizeof(d);
+  d.signature = text(signature);
+  d.cpu = kernel;
+  return d;
+}
+
+mambasdk_plugin_descriptor descriptor(decltype(mambasdk_plugin_descriptor::initialize) initialize) {
+  mambasdk_plugin_descriptor d{};
+  d.struct_size = sizeof(d);
+  d.abi_major = MAMBASDK_ABI_MAJOR;
+  d.abi_minor = 0;
+  d.name = text("test-plugin");
+  d.version = text("1.2.3");
+  d.initialize = initialize;
+  return d;
+}
+
+TEST(Plugins, RegisteredOperationsRunAndTheirErrorsArrive) {
+  const auto d = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
+    const auto first = definition("test_twice(x: T[N]) -> (y: T[N])", twice);
+    const auto second = definition("test_refuse(x: T[N]) -> (y: T[N])", refuse);
+    if (mambasdk_status* status = a->register_op(r, &first)) return status;
+    return a->register_op(r, &second);
+  });
+  mambasdk_string description{};
+  ASSERT_EQ(Outcome(mambasdk::abi::plugin_register(&d, text("in test"), &description)).message, "");
+  EXPECT_NE(std::string(description.data, description.size).find("test_twice"), std::string::npos);
+  Vector x({1, 2, 3}), out({0, 0, 0});
+  const mambasdk_value inputs[] = {value(x.tensor)};
+  ASSERT_EQ(api().op_call(api().op_find(text("test_twice")), nullptr, inputs, 1, &out.tensor, 1, 0), nullptr);
+  EXPECT_EQ(out.data, (std::vector<float>{2, 4, 6}));
+  const Outcome refused(api().op_call(api().op_find(text("test_refuse")), nullptr, inputs, 1, &out.tensor, 1, 0));
+  EXPECT_EQ(refused.code, MAMBASDK_ERROR_UNSUPPORTED);
+  EXPECT_EQ(refused.message, "not today");
+}
+
+TEST(Plugins, NothingIsVisibleWhenOneRegistrationIsRefused) {
+  const auto d = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
+    const auto good = definition("test_staged(x: T[N]) -> (y: T[N])", twice);
+    const auto taken = definition("add(x: T[N]) -> (y: T[N])", twice);
+    if (mambasdk_status* status = a->register_op(r, &good)) return status;
+    return a->register_op(r, &taken);
+  });
+  const Outcome refused(mambasdk::abi::plugin_register(&d, text("in test 2"), nullptr));
+  EXPECT_NE(refused.message.find("operation add is already registered by mambasdk"), std::string::npos);
+  EXPECT_EQ(api().op_find(text("test_staged")), nullptr);
+}
+
+TEST(Plugins, ForgedDescriptorsAreRefusedWithAReason) {
+  const auto initialize = [](const mambasdk_api*, mambasdk_registrar*) -> mambasdk_status* { return nullptr; };
+  const auto outcome = [](const mambasdk_plugin_descriptor* d) {
+    return Outcome(mambasdk::abi::plugin_register(d, text("forged"), nullptr));
+  };
+  EXPECT_EQ(outcome(nullptr).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  auto d = descriptor(initialize);
+  d.struct_size = 16;
+  EXPECT_EQ(outcome(&d).code, MAMBASDK_ERROR_VERSION);
+  d = descriptor(initialize);
+  d.abi_major = 2;
+  EXPECT_NE(outcome(&d).message.find("upgrade mambasdk"), std::string::npos);
+  d = descriptor(initialize);
+  d.abi_minor = MAMBASDK_ABI_MINOR + 1;
+  EXPECT_NE(outcome(&d).message.find("needs at least ABI 1."), std::string::npos);
+  d = descriptor(initialize);
+  d.requires_isa = text("avx9000");
+  EXPECT_NE(outcome(&d).message.find("avx9000"), std::string::npos);
+  d = descriptor(nullptr);
+  EXPECT_EQ(outcome(&d).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  d = descriptor(initialize);
+  d.name = {};
+  EXPECT_EQ(outcome(&d).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  // A peer with more members than ours is served: it only grew at the end.
+  struct Newer {
+    mambasdk_plugin_descriptor base;
+    void* later[4];
+  } newer{descriptor(initialize), {}};
+  newer.base.struct_size = sizeof(newer);
+  EXPECT_EQ(outcome(&newer.base).code, 0);
+}
+
+TEST(Plugins, LoadWantsAnAbsolutePathOfAPlugin) {
+  EXPECT_NE(Outcome(api().plugin_load(text("libplugin.so"), nullptr)).message.find("not absolute"), std::string::npos);
+  EXPECT_EQ(Outcome(api().plugin_load(text("/nowhere/libplugin.so"), nullptr)).code, MAMBASDK_ERROR_IO);
+}
+
+TEST(Abi, MissingPackagesAndNullHandlesAreErrors) {
+  mambasdk_model* model = nullptr;
+  EXPECT_EQ(Outcome(api().model_load(text("/nowhere/at/all"), nullptr, &model)).code, MAMBASDK_ERROR_NOT_FOUND);
+  EXPECT_EQ(model, nullptr);
+  EXPECT_EQ(Outcome(api().session_create(nullptr, nullptr, nullptr)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(Outcome(api().session_reset(nullptr)).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
+  api().model_release(nullptr);
+  api().session_release(nullptr);
+}
+
+}  // namespace
