@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # tokenizer_cases
 @pytest.fixture(scope="session")
 def tokenizer_tool() -> Path:
     """The program mambasdk-tokenize of the build in MAMBASDK_BUILD_DIR (build/release unless set)."""
-    tools = ROOT / os.environ.get("MAMBASDK_BUILD_DIR", "build/release") / "tools"
-    for name in ("mambasdk-tokenize", "mambasdk_tokenize"):
-        if (tools / name).exists():
-            return tools / name
-    pytest.skip(f"no mambasdk-tokenize in {tools}: build it (target mambasdk_tokenize) or set MAMBASDK_BUILD_DIR")
+    build = ROOT / os.environ.get("MAMBASDK_BUILD_DIR", "build/release")
+    for folder in (build / "tools", build):
+        for name in ("mambasdk-tokenize", "mambasdk_tokenize"):
+            if (folder / name).is_file():
+                return folder / name
+    pytest.skip(f"no mambasdk-tokenize in {build}: build the target mambasdk_tokenize or set MAMBASDK_BUILD_DIR")

@@ -71,7 +71,7 @@ TEST(Pattern, RandomPatternsAgreeWithStdRegex) {
     return pattern;
   };
   int compared = 0;
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     const std::string pattern = make(make, 2);
     std::optional<Pattern> compiled;
     try {
@@ -90,7 +90,7 @@ TEST(Pattern, RandomPatternsAgreeWithStdRegex) {
       ++compared;
     }
   }
-  EXPECT_GT(compared, 5000);
+  EXPECT_GT(compared, 1500);
 }
 
 TEST(Pattern, TimeIsLinearWhereBacktrackingIsExponential) {

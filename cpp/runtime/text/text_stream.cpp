@@ -4,8 +4,11 @@
 
 namespace mambasdk::runtime {
 
-TextStream::TextStream(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special), cut_(tokenizer.leading_cut().count) {}
+TextStream::TextStream(const Tokenizer& tokenizer, bool skip_special, bool at_start)
+    : tokenizer_(&tokenizer),
+      skip_special_(skip_special),
+      first_(at_start),
+      cut_(at_start ? tokenizer.leading_cut().count : 0) {}
 
 std::string TextStream::push(std::int32_t id) {
   if (skip_special_ && tokenizer_->is_special(id)) return "";

@@ -54,8 +54,9 @@ class Tokenizer {
 // UTF-8; a character that tokens share comes out with the last of them.
 class TextStream {
  public:
-  // The tokenizer must outlive the stream.
-  explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true);
+  // The tokenizer must outlive the stream. at_start: the tokens begin a text, whose leading space some tokenizers made
+  // up and cut again here; false where they continue a text that is already shown (a prompt).
+  explicit TextStream(const Tokenizer& tokenizer, bool skip_special = true, bool at_start = true);
 
   // The text that is complete with this token; may be empty.
   [[nodiscard]] std::string push(std::int32_t id);
@@ -65,8 +66,8 @@ class TextStream {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  bool first_ = true;
-  std::size_t cut_ = 0;  // leading characters still to be cut
+  bool first_;
+  std::size_t cut_;      // leading characters still to be cut
   std::string pending_;  // bytes that await the rest of their character, or of a leading cut
 };
 
