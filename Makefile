@@ -14,6 +14,7 @@ WHEELS := build/wheels
 STAMPS := $(VENV)/.stamps
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 PIP := $(VENV)/bin/python -m pip --no-input
