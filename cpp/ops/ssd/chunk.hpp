@@ -213,6 +213,23 @@ MAMBASDK_SIMD void read_chunk(float* dst, std::int64_t ld, const SsdProblem& p, 
     for (std::int64_t j = 0; j < ld; j += kLanes) store(dst + i * ld + j, zero());
 }
 
+// Asks for `rows` steps of an input, from `begin` on and `columns` elements wide, ahead of read_chunk: rows of one head
+// lie too far apart for the hardware to foresee them.
+template <class T>
+MAMBASDK_SIMD void prefetch_steps(const SsdProblem& p, const SsdSequence& sequence, const SsdInput& input,
+                                  std::int64_t head, std::int64_t begin, std::int64_t rows, std::int64_t column,
+                                  std::int64_t columns) {
+  if (!input.data) return;
+  const Steps at = steps(p, sequence, input.stride);
+  const std::int64_t end = min64(begin + rows, sequence.length);
+  for (std::int64_t i = begin; i < end; ++i) {
+    const char* row = reinterpret_cast<const char*>(static_cast<const T*>(input.data) + at.offset + i * at.stride +
+                                                    head * input.stride[2] + column * input.stride[3]);
+    for (std::int64_t j = 0; j < columns * static_cast<std::int64_t>(sizeof(T)); j += 64)
+      __builtin_prefetch(row + j, 0, 2);
+  }
+}
+
 // One chunk of one head. Decays are exp2 of differences of running sums s of log2-decays; a sum is kept as two floats,
 // so that a difference is as exact as its operands allow. A step does not see steps before its run_start.
 struct Decay {

@@ -24,8 +24,8 @@ struct Plan {
   std::int64_t blocks, block;                                         // head blocks per group, heads per block
   std::int64_t tile, square, carry;                                   // (steps,heads), (steps,steps), (state,heads)
   std::int64_t c_rows, b_rows, ct_rows, bt_rows, ct, bt, cbt, group;  // shared by a group: offsets, size of one chunk
-  std::int64_t kept;                                                  // states kept at a time
-  std::int64_t tasks, slots, scratch;
+  std::int64_t kept, kept_size;                                       // states kept at a time
+  std::int64_t tasks, slots, scratch;                                 // scratch: of one range of tasks
 
   explicit Plan(const SsdProblem& p) {
     steps = padded<Cells>(min64(kChunk, max64(p.max_length, 1)));
@@ -57,13 +57,18 @@ struct Plan {
     cbt = place(square);
     group = end;
     tasks = p.sequence_count * p.groups * blocks;
-    slots = min64(tasks, 64);
+    slots = min64(tasks, 32);
     kept = min64(max64(chunks, 1), kWindow);
-    scratch = 8 * tile + 4 * square + 3 * steps * state + 3 * carry + block * carry * (kept + windows + 1);
+    kept_size = state * head_cells;
+    scratch =
+        8 * tile + 4 * square + 3 * steps * state + 3 * carry + block * (kept * kept_size + (windows + 1) * carry);
   }
   std::int64_t group_slots(const SsdProblem& p) const { return min64(p.sequence_count * p.groups * chunks, 64); }
   std::int64_t groups_size(const SsdProblem& p) const { return p.sequence_count * p.groups * chunks * group; }
-  std::int64_t scratch_size(const SsdProblem& p) const { return max64(slots, group_slots(p)) * scratch; }
+  std::int64_t group_scratch() const { return 2 * steps * state; }
+  std::int64_t scratch_size(const SsdProblem& p) const {
+    return max64(slots * scratch, group_slots(p) * group_scratch());
+  }
 };
 
 // Sums that several tasks contribute to, reduced at the end in a fixed order.
@@ -158,7 +163,7 @@ struct Scratch {
     running = next(plan.carry);
     dstate_rows = next(plan.carry);
     dstate_columns = next(plan.carry);
-    kept = next(plan.block * plan.carry * plan.kept);
+    kept = next(plan.block * plan.kept_size * plan.kept);
     starts = next(plan.block * plan.carry * plan.windows);
     dstates = next(plan.block * plan.carry);
   }
@@ -178,7 +183,7 @@ struct Task {
 
   const float* group(std::int64_t chunk) const { return groups + chunk * plan.group; }
   float* kept_state(std::int64_t h, std::int64_t i) const {
-    return at.kept + ((h - head0) * plan.kept + i) * plan.carry;
+    return at.kept + ((h - head0) * plan.kept + i) * plan.kept_size;
   }
   float* start(std::int64_t h, std::int64_t w) const {
     return at.starts + ((h - head0) * plan.windows + w) * plan.carry;
@@ -197,9 +202,9 @@ struct Task {
 
   // to = through * from + a (scale o columns): the state across a chunk, or its gradient back across it
   void carry_over(float* to, const float* from, float through, const float* a, const float* columns) const {
-    for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-      constexpr int NV = decltype(width)::value;
-      for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
+    for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
+      for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+        constexpr int NV = decltype(width)::value;
         vf acc[kTileRows][NV];
         load_tile(acc, from + n * plan.heads + j, plan.heads);
         const vf factor = set1(through);
@@ -209,8 +214,8 @@ struct Task {
           for (int v = 0; v < NV; ++v) acc[r][v] *= factor;
         multiply<Cells>(acc, a + n * plan.step_cells, plan.step_cells, columns + j, plan.heads, plan.step_cells);
         store_tile(acc, to + n * plan.heads + j, plan.heads);
-      }
-    });
+      });
+    }
   }
 
   void advance(float* to, const float* from, std::int64_t h, std::int64_t chunk, Decay& d) const {
@@ -218,6 +223,7 @@ struct Task {
     make_decay<T>(d, p, sequence, h, begin, count);
     read_chunk<T>(at.x, plan.heads, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
     to_columns<Cells>(at.weighted, plan.heads, at.x, plan.heads, plan.steps, plan.heads, d.weight);
+    prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk, kChunk, 0, p.head_dim);
     carry_over(to, from, d.through, group(chunk) + plan.bt_rows, at.weighted);
   }
 
@@ -300,9 +306,15 @@ struct Task {
               const Decay& d, float* direct) const {
     const std::int64_t stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
     const Steps where = steps(p, sequence, stride);
+    // The head and the step where the task goes next.
+    const std::int64_t h1 = h + 1 < head1 ? h + 1 : head0, next = h1 > h ? begin : begin - kChunk;
     for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
       constexpr int NV = decltype(width)::value;
       for (std::int64_t m0 = 0; m0 < count; m0 += kTileRows) {
+        if (next >= 0) {
+          prefetch_steps<T>(p, sequence, p.x, h1, next + m0, kTileRows, j, NV * kLanes);
+          prefetch_steps<T>(p, sequence, call.grad_y, h1, next + m0, kTileRows, j, NV * kLanes);
+        }
         vf acc[kTileRows][NV];
         clear_tile(acc);
         multiply<Cells>(acc, b_rows + m0 * plan.state_cells, plan.state_cells, columns + j, plan.heads,
@@ -339,36 +351,34 @@ struct Task {
     });
   }
 
-  // out^T (state,steps) += t, where t = scale o (a columns); sum[l] += sum over n of other[n,l] t[n,l]
+  // out^T (state,steps) += t, where t = scale o (a columns); sum[l] += other[n,l] t[n,l] over n
   void outer(float* out, const float* a, const float* columns, const float* scale, const float* other,
              float* sum) const {
-    for_stripes(plan.steps, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-      constexpr int NV = decltype(width)::value;
-      vf factor[NV], total[NV];
-      for (int v = 0; v < NV; ++v) {
-        factor[v] = load(scale + j + v * kLanes);
-        total[v] = zero();
-      }
-      for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
-        vf acc[kTileRows][NV];
+    for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
+      for_stripes(plan.steps, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+        constexpr int NV = decltype(width)::value;
+        vf acc[kTileRows][NV], total[NV];
         clear_tile(acc);
         multiply<Cells>(acc, a + n * plan.head_cells, plan.head_cells, columns + j, plan.steps, plan.head_cells);
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) total[v] = load(sum + j + v * kLanes);
 #pragma GCC unroll 16
         for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 4
           for (int v = 0; v < NV; ++v) {
             const std::int64_t i = (n + r) * plan.steps + j + v * kLanes;
-            const vf t = acc[r][v] * factor[v];
+            const vf t = acc[r][v] * load(scale + j + v * kLanes);
             total[v] += t * load(other + i);
             store(out + i, load(out + i) + t);
           }
         }
-      }
-      for (int v = 0; v < NV; ++v) store(sum + j + v * kLanes, total[v]);
-    });
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) store(sum + j + v * kLanes, total[v]);
+      });
+    }
   }
 
-  // Sum of the products of a state's gradient and the state at.kept before the chunk.
+  // Sum of the products of a state's gradient and the state kept before the chunk.
   float through_product(const float* grad, const float* state_rows) const {
     vf sum = zero();
     for (std::int64_t i = 0; i < plan.carry; i += kLanes) {
@@ -468,12 +478,20 @@ struct Task {
       to_columns<Cells>(at.dcb_columns, plan.steps, at.dcbt, plan.steps, plan.steps, plan.steps);
       columns = at.dcb_columns;
     }
-    product<Cells>(at.dct, plan.steps, shared + plan.bt_rows, plan.step_cells, columns, plan.steps, plan.state,
-                   plan.steps, plan.step_cells, true);
+    // dCB^T is zero where m > l: a stripe of columns l needs steps up to its end, a stripe of columns m steps from its
+    // begin.
     to_rows<Cells>(at.dcb_rows, plan.step_cells, at.dcbt, plan.steps, plan.steps, plan.steps);
+    for (std::int64_t j = 0; j < plan.steps; j += kTileColumns) {
+      const std::int64_t width = min64(kTileColumns, plan.steps - j);
+      product<Cells>(at.dct + j, plan.steps, shared + plan.bt_rows, plan.step_cells, columns + j, plan.steps,
+                     plan.state, width, cells<Cells>(j + width), true);
+    }
     transpose(at.dcb_columns, plan.steps, at.dcb_rows, plan.step_cells, plan.steps, plan.step_cells);
-    product<Cells>(at.dbt, plan.steps, shared + plan.ct_rows, plan.step_cells, at.dcb_columns, plan.steps, plan.state,
-                   plan.steps, plan.step_cells, true);
+    for (std::int64_t j = 0; j < plan.steps; j += kTileColumns) {
+      const std::int64_t width = min64(kTileColumns, plan.steps - j), k0 = cells<Cells>(j);
+      product<Cells>(at.dbt + j, plan.steps, shared + plan.ct_rows + k0, plan.step_cells,
+                     at.dcb_columns + k0 * plan.steps + j, plan.steps, plan.state, width, plan.step_cells - k0, true);
+    }
     write_shared(partials.B, call.grad_B, at.dbt, chunk);
     write_shared(partials.C, call.grad_C, at.dct, chunk);
   }
@@ -584,7 +602,8 @@ void run(const SsdBackward& call, float* workspace, const Parallel& parallel) {
       const std::int64_t s = t / (p.groups * plan.chunks), g = t / plan.chunks % p.groups;
       const std::int64_t step = t % plan.chunks * kChunk;
       if (step < p.sequences[s].length)
-        prepare_group<T>(plan, p, p.sequences[s], g, step, groups + t * plan.group, scratch + begin * plan.scratch);
+        prepare_group<T>(plan, p, p.sequences[s], g, step, groups + t * plan.group,
+                         scratch + begin * plan.group_scratch());
     }
   });
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -115,6 +115,7 @@ void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, s
       constexpr int NV = decltype(width)::value;
       // y = from_begin o (C state) + scores x + D x, then the gate.
       for (std::int64_t l = 0; l < count; l += kTileRows) {
+        prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk + l, kTileRows, j, NV * kLanes);
         vf acc[kTileRows][NV];
         clear_tile(acc);
         if (!empty) {
