@@ -62,7 +62,9 @@ def make_tiny() -> Callable[..., Any]:
 
 def _make_tiny(family: str, **overrides: Any) -> Any:
     torch.manual_seed(1)
-    model: Any = mambasdk.create_model(family, **{**TINY[family], **overrides}).eval()
+    # A tied head would mostly repeat the last token.
+    model: Any = mambasdk.create_model(family, **{**TINY[family], "tie_embeddings": False, **overrides}).eval()
     with torch.no_grad():
         model.backbone.embedding.weight.normal_(std=0.3)
+        model.lm_head.weight.normal_(std=0.4)
     return model
