@@ -129,6 +129,16 @@ MAMBASDK_SIMD void store_n(T* p, vf x, int n) {
   for (int i = 0; i < n; ++i) p[i] = buffer[i];
 }
 
+// Keeps a loaded value in its register: the compiler would rather load it again for every use.
+MAMBASDK_SIMD vf in_register(vf x) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(x));
+#elif defined(__x86_64__)
+  asm("" : "+x"(x));
+#endif
+  return x;
+}
+
 // ---- reductions ----
 
 MAMBASDK_SIMD float reduce_add(vf x) {  // fixed tree: the same bits every time

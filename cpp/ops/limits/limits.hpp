@@ -13,4 +13,15 @@ namespace mambasdk {
 MAMBASDK_DECLARE_KERNEL(float, limit_bandwidth, const float* const* in, int inputs, float* const* out, int outputs,
                         std::int64_t count, const Parallel& parallel);
 
+// Arithmetic: `count` vectors of 2^z (the scan's own, per kLanes floats) or of fused multiply-adds, in registers.
+MAMBASDK_DECLARE_KERNEL(void, limit_exp, std::int64_t count, const Parallel& parallel);
+MAMBASDK_DECLARE_KERNEL(void, limit_fma, std::int64_t count, const Parallel& parallel);
+
+// The selective scan's exponentials and multiply-adds and nothing else, for 16 states: h = 2^(delta A) h + delta u B,
+// y = sum C h. delta, u, y (steps, channels), B, C (steps, 16), A (channels / kScanLimitLanes, 16, kScanLimitLanes),
+// all contiguous; channels is a multiple of kScanLimitLanes.
+inline constexpr std::int64_t kScanLimitLanes = 16;
+MAMBASDK_DECLARE_KERNEL(void, limit_scan, std::int64_t steps, std::int64_t channels, const float* delta, const float* u,
+                        const float* A, const float* B, const float* C, float* y, const Parallel& parallel);
+
 }  // namespace mambasdk

@@ -2,6 +2,7 @@
 #include "ops/limits/limits.hpp"
 
 #include "core/simd.hpp"
+#include "ops/selective_scan/scan_exp.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -34,7 +35,76 @@ vf stream_any(const float* const* in, float* const* out, int outputs, std::int64
   }
 }
 
+#if defined(__AVX512F__)
+constexpr int kScanStates = 16;  // states in registers
+#elif defined(__AVX2__)
+constexpr int kScanStates = 8;
+#else
+constexpr int kScanStates = 4;
+#endif
+
+// One vector of channels over all steps.
+void scan_channels(std::int64_t steps, std::int64_t channels, const float* delta, const float* u, const float* A,
+                   const float* B, const float* C, float* y) {
+  constexpr std::int64_t kAhead = 8;  // rows; a row is too far from the next for the hardware's prefetcher
+  const FloatExp2 exp2_of = FloatExp2::make();
+  for (int first = 0; first < 16; first += kScanStates) {
+    vf h[kScanStates] = {};
+    for (std::int64_t t = 0; t < steps; ++t) {
+      const vf d = load(delta + t * channels), x = d * load(u + t * channels);
+      __builtin_prefetch(delta + (t + kAhead) * channels);
+      __builtin_prefetch(u + (t + kAhead) * channels);
+      vf even = first == 0 ? zero() : load(y + t * channels), odd = zero();
+      MAMBASDK_UNROLL
+      for (int n = 0; n < kScanStates; ++n) {
+        h[n] = exp2_of(d * load(A + (first + n) * kScanLimitLanes)) * h[n] + x * B[t * 16 + first + n];
+        if (n % 2 == 0) {
+          even = even + h[n] * C[t * 16 + first + n];
+        } else {
+          odd = odd + h[n] * C[t * 16 + first + n];
+        }
+      }
+      store(y + t * channels, even + odd);
+    }
+  }
+}
+
+// `step` on eight independent vectors, `count` vectors in all.
+template <class F>
+void in_registers(std::int64_t count, const Parallel& parallel, F step) {
+  parallel(count / 8, 1 << 12, [&](std::int64_t begin, std::int64_t end) {
+    vf x[8];
+    for (int i = 0; i < 8; ++i) {
+      x[i] = set1(-0.01f * static_cast<float>(i));
+      opaque(x[i]);
+    }
+    for (std::int64_t k = begin; k < end; ++k) {
+      MAMBASDK_UNROLL
+      for (int i = 0; i < 8; ++i) x[i] = step(x[i]);
+    }
+    for (int i = 0; i < 8; ++i) asm volatile("" : : "m"(x[i]));
+  });
+}
+
 }  // namespace
+
+void limit_exp(std::int64_t count, const Parallel& parallel) {
+  in_registers(count, parallel, [](vf x) __attribute__((always_inline)) { return FloatExp2::make()(x * -0.5f); });
+}
+
+void limit_fma(std::int64_t count, const Parallel& parallel) {
+  in_registers(count, parallel, [](vf x) __attribute__((always_inline)) { return x * 0.5f + 0.25f; });
+}
+
+void limit_scan(std::int64_t steps, std::int64_t channels, const float* delta, const float* u, const float* A,
+                const float* B, const float* C, float* y, const Parallel& parallel) {
+  parallel(channels / kLanes, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t d = i * kLanes, block = d / kScanLimitLanes, lane = d % kScanLimitLanes;
+      scan_channels(steps, channels, delta + d, u + d, A + block * 16 * kScanLimitLanes + lane, B, C, y + d);
+    }
+  });
+}
 
 float limit_bandwidth(const float* const* in, int inputs, float* const* out, int outputs, std::int64_t count,
                       const Parallel& parallel) {

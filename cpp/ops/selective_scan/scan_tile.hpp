@@ -196,19 +196,46 @@ MAMBASDK_SIMD void load_order(const SelectiveScanArgs& a, Index route, Index t0,
   }
 }
 
-// delta with its bias and softplus, in place; returns whether every |delta * A| is inside the fast range of exp2.
-MAMBASDK_SIMD bool prepare_delta(float* tile, Index rows, vf bias, bool with_bias, bool softplus_it, vf largest) {
-  vi bad = vi{};
-  for (Index i = 0; i < rows; ++i) {
-    vf d = load(tile + i * kLanes);
-    if (with_bias) d = d + bias;
-    if (softplus_it) d = softplus(d);
-    store(tile + i * kLanes, d);
-    const vf reach = d * largest;
-    bad |= ~((reach <= kExpFastLimit) & (reach >= -kExpFastLimit));
-  }
+// softplus(x) and its slope, sigmoid(x).
+MAMBASDK_SIMD vf softplus(vf x, vf& slope) {
+  const vf e = exp(from_bits(bits_of(x) | 0x80000000u));
+  const vf q = 1.0f / (1.0f + e);
+  slope = select(x < zero(), e * q, q);
+  return max(zero(), x) + log1p_unit(e);
+}
+
+// Rows of one tensor: row i starts at base + at[i] * stride.
+template <class T>
+struct Rows {
+  const T* base;
+  Index stride;
+  const Index* at;
+
+  MAMBASDK_ALWAYS_INLINE const T* operator()(Index i) const { return base + at[i] * stride; }
+};
+
+// A later tile lies `bytes` further on.
+MAMBASDK_SIMD void prefetch(const void* p, Index bytes) {
+  __builtin_prefetch(static_cast<const char*>(p) + bytes);
+}
+
+MAMBASDK_SIMD vi larger_bits(vi most, vf x) {  // of magnitudes; NaN is the largest
+  const vi bits = (vi)(bits_of(x) & 0x7fffffffu);
+#if defined(__AVX512F__)
+  return (vi)_mm512_max_epi32((__m512i)most, (__m512i)bits);
+#elif defined(__AVX2__)
+  return (vi)_mm256_max_epi32((__m256i)most, (__m256i)bits);
+#else
+  const vi mask = bits > most;
+  return (bits & mask) | (most & ~mask);
+#endif
+}
+// Whether every |delta * A| is inside the fast range of exp2.
+MAMBASDK_SIMD bool is_fast(vi largest_delta, vf largest_A) {
+  const vf reach = (vf)largest_delta * largest_A;
+  const vi good = reach <= kExpFastLimit;
   bool ok = true;
-  for (int c = 0; c < kLanes; ++c) ok &= bad[c] == 0;
+  for (int c = 0; c < kLanes; ++c) ok &= good[c] != 0;
   return ok;
 }
 

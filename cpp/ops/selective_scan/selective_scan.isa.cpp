@@ -7,17 +7,18 @@ namespace {
 constexpr Index kTile = 64;  // steps; divides kScanChunk
 static_assert(kScanChunk % kTile == 0);
 
-// kStates neighbouring states over `steps` steps. dt, dx, y: rows of kLanes; B, C: rows of `row` floats.
+// kStates neighbouring states over `steps` steps. dt, dx, y: rows of kLanes; B, C: rows of `row` floats. y is stored,
+// or added to with `add`.
 template <int kStates, class Exp2, bool kOutput>
 __attribute__((noinline)) void scan_states(Index steps, Index row, const float* dt, const float* dx, const float* B,
-                                           const float* C, const float* A, float* state, float* y) {
+                                           const float* C, const float* A, float* state, float* y, bool add) {
   const Exp2 exp2_of = Exp2::make();
   vf h[kStates];
   MAMBASDK_UNROLL
   for (int n = 0; n < kStates; ++n) h[n] = load(state + n * kLanes);
   for (Index t = 0; t < steps; ++t) {
     const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes);
-    vf sum0 = kOutput ? load(y + t * kLanes) : zero(), sum1 = zero();
+    vf sum0 = kOutput && add ? load(y + t * kLanes) : zero(), sum1 = zero();
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
       const vf a = exp2_of(d * load(A + n * kLanes));
@@ -42,7 +43,7 @@ void scan_block(Index states, Index steps, const float* dt, const float* dx, con
   Index n = 0;
   const auto run = [&](auto* kernel, Index width) {
     for (; n + width <= states; n += width) {
-      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y);
+      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0);
     }
   };
 #if defined(__AVX512F__)
@@ -65,9 +66,9 @@ struct Plan {
     p.channels = ChannelPlan::make(a, 8, 16);
     p.direct = a.routes == 1 && a.order.data == nullptr;
     p.block_floats = a.states * kLanes;
-    const Index floats = p.channels.task_blocks * p.block_floats * (1 + a.routes) + 3 * kTile * kLanes +
-                         2 * kTile * a.states + 2 * kLanes;
-    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 2 * kTile * sizeof(Index) + kTile * sizeof(Segment);
+    const Index floats = p.channels.task_blocks * (p.block_floats * (1 + a.routes) + kLanes * a.routes) +
+                         3 * kTile * kLanes + 2 * kTile * a.states + 2 * kLanes;
+    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 3 * kTile * sizeof(Index) + kTile * sizeof(Segment);
     return p;
   }
 };
@@ -83,6 +84,7 @@ class Forward {
       return p;
     };
     A_ = take(plan.channels.task_blocks * plan.block_floats * args.routes);
+    largest_ = take(plan.channels.task_blocks * kLanes * args.routes);
     state_ = take(plan.channels.task_blocks * plan.block_floats);
     dt_ = take(kTile * kLanes);
     dx_ = take(kTile * kLanes);
@@ -91,7 +93,9 @@ class Forward {
     C_ = take(kTile * args.states);
     position_ = reinterpret_cast<Index*>(scratch);
     row_ = position_ + kTile;
-    segments_ = reinterpret_cast<Segment*>(row_ + kTile);
+    iota_ = row_ + kTile;
+    for (Index i = 0; i < kTile; ++i) iota_[i] = i;
+    segments_ = reinterpret_cast<Segment*>(iota_ + kTile);
   }
 
   void run(Index item) {
@@ -111,9 +115,11 @@ class Forward {
       for (Index block = 0; block < task_.blocks; ++block) {
         const float* A = input<float>(a_.A) + k * a_.A.stride[0] + task_.channel(block) * a_.A.stride[1];
         load_states(A_of(k, block), A, a_.A.stride[1], a_.A.stride[2], a_.states, task_.lanes(block), kLog2e);
+        store(largest_of(k, block), largest_magnitude(A_of(k, block), a_.states));
       }
     }
   }
+  float* largest_of(Index k, Index block) { return largest_ + (k * plan_.channels.task_blocks + block) * kLanes; }
   float* A_of(Index k, Index block) { return A_ + (k * plan_.channels.task_blocks + block) * plan_.block_floats; }
 
   void run_route(Index k) {
@@ -153,19 +159,7 @@ class Forward {
                        channel * v.stride[3],
                    v.stride[3], v.stride[4], h, a_.states, n);
     }
-    load_rows(dx_, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
-    const T* delta =
-        input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3];
-    load_rows(dt_, delta, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
-    const bool with_bias = a_.delta_bias.data != nullptr;
-    const vf bias = with_bias ? per_channel(a_.delta_bias, channel, n) : zero();
-    const bool fast = prepare_delta(dt_, rows_, bias, with_bias, a_.delta_softplus, largest_magnitude(A, a_.states));
-    const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
-    for (Index i = 0; i < rows_; ++i) {
-      const vf x = load(dx_ + i * kLanes);
-      store(y_ + i * kLanes, skip * x);
-      store(dx_ + i * kLanes, x * load(dt_ + i * kLanes));
-    }
+    const bool fast = is_fast(stage(channel, n), load(largest_of(k_, block)));
     for (Index i = 0; i < segment_count_; ++i) {
       const Segment& g = segments_[i];
       if (g.starts) load_initial(g.sequence, block, h);
@@ -173,11 +167,58 @@ class Forward {
       if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
     }
     if (a_.y.data == nullptr) return;
+    if (a_.D.data != nullptr) {
+      const vf skip = per_channel(a_.D, channel, n);
+      const Rows<T> u{at<T>(a_.u, channel), a_.u.stride[1], position_};
+      if (is_plain(a_.u.stride[2], n)) {
+        add_skip(skip, u);
+      } else {
+        load_rows(dt_, u.base, u.stride, a_.u.stride[2], position_, rows_, n);
+        add_skip(skip, Rows<float>{dt_, kLanes, iota_});
+      }
+    }
     if (plan_.direct) {
       store_tile(channel, n);
     } else {
       add_tile(channel, n);
     }
+  }
+
+  static bool is_plain(Index lane_stride, int n) { return lane_stride == 1 && n == kLanes; }
+
+  // Fills dt_ (with bias and softplus) and dx_ = dt u; returns the bits of the largest |dt| per lane.
+  vi stage(Index channel, int n) {
+    const vf bias = a_.delta_bias.data != nullptr ? per_channel(a_.delta_bias, channel, n) : zero();
+    const Rows<T> u{at<T>(a_.u, channel), a_.u.stride[1], position_};
+    const Rows<T> delta{
+        input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
+        a_.delta.stride[2], row_};
+    if (is_plain(a_.u.stride[2], n) && is_plain(a_.delta.stride[3], n)) {
+      return a_.delta_softplus ? stage_rows<true>(u, delta, bias) : stage_rows<false>(u, delta, bias);
+    }
+    load_rows(dx_, u.base, u.stride, a_.u.stride[2], position_, rows_, n);
+    load_rows(dt_, delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+    const Rows<float> u_tile{dx_, kLanes, iota_}, delta_tile{dt_, kLanes, iota_};
+    return a_.delta_softplus ? stage_rows<true>(u_tile, delta_tile, bias) : stage_rows<false>(u_tile, delta_tile, bias);
+  }
+  template <bool kSoftplus, class X>
+  vi stage_rows(Rows<X> u, Rows<X> delta, vf bias) {
+    vi largest = vi{};
+    for (Index i = 0; i < rows_; ++i) {
+      vf d = load(delta(i)) + bias;
+      if constexpr (kSoftplus) d = softplus(d);
+      const vf x = load(u(i));
+      prefetch(delta(i), kLanes * sizeof(X));
+      prefetch(u(i), kLanes * sizeof(X));
+      largest = larger_bits(largest, d);
+      store(dt_ + i * kLanes, d);
+      store(dx_ + i * kLanes, d * x);
+    }
+    return largest;
+  }
+  template <class X>
+  void add_skip(vf skip, Rows<X> u) {
+    for (Index i = 0; i < rows_; ++i) store(y_ + i * kLanes, load(y_ + i * kLanes) + skip * load(u(i)));
   }
 
   void run_segment(const Segment& g, bool fast, const float* A, float* h) {
@@ -223,16 +264,34 @@ class Forward {
     store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h, a_.states, task_.lanes(block));
   }
 
-  // y of a tile, gated; y_ may be read from and written to.
+  // y of a tile, gated.
   void store_tile(Index channel, int n) {
     if (a_.z.data != nullptr) {
-      load_rows(dt_, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
-      for (Index i = 0; i < rows_; ++i) {
-        store(y_ + i * kLanes, load(y_ + i * kLanes) * silu(load(dt_ + i * kLanes)));
+      const Rows<T> z{at<T>(a_.z, channel), a_.z.stride[1], position_};
+      if (is_plain(a_.z.stride[2], n)) {
+        gate(z);
+      } else {
+        load_rows(dt_, z.base, z.stride, a_.z.stride[2], position_, rows_, n);
+        gate(Rows<float>{dt_, kLanes, iota_});
       }
     }
     T* y = at<T>(a_.y, channel);
+    if (n == kLanes) {
+      for (Index i = 0; i < rows_; ++i) {
+        T* row = y + position_[i] * a_.y.stride[1];
+        prefetch(row, kLanes * sizeof(T));
+        store(row, load(y_ + i * kLanes));
+      }
+      return;
+    }
     for (Index i = 0; i < rows_; ++i) store_n(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes), n);
+  }
+  template <class X>
+  void gate(Rows<X> z) {
+    for (Index i = 0; i < rows_; ++i) {
+      prefetch(z(i), kLanes * sizeof(X));
+      store(y_ + i * kLanes, load(y_ + i * kLanes) * silu(load(z(i))));
+    }
   }
 
   // Routed: sums over visits in float32, in y itself where T is float.
@@ -275,8 +334,8 @@ class Forward {
   const SelectiveScanArgs& a_;
   const Plan& plan_;
   float* sums_;
-  float *A_, *state_, *dt_, *dx_, *y_, *B_, *C_;
-  Index *position_, *row_;
+  float *A_, *largest_, *state_, *dt_, *dx_, *y_, *B_, *C_;
+  Index *position_, *row_, *iota_;
   Segment* segments_;
   Index loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};

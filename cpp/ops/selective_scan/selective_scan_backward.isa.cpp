@@ -45,11 +45,11 @@ __attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, co
 }
 
 // The reverse pass over the same steps. `carry`: gradient of the state that enters; `grad_A` adds up. A is scaled by
-// log2 e, so `grad_dt` is still to be multiplied by ln 2.
+// log2 e, so `grad_dt` is still to be multiplied by ln 2. grad_dt and grad_dx are stored, or added to with `add`.
 template <int kStates, bool kFirst>
 __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, const float* dx, const float* dy,
                                        const float* B, const float* C, const float* A, const float* kept, float* carry,
-                                       float* grad_A, float* sums, float* grad_dt, float* grad_dx) {
+                                       float* grad_A, float* sums, float* grad_dt, float* grad_dx, bool add) {
   vf w[kStates], gA[kStates];
   MAMBASDK_UNROLL
   for (int n = 0; n < kStates; ++n) {
@@ -58,7 +58,7 @@ __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, 
   }
   for (Index t = steps - 1; t >= 0; --t) {
     const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes), g = load(dy + t * kLanes);
-    vf sum_dt = load(grad_dt + t * kLanes), sum_dx = load(grad_dx + t * kLanes);
+    vf sum_dt = add ? load(grad_dt + t * kLanes) : zero(), sum_dx = add ? load(grad_dx + t * kLanes) : zero();
     const float* keep = kept + t * (2 * kStates * kLanes);
     float* sum_B = sums + t * (2 * kStates * kLanes);
     MAMBASDK_UNROLL
@@ -113,7 +113,7 @@ struct Plan {
     p.tile_floats = kScanChunk * kLanes;
     const Index scratch_floats = p.channels.task_blocks * (2 * p.block_floats + kTiles * p.tile_floats) +
                                  4 * kMostStates * p.tile_floats + 2 * kScanChunk * N + 2 * kLanes;
-    p.scratch = static_cast<std::size_t>(scratch_floats) * sizeof(float) + 2 * kScanChunk * sizeof(Index) +
+    p.scratch = static_cast<std::size_t>(scratch_floats) * sizeof(float) + 3 * kScanChunk * sizeof(Index) +
                 kScanChunk * sizeof(Segment);
     Index at = 0;
     const auto take = [&](Index floats) {
@@ -379,7 +379,9 @@ class Backward {
       reduced_ = take(2 * kLanes);
       position_ = reinterpret_cast<Index*>(scratch);
       row_ = position_ + kScanChunk;
-      segments_ = reinterpret_cast<Segment*>(row_ + kScanChunk);
+      iota_ = row_ + kScanChunk;
+      for (Index i = 0; i < kScanChunk; ++i) iota_[i] = i;
+      segments_ = reinterpret_cast<Segment*>(iota_ + kScanChunk);
     }
 
     void run(Index item) {
@@ -477,39 +479,8 @@ class Backward {
     bool load_block(Index block) {
       const Index channel = task_.channel(block);
       const int n = task_.lanes(block);
-      float *dt = tile(block, kDt), *dx = tile(block, kDx), *u = tile(block, kU), *dy = tile(block, kDy);
-      float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx), *slope = tile(block, kSlope);
-      load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
-      load_rows(dy, at<T>(g_.grad_y, channel), g_.grad_y.stride[1], g_.grad_y.stride[2], position_, rows_, n);
-      const T* delta =
-          input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3];
-      load_rows(dt, delta, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
-      const bool with_bias = a_.delta_bias.data != nullptr;
-      const vf bias = with_bias ? per_channel(a_.delta_bias, channel, n) : zero();
-      if (a_.delta_softplus) {  // the slope of softplus
-        for (Index i = 0; i < rows_; ++i) {
-          const vf x = load(dt + i * kLanes) + bias;
-          store(slope + i * kLanes, select(x > set1(20.0f), set1(1.0f), sigmoid(x)));
-        }
-      }
-      const bool fast =
-          prepare_delta(dt, rows_, bias, with_bias, a_.delta_softplus, largest_magnitude(A_of(block), a_.states));
-      if (a_.z.data != nullptr) {
-        float *y = tile(block, kY), *gate = tile(block, kGate);
-        const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
-        load_rows(gate, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
-        for (Index i = 0; i < rows_; ++i) {
-          const vf z = load(gate + i * kLanes), g = load(dy + i * kLanes), s = sigmoid(z);
-          store(dy + i * kLanes, g * z * s);
-          store(gate + i * kLanes, g * s * (1.0f + z * (1.0f - s)));
-          store(y + i * kLanes, skip * load(u + i * kLanes));
-        }
-      }
-      for (Index i = 0; i < rows_; ++i) {
-        store(dx + i * kLanes, load(u + i * kLanes) * load(dt + i * kLanes));
-        store(grad_dt + i * kLanes, zero());
-        store(grad_dx + i * kLanes, zero());
-      }
+      const bool fast = is_fast(stage(block, channel, n), largest_magnitude(A_of(block), a_.states));
+      if (a_.z.data != nullptr) stage_gate(block, channel, n);
       if (t0_ == 0) {  // a sequence starts here
         clear_row(state_ + block * plan_.block_floats, plan_.block_floats);
         return fast;
@@ -520,6 +491,68 @@ class Backward {
                       channel * v.stride[3],
                   v.stride[3], v.stride[4], a_.states, n, 1.0f);
       return fast;
+    }
+
+    bool is_plain(int n) const {
+      return n == kLanes && a_.u.stride[2] == 1 && a_.delta.stride[3] == 1 && g_.grad_y.stride[2] == 1;
+    }
+    Rows<T> u_rows(Index channel) const { return {at<T>(a_.u, channel), a_.u.stride[1], position_}; }
+    Rows<float> tile_rows(Index block, Tile which) const { return {tile(block, which), kLanes, iota_}; }
+
+    // Fills dt (with bias and softplus), dx = dt u, dy and, with softplus, its slope; u too where it had to be moved.
+    vi stage(Index block, Index channel, int n) {
+      const vf bias = a_.delta_bias.data != nullptr ? per_channel(a_.delta_bias, channel, n) : zero();
+      const Rows<T> u = u_rows(channel), dy{at<T>(g_.grad_y, channel), g_.grad_y.stride[1], position_};
+      const Rows<T> delta{
+          input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
+          a_.delta.stride[2], row_};
+      if (is_plain(n)) {
+        return a_.delta_softplus ? stage_rows<true>(block, u, delta, dy, bias)
+                                 : stage_rows<false>(block, u, delta, dy, bias);
+      }
+      load_rows(tile(block, kU), u.base, u.stride, a_.u.stride[2], position_, rows_, n);
+      load_rows(tile(block, kDt), delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+      load_rows(tile(block, kDy), dy.base, dy.stride, g_.grad_y.stride[2], position_, rows_, n);
+      const Rows<float> u_tile = tile_rows(block, kU), delta_tile = tile_rows(block, kDt),
+                        dy_tile = tile_rows(block, kDy);
+      return a_.delta_softplus ? stage_rows<true>(block, u_tile, delta_tile, dy_tile, bias)
+                               : stage_rows<false>(block, u_tile, delta_tile, dy_tile, bias);
+    }
+    template <bool kSoftplus, class X>
+    vi stage_rows(Index block, Rows<X> u, Rows<X> delta, Rows<X> dy, vf bias) {
+      float *to_dt = tile(block, kDt), *to_dx = tile(block, kDx), *to_dy = tile(block, kDy);
+      float* to_slope = tile(block, kSlope);
+      vi largest = vi{};
+      for (Index i = 0; i < rows_; ++i) {
+        vf d = load(delta(i)) + bias;
+        if constexpr (kSoftplus) {
+          vf slope;
+          d = softplus(d, slope);
+          store(to_slope + i * kLanes, slope);
+        }
+        const vf x = load(u(i)), g = load(dy(i));
+        prefetch(delta(i), kLanes * sizeof(X));
+        prefetch(u(i), kLanes * sizeof(X));
+        prefetch(dy(i), kLanes * sizeof(X));
+        largest = larger_bits(largest, d);
+        store(to_dt + i * kLanes, d);
+        store(to_dx + i * kLanes, d * x);
+        store(to_dy + i * kLanes, g);
+      }
+      return largest;
+    }
+    // dy through the gate, what y is to be multiplied by for grad_z, and y's share that passes by the states.
+    void stage_gate(Index block, Index channel, int n) {
+      float *y = tile(block, kY), *gate = tile(block, kGate), *dy = tile(block, kDy), *u = tile(block, kU);
+      const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+      load_rows(gate, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
+      if (is_plain(n)) load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
+      for (Index i = 0; i < rows_; ++i) {
+        const vf z = load(gate + i * kLanes), g = load(dy + i * kLanes), s = sigmoid(z);
+        store(dy + i * kLanes, g * z * s);
+        store(gate + i * kLanes, g * s * (1.0f + z * (1.0f - s)));
+        store(y + i * kLanes, skip * load(u + i * kLanes));
+      }
     }
 
     template <class Exp2, bool kOutput>
@@ -565,7 +598,7 @@ class Backward {
         if (s.ends) load_sequence(g_.grad_final_state, s.sequence, block, n, kStates, w);
         reverse<kStates, kFirst>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row, A,
                                  kept_ + s.begin * kRow, w, grad_A(block) + n * kLanes, sums_ + s.begin * kRow,
-                                 tile(block, kGradDt) + at, tile(block, kGradDx) + at);
+                                 tile(block, kGradDt) + at, tile(block, kGradDx) + at, n > 0);
         if (s.starts) store_sequence(g_.grad_initial_state, s.sequence, block, n, kStates, w);
       }
     }
@@ -586,10 +619,8 @@ class Backward {
         if (!plan_.direct) {
           const Index t_round = t0_ + t - round_ * plan_.round_steps;
           float* to = all_.partial(batch_, task_index_) + t_round * 2 * a_.states + n;
-          for (int i = 0; i < kStates; ++i) {
-            to[i] = reduced_[i];
-            to[a_.states + i] = reduced_[kStates + i];
-          }
+          __builtin_memcpy(to, reduced_, kStates * sizeof(float));
+          __builtin_memcpy(to + a_.states, reduced_ + kStates, kStates * sizeof(float));
         } else if (plan_.scatter) {
           float* to_B = all_.sums_B(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
           float* to_C = all_.sums_C(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
@@ -611,15 +642,35 @@ class Backward {
     void store_block(Index block) {
       const Index channel = task_.channel(block);
       const int n = task_.lanes(block);
-      const float *dt = tile(block, kDt), *u = tile(block, kU), *dy = tile(block, kDy), *slope = tile(block, kSlope);
-      const float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx);
-      const bool skips = a_.D.data != nullptr;
-      const vf skip = skips ? per_channel(a_.D, channel, n) : zero();
-      vf grad_skip = zero(), grad_bias = zero();
-      const Sums<T> sum_u = all_.sums_u(), sum_z = all_.sums_z(), sum_delta = all_.sums_delta(k_);
-      T* out_u = at<T>(g_.grad_u, channel);
+      if (is_plain(n)) {
+        store_gradients(block, channel, n, u_rows(channel));
+      } else {
+        store_gradients(block, channel, n, tile_rows(block, kU));
+      }
+      if (a_.z.data == nullptr) return;
+      const float *y = tile(block, kY), *gate = tile(block, kGate);
+      const Sums<T> sum_z = all_.sums_z();
+      T* out_z = at<T>(g_.grad_z, channel);
       for (Index i = 0; i < rows_; ++i) {
-        const vf x = load(u + i * kLanes), g = load(dy + i * kLanes), gx = load(grad_dx + i * kLanes);
+        const vf out = load(y + i * kLanes) * load(gate + i * kLanes);
+        if (plan_.routed) {
+          add_to(sum_z.row(batch_, position_[i]) + channel, out, n);
+        } else {
+          store_n(out_z + position_[i] * g_.grad_z.stride[1], out, n);
+        }
+      }
+    }
+    template <class X>
+    void store_gradients(Index block, Index channel, int n, Rows<X> u) {
+      const float *dt = tile(block, kDt), *dy = tile(block, kDy), *slope = tile(block, kSlope);
+      const float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx);
+      const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+      vf grad_skip = zero(), grad_bias = zero();
+      const Sums<T> sum_u = all_.sums_u(), sum_delta = all_.sums_delta(k_);
+      T* out_u = at<T>(g_.grad_u, channel);
+      T* out_delta = all_.params_row(g_.grad_delta, batch_, k_, 0) + channel;
+      for (Index i = 0; i < rows_; ++i) {
+        const vf x = load(u(i)), g = load(dy + i * kLanes), gx = load(grad_dx + i * kLanes);
         vf raw = load(grad_dt + i * kLanes) * kLn2 + gx * x;
         if (a_.delta_softplus) raw = raw * load(slope + i * kLanes);
         grad_bias = grad_bias + raw;
@@ -627,25 +678,13 @@ class Backward {
         if (plan_.scatter) {
           add_to(sum_delta.row(batch_, row_[i]) + channel, raw, n);
         } else {
-          store_n(all_.params_row(g_.grad_delta, batch_, k_, row_[i]) + channel, raw, n);
+          store_n(out_delta + row_[i] * g_.grad_delta.stride[2], raw, n);
         }
         const vf out = gx * load(dt + i * kLanes) + skip * g;
         if (plan_.routed) {
           add_to(sum_u.row(batch_, position_[i]) + channel, out, n);
         } else {
           store_n(out_u + position_[i] * g_.grad_u.stride[1], out, n);
-        }
-      }
-      if (a_.z.data != nullptr) {
-        const float *y = tile(block, kY), *gate = tile(block, kGate);
-        T* out_z = at<T>(g_.grad_z, channel);
-        for (Index i = 0; i < rows_; ++i) {
-          const vf out = load(y + i * kLanes) * load(gate + i * kLanes);
-          if (plan_.routed) {
-            add_to(sum_z.row(batch_, position_[i]) + channel, out, n);
-          } else {
-            store_n(out_z + position_[i] * g_.grad_z.stride[1], out, n);
-          }
         }
       }
       float *sum_skip = channel_sum(plan_.grad_D, block), *sum_bias = channel_sum(plan_.grad_bias, block);
@@ -659,7 +698,7 @@ class Backward {
     const Plan& plan_;
     Index k_, round_;
     float *A_, *state_, *tiles_, *kept_, *sums_, *B_, *C_, *reduced_;
-    Index *position_, *row_;
+    Index *position_, *row_, *iota_;
     Segment* segments_;
     Index task_index_ = 0, batch_group_ = 0, batch_ = 0, t0_ = 0, rows_ = 0, segment_count_ = 0;
     Task task_{};
