@@ -102,7 +102,7 @@ class Context(ctypes.Structure):
 
 _P = ctypes.c_void_p
 _VALUES, _PLANS, _TENSORS = ctypes.POINTER(Value), ctypes.POINTER(OutputPlan), ctypes.POINTER(Tensor)
-# The table up to op_call, in order: (name, result, arguments).
+# The table up to plugin_load, in order: (name, result, arguments).
 _SLOTS: list[tuple[str, Any, list[Any]]] = [
     ("status_code", ctypes.c_int32, [_P]),
     ("status_message", String, [_P]),
@@ -120,6 +120,7 @@ _SLOTS: list[tuple[str, Any, list[Any]]] = [
     ("op_describe", String, [_P]),
     ("op_plan", _P, [_P, _VALUES, ctypes.c_uint64, _PLANS, ctypes.c_uint64]),
     ("op_call", _P, [_P, ctypes.POINTER(Context), _VALUES, ctypes.c_uint64, _TENSORS, ctypes.c_uint64, ctypes.c_int32]),
+    ("plugin_load", _P, [String, ctypes.POINTER(String)]),
 ]
 
 
@@ -169,6 +170,11 @@ def _allocate(_: Any, size: int, alignment: int) -> int:
 @_Release
 def _release(_: Any, data: int, __: int) -> None:
     _libc.free(data)
+
+
+def load_plugin(path: Path) -> None:
+    """Load a native plugin."""
+    _check(api.plugin_load(String.of(str(path)), None))
 
 
 def isas() -> list[str]:
