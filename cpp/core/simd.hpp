@@ -236,12 +236,12 @@ MAMBASDK_SIMD vf silu(vf x) { return x / (1.0f + exp2(x * -1.44269504088896341f)
 
 // ln(1+y) for 0 <= y <= 1, relative error below 2e-7: 2 atanh(y/(2+y)).
 MAMBASDK_SIMD vf log1p_unit(vf y) {
-  const vf s = y / (y + 2.0f);
-  const vf t = s * s;  // at most 1/9
-  vf p = t * 0.281746573f + 0.279614188f;
-  p = p * t + 0.400248537f;
-  p = p * t + 0.666663159f;
-  p = p * t + 2.0f;
+  const vf s = (y + y) / (y + 2.0f);  // doubled, so that subnormal y stay themselves
+  const vf t = s * s;                 // at most 4/9
+  vf p = t * 5.50286275e-4f + 2.18448584e-3f;
+  p = p * t + 1.25077668e-2f;
+  p = p * t + 8.33328949e-2f;
+  p = p * t + 1.0f;
   return s * p;
 }
 
