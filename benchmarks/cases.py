@@ -50,7 +50,7 @@ class Case:
         return {name: t[:, :steps] if name in self.sequences else t for name, t in self.tensors.items()}
 
 
-# The four routes of a vision model as sequences (4 x 3136 x 192), the many tiny ones of tracking models (4096 x 10 x 64).
+# Four routes of a vision model as sequences (4 x 3136 x 192), many tiny ones of tracking models (4096 x 10 x 64).
 _SCANS = [
     (1, 64, 1536),
     (1, 512, 1536),

@@ -53,7 +53,7 @@ def operations_page(ops: Sequence[dict[str, Any]]) -> str:
     by_name = {op["name"]: op for op in ops}
     parts = [
         "# Operations\n",
-        "Generated from the registry; the notation is in [architecture](architecture.md#an-operation). Each operation is",
+        "Generated from the registry; the notation is in [architecture](architecture.md#an-operation). Each of them is",
         '`torch.ops.mambasdk.NAME`, `mambasdk._core.call("NAME", …)` on NumPy or DLPack arrays, and `op_call` of the C',
         "ABI. `mambasdk.ops` wraps those that models use in friendlier Python signatures.",
     ]

@@ -1,6 +1,6 @@
 /* embed_c PACKAGE PROMPT COUNT: continues a text greedily, token by token, over the C ABI.
- * Prints the package's description (JSON: inputs, outputs, states), then the token ids, one a line. Half-way it saves the
- * state; at the end it goes back there and checks that the second half comes out the same. */
+ * Prints the package's description (JSON: inputs, outputs, states), then the token ids, one a line. Half-way it saves
+ * the state; at the end it goes back there and checks that the second half comes out the same. */
 #include <inttypes.h>
 #include <mambasdk/mambasdk.h>
 #include <stdio.h>
@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
   const long count = strtol(argv[3], NULL, 10);
   api = mambasdk_get_api(MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR);
   if (api == NULL || count < 1) {
-    fprintf(stderr, api == NULL ? "embed_c: libmambasdk is older than these headers\n" : "embed_c: COUNT must be positive\n");
+    fprintf(stderr,
+            api == NULL ? "embed_c: libmambasdk is older than these headers\n" : "embed_c: COUNT must be positive\n");
     return 1;
   }
 

@@ -1,6 +1,6 @@
 // embed_cpp PACKAGE PROMPT COUNT: continues a text greedily, token by token, over the C++ face.
-// Prints the package's description (JSON: inputs, outputs, states), then the token ids, one a line. Half-way it saves the
-// state; at the end it goes back there and checks that the second half comes out the same.
+// Prints the package's description (JSON: inputs, outputs, states), then the token ids, one a line. Half-way it saves
+// the state; at the end it goes back there and checks that the second half comes out the same.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
