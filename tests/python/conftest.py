@@ -7,6 +7,13 @@ from pathlib import Path
 
 import fakes
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models of a few thousand parameters: a second thread would only be waited for."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
