@@ -1,5 +1,5 @@
-# mambasdk_isa_objects(OUT file…): compiles each *.isa.cpp once per instruction set, with MAMBASDK_ISA naming the
-# namespace, and puts the objects' generator expressions in OUT.
+# mambasdk_isa_objects(OUT PREFIX file…): compiles each *.isa.cpp once per instruction set, in targets PREFIX_<set>, with
+# MAMBASDK_ISA naming the namespace, and puts the objects' generator expressions in OUT.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(MAMBASDK_ISAS baseline avx2 avx512 avx512_bf16)
 else()
@@ -25,15 +25,15 @@ set(
 )
 set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
 
-function(mambasdk_isa_objects out)
+function(mambasdk_isa_objects out prefix)
   set(objects)
   foreach(isa IN LISTS MAMBASDK_ISAS)
-    add_library(mambasdk_isa_${isa} OBJECT ${ARGN})
-    target_include_directories(mambasdk_isa_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
-    target_compile_definitions(mambasdk_isa_${isa} PRIVATE MAMBASDK_ISA=${isa})
+    add_library(${prefix}_${isa} OBJECT EXCLUDE_FROM_ALL ${ARGN})
+    target_include_directories(${prefix}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
+    target_compile_definitions(${prefix}_${isa} PRIVATE MAMBASDK_ISA=${isa})
     # No exceptions or errno in kernels; contraction of a*b+c to FMA is part of their contract.
     target_compile_options(
-      mambasdk_isa_${isa}
+      ${prefix}_${isa}
       PRIVATE
         ${_isa_flags_${isa}}
         -O3
@@ -44,8 +44,8 @@ function(mambasdk_isa_objects out)
         -Wno-pedantic
         -Wno-ignored-attributes
     )
-    target_link_libraries(mambasdk_isa_${isa} PRIVATE mambasdk_compile)
-    list(APPEND objects $<TARGET_OBJECTS:mambasdk_isa_${isa}>)
+    target_link_libraries(${prefix}_${isa} PRIVATE mambasdk_compile)
+    list(APPEND objects $<TARGET_OBJECTS:${prefix}_${isa}>)
   endforeach()
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()

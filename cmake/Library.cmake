@@ -3,7 +3,12 @@ file(GLOB_RECURSE _sources CONFIGURE_DEPENDS cpp/core/*.cpp cpp/ops/*.cpp cpp/ru
 set(_isa_sources ${_sources})
 list(FILTER _isa_sources INCLUDE REGEX "\\.isa\\.cpp$")
 list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")
-mambasdk_isa_objects(_isa_objects ${_isa_sources})
+# What only measures or checks the vectors stays out of what ships.
+set(_measuring_sources ${_isa_sources})
+list(FILTER _measuring_sources INCLUDE REGEX "ops/limits/|core/simd_check")
+list(REMOVE_ITEM _isa_sources ${_measuring_sources})
+mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
+mambasdk_isa_objects(_measuring_objects mambasdk_measuring ${_measuring_sources})
 
 add_library(mambasdk_objects OBJECT ${_sources})
 target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
@@ -28,6 +33,13 @@ if(MAMBASDK_SANITIZE)
   set_property(TARGET mambasdk PROPERTY LINK_OPTIONS "") # sanitizer runtimes are undefined until the program links
 endif()
 
-add_library(mambasdk_static STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
+add_library(
+  mambasdk_static
+  STATIC
+  EXCLUDE_FROM_ALL
+  $<TARGET_OBJECTS:mambasdk_objects>
+  ${_isa_objects}
+  ${_measuring_objects}
+)
 target_include_directories(mambasdk_static PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
 target_link_libraries(mambasdk_static PUBLIC Threads::Threads nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
