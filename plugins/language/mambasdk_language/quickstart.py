@@ -138,11 +138,12 @@ def run(args: argparse.Namespace) -> Report:
 
 def table(report: Report) -> str:
     """The closing lines."""
-    gain = 100 * (1 - report.bits_per_byte / report.ngram_bits_per_byte)
+    change = 100 * (report.bits_per_byte / report.ngram_bits_per_byte - 1)
+    words = f"{abs(change):.1f} % {'fewer' if change < 0 else 'MORE'} than the n-gram model"
     rows = [
         (
             "held-out bits per byte, Mamba",
-            f"{report.bits_per_byte:.3f}  ({gain:+.1f} % smaller than the n-gram model's)",
+            f"{report.bits_per_byte:.3f}, {words}",
         ),
         (f"held-out bits per byte, order-{NGRAM_ORDER} n-gram", f"{report.ngram_bits_per_byte:.3f}"),
         ("parameters", f"{report.parameters:,}"),
