@@ -64,6 +64,7 @@ def test_compiled_gradients_equal_eager_ones(model: nn.CausalLM) -> None:
         torch.testing.assert_close(grads[0][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_inductor_compiles_the_model(model: nn.CausalLM) -> None:
     compiled = torch.compile(model, fullgraph=True)
     with torch.no_grad():
