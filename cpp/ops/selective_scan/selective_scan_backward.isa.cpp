@@ -96,7 +96,7 @@ struct Plan {
 
   static MAMBASDK_ALWAYS_INLINE Plan make(const SelectiveScanArgs& a, const SelectiveScanGrads& grads) {
     Plan p;
-    p.channels = ChannelPlan::make(a, 8, 12);
+    p.channels = ChannelPlan::make(a, 8, 6);
     const Index tasks = p.channels.tasks, blocks = tasks * p.channels.task_blocks, N = a.states;
     p.routed = a.routes != 1 || a.order.data != nullptr;
     p.scatter = a.order.data != nullptr && !a.step_params;
