@@ -22,10 +22,12 @@ struct Gradients {
 };
 
 [[nodiscard]] std::vector<SsdSequence> sequences_of(const Call& call);
+[[nodiscard]] std::int64_t chunk_count(const std::vector<SsdSequence>& sequences);
 // (B,L) in scan order: the first step of the run of equal seq_idx that a step is in. Empty without seq_idx.
 [[nodiscard]] std::vector<std::int32_t> run_starts_of(const Call& call);
 
-void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state);
+// `final_state` and `chunk_states` may be null; rows of chunk_states that no chunk needs become zero.
+void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state, const Tensor& chunk_states);
 // `grad_final_state` may be null. Computes the gradient of every input.
 void reference_backward(const Call& call, const Tensor& grad_y, const Tensor& grad_final_state, const Gradients& out);
 

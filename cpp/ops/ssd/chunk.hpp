@@ -13,7 +13,8 @@
 
 namespace mambasdk::MAMBASDK_ISA {
 
-inline constexpr std::int64_t kChunk = 64;  // steps per chunk
+inline constexpr std::int64_t kChunk = kSsdChunk;
+inline constexpr std::int64_t kDecayBlock = 16;  // steps per block of factored decays, whole vectors
 
 MAMBASDK_SIMD std::int64_t round_up(std::int64_t n, std::int64_t to) {
   return (n + to - 1) / to * to;
@@ -241,7 +242,12 @@ struct Decay {
   alignas(64) float source[kChunk];        // dt, or 1 in the form without dt on x; 0 beyond the chunk's steps
   alignas(64) float weight[kChunk];        // to_end * source
   alignas(64) std::int32_t first[kChunk];  // first step of the chunk that this step sees; -1: the state before it too
-  float through;                           // decay of the state across the chunk
+  // Without resets, the decay from step m to step l of a later block k is late[l] * early[k][m]: through the first step
+  // of block k. Both are at most 1 for decays, so the product underflows only where the decay does.
+  alignas(64) float late[kChunk];
+  alignas(64) float early[kChunk / kDecayBlock][kChunk];
+  bool factored;
+  float through;  // decay of the state across the chunk
 };
 
 MAMBASDK_SIMD vi lane_index(std::int64_t begin) {
@@ -307,6 +313,18 @@ MAMBASDK_SIMD void make_decay(Decay& d, const SsdProblem& p, const SsdSequence& 
     store(d.weight + i, to_end * load(d.source + i));
   }
   d.through = d.from_begin[kChunk - 1];
+  d.factored = run == nullptr;
+  if (!d.factored) return;
+  for (std::int64_t k = 0; k < kChunk / kDecayBlock; ++k) {
+    const std::int64_t begin_k = k * kDecayBlock;
+    const vf s = set1(d.s[begin_k]), low = set1(d.s_low[begin_k]);
+    for (std::int64_t i = 0; i < kDecayBlock; i += kLanes) {
+      const std::int64_t l = begin_k + i;
+      store(d.late + l, exp2((load(d.s + l) - s) + (load(d.s_low + l) - low)));
+    }
+    for (std::int64_t m = 0; m < begin_k; m += kLanes)
+      store(d.early[k] + m, exp2((s - load(d.s + m)) + (low - load(d.s_low + m))));
+  }
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

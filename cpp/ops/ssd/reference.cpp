@@ -10,15 +10,25 @@ namespace mambasdk::ssd_family {
 
 std::vector<SsdSequence> sequences_of(const Call& call) {
   std::vector<SsdSequence> list;
+  std::int64_t chunks = 0;
+  const auto add = [&](std::int64_t batch, std::int64_t begin, std::int64_t length) {
+    list.push_back({batch, begin, length, chunks});
+    chunks += (length + kSsdChunk - 1) / kSsdChunk;
+  };
   if (call.cu_seqlens.data == nullptr) {
-    for (std::int64_t b = 0; b < call.batch; ++b) list.push_back({b, 0, call.length});
+    for (std::int64_t b = 0; b < call.batch; ++b) add(b, 0, call.length);
     return list;
   }
   const auto* offsets = call.cu_seqlens.ptr<const std::int32_t>();
   const std::int64_t stride = call.cu_seqlens.stride(0);
   for (std::int64_t s = 0; s < call.sequences; ++s)
-    list.push_back({0, offsets[s * stride], offsets[(s + 1) * stride] - offsets[s * stride]});
+    add(0, offsets[s * stride], offsets[(s + 1) * stride] - offsets[s * stride]);
   return list;
+}
+
+std::int64_t chunk_count(const std::vector<SsdSequence>& sequences) {
+  if (sequences.empty()) return 0;
+  return sequences.back().first_chunk + (sequences.back().length + kSsdChunk - 1) / kSsdChunk;
 }
 
 std::vector<std::int32_t> run_starts_of(const Call& call) {
@@ -138,6 +148,13 @@ void put_state(const Tensor& t, const Scan& scan, const Row& state) {
     for (std::int64_t n = 0; n < scan.call.state; ++n) put(t, state[at++], scan.index, scan.head, p, n);
 }
 
+void put_chunk_state(const Tensor& t, const Scan& scan, std::int64_t chunk, const Row& state) {  // (chunks,H,N,P)
+  std::size_t at = 0;
+  for (std::int64_t p = 0; p < scan.call.head_dim; ++p)
+    for (std::int64_t n = 0; n < scan.call.state; ++n)
+      put(t, state[at++], scan.sequence.first_chunk + chunk, scan.head, n, p);
+}
+
 // Sums over heads or over time, kept in double until the end.
 struct Sums {
   Row A, dt_bias, D, B, C;
@@ -205,10 +222,15 @@ void put_all(const Tensor& t, const Row& values) {  // contiguous
 
 }  // namespace
 
-void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state) {
+void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state, const Tensor& chunk_states) {
+  const bool save = chunk_states.data != nullptr;
+  for (std::int64_t i = chunk_count(sequences_of(call)); save && i < chunk_states.size(0); ++i)
+    for (std::int64_t e = 0; e < chunk_states.stride(0); ++e)
+      store_element(chunk_states.data, chunk_states.dtype, i * chunk_states.stride(0) + e, 0.0);
   for_each_scan(call, [&](const Scan& scan) {
     Row state = scan.initial_state();
     for (std::int64_t i = 0; i < scan.sequence.length; ++i) {
+      if (save && i % kSsdChunk == 0) put_chunk_state(chunk_states, scan, i / kSsdChunk, state);
       scan.step(i, state);
       for (std::int64_t p = 0; p < call.head_dim; ++p) {
         double value = scan.read(i, p, state);

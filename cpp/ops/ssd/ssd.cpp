@@ -2,6 +2,8 @@
 // kernels.
 #include "ops/ssd/ssd.hpp"
 
+#include <cstring>
+
 #include "core/registry.hpp"
 #include "ops/ssd/call.hpp"
 
@@ -37,8 +39,8 @@ Call sizes(const OpCall& c) {
   return call;
 }
 
-// Inputs of ssd, beginning at argument `i`.
-Call sequence_call(const OpCall& c, int i) {
+// Inputs of ssd, beginning at argument `i`; scalars come `saved` arguments later.
+Call sequence_call(const OpCall& c, int i, int saved) {
   Call call = sizes(c);
   call.length = c.dim("L");
   call.sequences = c.dim("S");
@@ -57,11 +59,11 @@ Call sequence_call(const OpCall& c, int i) {
   call.has_z = c.has(i + 6);
   call.has_dt_bias = c.has(i + 7);
   call.has_initial_state = c.has(i + 8);
-  call.dt_softplus = c.flag(i + 11);
-  call.dt_min = c.real(i + 12);
-  call.dt_max = c.real(i + 13);
-  call.dt_on_x = c.flag(i + 14);
-  call.reverse = c.flag(i + 15);
+  call.dt_softplus = c.flag(i + saved + 11);
+  call.dt_min = c.real(i + saved + 12);
+  call.dt_max = c.real(i + saved + 13);
+  call.dt_on_x = c.flag(i + saved + 14);
+  call.reverse = c.flag(i + saved + 15);
   return call;
 }
 
@@ -207,10 +209,16 @@ bool is_empty(const Call& call) {
   return call.sequences == 0 || call.heads == 0;
 }
 
-void vector_forward(const Context& context, const Call& call, const Tensor& y, const Tensor& final_state) {
+void vector_forward(const Context& context, const Call& call, const Tensor& y, const Tensor& final_state,
+                    const Tensor& chunk_states) {
   if (is_empty(call)) return;
   const Problem p(call);
-  const SsdForward args{p.problem, y.data, final_state.ptr<float>()};
+  if (chunk_states.data != nullptr) {  // rows that no chunk needs
+    const std::int64_t used = chunk_count(p.sequences), row = chunk_states.stride(0) * chunk_states.dtype.bits / 8;
+    std::memset(chunk_states.ptr<std::byte>() + used * row, 0,
+                static_cast<std::size_t>((chunk_states.size(0) - used) * row));
+  }
+  const SsdForward args{p.problem, y.data, final_state.ptr<float>(), chunk_states.data};
   const auto workspace = context.workspace(static_cast<std::size_t>(MAMBASDK_PICK(ssd_workspace_bytes)(args)));
   MAMBASDK_PICK(ssd)(args, workspace.get(), context.parallel());
 }
@@ -218,17 +226,17 @@ void vector_forward(const Context& context, const Call& call, const Tensor& y, c
 void vector_update(const Context& context, const Call& call, const Tensor& y, const Tensor& new_state) {
   if (is_empty(call)) return;
   const Problem p(call);
-  MAMBASDK_PICK(ssd_state_update)({p.problem, y.data, new_state.ptr<float>()}, context.parallel());
+  MAMBASDK_PICK(ssd_state_update)({p.problem, y.data, new_state.ptr<float>(), nullptr}, context.parallel());
 }
 
 void vector_backward(const Context& context, const Call& call, const Tensor& grad_y, const Tensor& grad_final_state,
-                     const Gradients& out) {
+                     const Tensor& chunk_states, const Gradients& out) {
   if (is_empty(call)) return reference_backward(call, grad_y, grad_final_state, out);  // only zeros to write
   const Problem p(call);
   Context::Workspace ungated(nullptr, {&context, 0});
   if (call.has_z) {  // y before the gate is computed again
     ungated = context.workspace(static_cast<std::size_t>(out.x.nbytes()));
-    SsdForward args{p.problem, ungated.get(), nullptr};
+    SsdForward args{p.problem, ungated.get(), nullptr, nullptr};
     args.problem.z.data = nullptr;
     const auto workspace = context.workspace(static_cast<std::size_t>(MAMBASDK_PICK(ssd_workspace_bytes)(args)));
     MAMBASDK_PICK(ssd)(args, workspace.get(), context.parallel());
@@ -236,6 +244,7 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
   const SsdBackward args{p.problem,
                          input_of(grad_y),
                          input_of(grad_final_state),
+                         chunk_states.is_contiguous() ? chunk_states.data : nullptr,
                          ungated.get(),
                          out.x.data,
                          out.dt.data,
@@ -254,23 +263,23 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
 
 template <bool kReference>
 void run_forward(const OpCall& c) {
-  const Call call = sequence_call(c, 0);
+  const Call call = sequence_call(c, 0, 0);
   if constexpr (kReference) {
-    reference_forward(call, c.output(0), c.output(1));
+    reference_forward(call, c.output(0), c.output(1), c.output(2));
   } else {
-    vector_forward(c.context, call, c.output(0), c.output(1));
+    vector_forward(c.context, call, c.output(0), c.output(1), c.output(2));
   }
 }
 
 template <bool kReference>
 void run_backward(const OpCall& c) {
-  const Call call = sequence_call(c, 2);
+  const Call call = sequence_call(c, 2, 1);
   const Gradients out{c.output(0), c.output(1), c.output(2), c.output(3), c.output(4),
                       c.output(5), c.output(6), c.output(7), c.output(8)};
   if constexpr (kReference) {
     reference_backward(call, c.tensor(0), optional(c, 1), out);
   } else {
-    vector_backward(c.context, call, c.tensor(0), optional(c, 1), out);
+    vector_backward(c.context, call, c.tensor(0), optional(c, 1), optional(c, 13), out);
   }
 }
 
@@ -279,7 +288,7 @@ void run_update(const OpCall& c) {
   const Call call = step_call(c, 0);
   const Tensor y = unsqueeze(c.output(0), 1);
   if constexpr (kReference) {
-    reference_forward(call, y, c.output(1));
+    reference_forward(call, y, c.output(1), Tensor{});
   } else {
     vector_update(c.context, call, y, c.output(1));
   }
@@ -302,7 +311,7 @@ void run_update_backward(const OpCall& c) {
   if constexpr (kReference) {
     reference_backward(call, grad_y, optional(c, 1), out);
   } else {
-    vector_backward(c.context, call, grad_y, optional(c, 1), out);
+    vector_backward(c.context, call, grad_y, optional(c, 1), Tensor{}, out);
   }
 }
 
@@ -316,8 +325,9 @@ void register_ssd(Registry& registry) {
           "ssd(x: T[B,L,H,P], dt: T[B,L,H], A: acc[H], B: T[B,L,G,N], C: T[B,L,G,N], D: acc[H,E]?, z: T[B,L,H,P]?, "
           "dt_bias: acc[H]?, initial_state: acc[S,H,P,N]?, cu_seqlens: i32[S+1]?, seq_idx: i32[B,L]?, "
           "dt_softplus: bool = false, dt_min: float = 0, dt_max: float = inf, dt_on_x: bool = true, "
-          "reverse: bool = false, return_final_state: bool = false) "
-          "-> (y: T[B,L,H,P], final_state: acc[S,H,P,N] if return_final_state) where S = B if not cu_seqlens",
+          "reverse: bool = false, return_final_state: bool = false, save_chunk_states: bool = false) "
+          "-> (y: T[B,L,H,P], final_state: acc[S,H,P,N] if return_final_state, "
+          "chunk_states: T[B*L//64+S,H,N,P] if save_chunk_states) where S = B if not cu_seqlens",
       .doc =
           "State-space duality, the scan of Mamba-2 (arXiv 2405.21060), computed in chunks by matrix products. Head h "
           "uses group h // (H/G) of B and C: delta = clamp(softplus(dt + dt_bias), dt_min, dt_max), S_t = "
@@ -325,7 +335,8 @@ void register_ssd(Registry& registry) {
           "Softplus only with `dt_softplus` (identity above 20); without `dt_on_x`, x is not multiplied by delta "
           "(discrete Mamba-2, arXiv 2408.10189). D is per head (E = 1) or per channel (E = P). The state starts from "
           "`initial_state`; it becomes zero where `seq_idx` changes. With `cu_seqlens` (batch 1) every sequence has "
-          "its own states. `reverse` runs from the last step to the first; `initial_state` is then after the end.",
+          "its own states. `reverse` runs from the last step to the first; `initial_state` is then after the end. "
+          "chunk_states are the states before every 64 steps of every sequence, in scan order, for the derivative.",
       .check = check_sequence_call<0>,
       .reference = run_forward<true>,
       .cpu = run_forward<false>,
@@ -334,12 +345,13 @@ void register_ssd(Registry& registry) {
       .signature =
           "ssd_backward(grad_y: T[B,L,H,P], grad_final_state: acc[S,H,P,N]?, x: T[B,L,H,P], dt: T[B,L,H], A: acc[H], "
           "B: T[B,L,G,N], C: T[B,L,G,N], D: acc[H,E]?, z: T[B,L,H,P]?, dt_bias: acc[H]?, "
-          "initial_state: acc[S,H,P,N]?, cu_seqlens: i32[S+1]?, seq_idx: i32[B,L]?, dt_softplus: bool = false, "
+          "initial_state: acc[S,H,P,N]?, cu_seqlens: i32[S+1]?, seq_idx: i32[B,L]?, chunk_states: T[B*L//64+S,H,N,P]?, "
+          "dt_softplus: bool = false, "
           "dt_min: float = 0, dt_max: float = inf, dt_on_x: bool = true, reverse: bool = false) "
           "-> (grad_x: T[B,L,H,P], grad_dt: T[B,L,H], grad_A: acc[H], grad_B: T[B,L,G,N], grad_C: T[B,L,G,N], "
           "grad_D: acc[H,E] if D, grad_z: T[B,L,H,P] if z, grad_dt_bias: acc[H] if dt_bias, "
           "grad_initial_state: acc[S,H,P,N] if initial_state) where S = B if not cu_seqlens",
-      .doc = "Derivative of ssd. The states at the chunks' ends are computed again; nothing is saved by the forward.",
+      .doc = "Derivative of ssd. Without chunk_states, the states are computed again.",
       .check = check_sequence_call<2>,
       .reference = run_backward<true>,
       .cpu = run_backward<false>,

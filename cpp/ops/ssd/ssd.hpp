@@ -10,11 +10,14 @@ namespace mambasdk {
 class Registry;
 void register_ssd(Registry& registry);
 
+inline constexpr std::int64_t kSsdChunk = 64;  // steps between the states of chunk_states
+
 // One independent run of the recurrence. Steps are counted in scan order: step 0 is the last one in time when reversed.
 struct SsdSequence {
   std::int64_t batch;
   std::int64_t begin;  // first position in time
   std::int64_t length;
+  std::int64_t first_chunk;  // its place in chunk_states
 };
 
 struct SsdInput {
@@ -45,12 +48,14 @@ struct SsdForward {
   SsdProblem problem;
   void* y;             // (B,L,H,P)
   float* final_state;  // (S,H,P,N) or null
+  void* chunk_states;  // (chunks,H,N,P) or null: the state before every chunk
 };
 
 struct SsdBackward {
   SsdProblem problem;
   SsdInput grad_y;            // (B,L,H,P) or absent
   SsdInput grad_final_state;  // (S,H,P,N) float32 or absent
+  const void* chunk_states;   // as ssd made them, contiguous; null: computed again
   const void* ungated;        // (B,L,H,P), y before the gate; null without z
   void* grad_x;               // (B,L,H,P)
   void* grad_dt;              // (B,L,H)

@@ -27,7 +27,8 @@ struct Plan {
   std::int64_t kept, kept_size;                                       // states kept at a time
   std::int64_t tasks, slots, scratch;                                 // scratch: of one range of tasks
 
-  explicit Plan(const SsdProblem& p) {
+  explicit Plan(const SsdBackward& call) {
+    const SsdProblem& p = call.problem;
     steps = padded<Cells>(min64(kChunk, max64(p.max_length, 1)));
     heads = padded<Cells>(p.head_dim);
     state = padded<Cells>(p.state);
@@ -58,10 +59,10 @@ struct Plan {
     group = end;
     tasks = p.sequence_count * p.groups * blocks;
     slots = min64(tasks, 32);
-    kept = min64(max64(chunks, 1), kWindow);
+    kept = call.chunk_states ? 0 : min64(max64(chunks, 1), kWindow);
     kept_size = state * head_cells;
     scratch =
-        8 * tile + 4 * square + 3 * steps * state + 3 * carry + block * (kept * kept_size + (windows + 1) * carry);
+        8 * tile + 4 * square + 3 * steps * state + 4 * carry + block * (kept * kept_size + (windows + 1) * carry);
   }
   std::int64_t group_slots(const SsdProblem& p) const { return min64(p.sequence_count * p.groups * chunks, 64); }
   std::int64_t groups_size(const SsdProblem& p) const { return p.sequence_count * p.groups * chunks * group; }
@@ -135,7 +136,7 @@ struct Scratch {
   float *x, *xt_columns, *dy, *dyt_columns, *dy_columns, *dye_columns, *weighted, *operand;  // (steps,heads)
   float *scores, *dcbt, *dcb_columns, *dcb_rows;                                             // (steps,steps)
   float *dct, *dbt, *transposed;                                                             // (steps,state)
-  float *running, *dstate_rows, *dstate_columns;                                             // (state,heads)
+  float *running, *dstate_rows, *dstate_columns, *saved_rows;                                // (state,heads)
   float *kept, *starts, *dstates;  // per head: states before a window's chunks, before each window; state's gradient
 
   template <class Cells>
@@ -163,6 +164,7 @@ struct Scratch {
     running = next(plan.carry);
     dstate_rows = next(plan.carry);
     dstate_columns = next(plan.carry);
+    saved_rows = next(plan.carry);
     kept = next(plan.block * plan.kept_size * plan.kept);
     starts = next(plan.block * plan.carry * plan.windows);
     dstates = next(plan.block * plan.carry);
@@ -245,6 +247,19 @@ struct Task {
     }
   }
 
+  // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form already.
+  const float* saved_state(std::int64_t h, std::int64_t chunk) const {
+    const T* saved = static_cast<const T*>(call.chunk_states) +
+                     ((sequence.first_chunk + chunk) * p.heads + h) * p.state * p.head_dim;
+    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state)
+      return reinterpret_cast<const float*>(saved);
+    for (std::int64_t n = 0; n < plan.state; ++n)
+      read_row(at.running + n * plan.heads, saved + n * p.head_dim, 1, n < p.state ? p.head_dim : 0, plan.heads);
+    if constexpr (Cells::kPerCell == 1) return at.running;
+    to_rows<Cells>(at.saved_rows, plan.head_cells, at.running, plan.heads, plan.state, plan.heads);
+    return at.saved_rows;
+  }
+
   // grad_y of one chunk, through the gate; writes grad_z.
   void read_grad_y(std::int64_t h, std::int64_t begin, std::int64_t count) const {
     read_chunk<T>(at.dy, plan.heads, p, sequence, call.grad_y, h, begin, count, plan.steps, p.head_dim);
@@ -277,26 +292,37 @@ struct Task {
                         plan.head_cells);
         alignas(64) float tile[kTileRows][NV * kLanes];
         store_tile(acc, &tile[0][0], NV * kLanes);
-        for (int v = 0; v < NV; ++v) {
-          const std::int64_t l = j + v * kLanes;
-          const vi late = lane_index(l), first = load_int(d.first + l);
-          const vf sum = load(d.s + l), low = load(d.s_low + l);
-          vf row = load(row_sum + l);
-          for (std::int64_t r = 0; r < kTileRows; ++r) {
-            const std::int64_t m = m0 + r;
-            const vi early = vi{} + static_cast<std::int32_t>(m);
-            const vf decay =
-                decay_between(sum, low, set1(d.s[m]), set1(d.s_low[m]), (early <= late) & (early >= first));
+        vf row[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) row[v] = load(row_sum + j + v * kLanes);
+        for (std::int64_t r = 0; r < kTileRows; ++r) {
+          const std::int64_t m = m0 + r;
+          const vi early = vi{} + static_cast<std::int32_t>(m);
+          const vf source = set1(d.source[m]);
+          vf column = zero();
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) {
+            const std::int64_t l = j + v * kLanes, late_block = l / kDecayBlock;
+            const vi late = lane_index(l);
+            vf decay;
+            if (d.factored && m0 < late_block * kDecayBlock) {
+              decay = load(d.late + l) * set1(d.early[late_block][m]);
+            } else {
+              decay = decay_between(load(d.s + l), load(d.s_low + l), set1(d.s[m]), set1(d.s_low[m]),
+                                    (early <= late) & (early >= load_int(d.first + l)));
+            }
             const vf cb = load(cbt + m * plan.steps + l);
-            const vf dm = load(&tile[r][v * kLanes]) * decay * set1(d.source[m]);
+            const vf dm = load(&tile[r][v * kLanes]) * decay * source;
             Cells::put_row(at.scores + m * plan.step_cells, l, cb * decay);
             store(at.dcbt + m * plan.steps + l, load(at.dcbt + m * plan.steps + l) + dm);
             const vf both = select(early != late, dm * cb, zero());
-            row += both;
-            column_sum[m] += reduce_add(both);
+            row[v] += both;
+            column += both;
           }
-          store(row_sum + l, row);
+          column_sum[m] += reduce_add(column);
         }
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) store(row_sum + j + v * kLanes, row[v]);
       }
     });
   }
@@ -498,11 +524,16 @@ struct Task {
 
   void write_shared(float* partial, void* out, const float* sums, std::int64_t chunk) const {
     const std::int64_t begin = chunk * kChunk, count = min64(kChunk, sequence.length - begin);
-    transpose(at.transposed, plan.state, sums, plan.steps, plan.state, plan.steps);
     const std::int64_t stride[2] = {p.length, 1};
     const Steps where = steps(p, sequence, stride);
+    const std::int64_t row0 = where.offset + begin * where.stride, apart = p.groups * plan.state;
+    if (plan.blocks > 1 && count == plan.steps) {
+      float* to = partial + ((block * rows + row0) * p.groups + g) * plan.state;
+      return transpose(to, apart * where.stride, sums, plan.steps, plan.state, plan.steps);
+    }
+    transpose(at.transposed, plan.state, sums, plan.steps, plan.state, plan.steps);
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t row = where.offset + (begin + i) * where.stride;
+      const std::int64_t row = row0 + i * where.stride;
       const float* from = at.transposed + i * plan.state;
       if (plan.blocks == 1) {
         write_row(static_cast<T*>(out) + (row * p.groups + g) * p.state, from, p.state);
@@ -520,7 +551,7 @@ struct Task {
     HeadSums sums[kHeadBlock];
     for (std::int64_t h = head0; h < head1; ++h) {
       read_state(start(h, 0), p.initial_state, h);
-      for (std::int64_t w = 0; w + 1 < window_count; ++w) {
+      for (std::int64_t w = 0; !call.chunk_states && w + 1 < window_count; ++w) {
         const float* from = start(h, w);
         for (std::int64_t c = w * kWindow; c < (w + 1) * kWindow; ++c) {
           float* to = c + 1 == (w + 1) * kWindow ? start(h, w + 1) : at.running;
@@ -533,13 +564,14 @@ struct Task {
       for (std::int64_t j = 0; j < plan.heads; j += kLanes) store(skip + j, zero());
     }
     for (std::int64_t w = window_count - 1; w >= 0; --w) {
-      for (std::int64_t h = head0; h < head1; ++h) keep_states(h, w, chunk_count, d);
+      for (std::int64_t h = head0; !call.chunk_states && h < head1; ++h) keep_states(h, w, chunk_count, d);
       for (std::int64_t c = min64((w + 1) * kWindow, chunk_count) - 1; c >= w * kWindow; --c) {
         clear(at.dct, plan.steps * plan.state);
         clear(at.dbt, plan.steps * plan.state);
         clear(at.dcbt, plan.square);
         for (std::int64_t h = head0; h < head1; ++h)
-          back_through_chunk(h, c, kept_state(h, c - w * kWindow), d, sums[h - head0]);
+          back_through_chunk(h, c, call.chunk_states ? saved_state(h, c) : kept_state(h, c - w * kWindow), d,
+                             sums[h - head0]);
         finish_chunk(c);
       }
     }
@@ -591,7 +623,7 @@ void reduce_row(const Plan<Cells>& plan, const SsdProblem& p, const float* parti
 template <class T, class Cells>
 void run(const SsdBackward& call, float* workspace, const Parallel& parallel) {
   const SsdProblem& p = call.problem;
-  const Plan<Cells> plan(p);
+  const Plan<Cells> plan(call);
   const std::int64_t rows = row_count(p);
   float* groups = workspace;
   float* scratch = groups + plan.groups_size(p);
@@ -648,9 +680,9 @@ std::int64_t ssd_backward_workspace_bytes(const SsdBackward& call) {
     return (plan.groups_size(p) + plan.scratch_size(p) + partials) * static_cast<std::int64_t>(sizeof(float));
   };
 #if defined(__AVX512BF16__)
-  if (p.dtype == dtype::bf16) return floats(Plan<Bf16Cells>(p));
+  if (p.dtype == dtype::bf16) return floats(Plan<Bf16Cells>(call));
 #endif
-  return floats(Plan<FloatCells>(p));
+  return floats(Plan<FloatCells>(call));
 }
 
 void ssd_backward(const SsdBackward& call, void* workspace, const Parallel& parallel) {

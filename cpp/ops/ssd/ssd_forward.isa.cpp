@@ -61,8 +61,13 @@ MAMBASDK_SIMD void make_scores(float* scores, const Plan<Cells>& plan, const flo
   for (std::int64_t l = 0; l < plan.steps; ++l) {
     const vf s = set1(d.s[l]), low = set1(d.s_low[l]);
     const vi late = vi{} + static_cast<std::int32_t>(l), first = vi{} + d.first[l];
-    const std::int64_t end = (l / kTileRows + 1) * kTileRows;
-    for (std::int64_t m = 0; m < end; m += kLanes) {
+    const std::int64_t end = (l / kTileRows + 1) * kTileRows, block = l / kDecayBlock;
+    const std::int64_t earlier = d.factored ? block * kDecayBlock : 0;  // steps of earlier blocks
+    for (std::int64_t m = 0; m < earlier; m += kLanes) {
+      const vf decay = set1(d.late[l]) * load(d.early[block] + m);
+      Cells::put_row(scores + l * plan.step_cells, m, load(cb + l * plan.steps + m) * decay * load(d.source + m));
+    }
+    for (std::int64_t m = earlier; m < end; m += kLanes) {
       const vi early = lane_index(m);
       const vf decay = decay_between(s, low, load(d.s + m), load(d.s_low + m), (early <= late) & (early >= first));
       Cells::put_row(scores + l * plan.step_cells, m, load(cb + l * plan.steps + m) * decay * load(d.source + m));
@@ -110,6 +115,11 @@ void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, s
     }
     to_columns<Cells>(weighted, plan.heads, x, plan.heads, plan.steps, plan.heads, d.weight);
     make_scores(scores, plan, group + plan.cb, d);
+    if (call.chunk_states) {
+      T* saved = static_cast<T*>(call.chunk_states) +
+                 ((sequence.first_chunk + begin / kChunk) * p.heads + h) * p.state * p.head_dim;
+      for (std::int64_t n = 0; n < p.state; ++n) write_row(saved + n * p.head_dim, state + n * plan.heads, p.head_dim);
+    }
     const bool last = begin + kChunk >= sequence.length && !call.final_state;
     for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
       constexpr int NV = decltype(width)::value;

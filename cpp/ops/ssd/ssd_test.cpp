@@ -119,6 +119,7 @@ std::vector<Value> inputs(Arena& arena, const Case& c) {
 std::vector<Value> forward_args(Arena& arena, const Case& c) {
   std::vector<Value> f = inputs(arena, c);
   f.push_back(arg(c.final_state));
+  f.push_back(arg(c.final_state));  // chunk_states
   return f;
 }
 
@@ -126,14 +127,19 @@ std::vector<Value> backward_args(Arena& arena, const Case& c) {
   const DType acc = c.type == dtype::f64 ? dtype::f64 : dtype::f32;
   std::vector<Value> b = {arg(arena.normal(c.type, {c.B, c.L, c.H, c.P}, c.layout)),
                           arg(c.final_state ? arena.normal(acc, {c.sequences(), c.H, c.P, c.N}, c.layout) : nullptr)};
-  const std::vector<Value> f = inputs(arena, c);
+  std::vector<Value> f = inputs(arena, c);
+  f.insert(f.begin() + 11, arg(nullptr));
   b.insert(b.end(), f.begin(), f.end());
   return b;
 }
 
-// Products of a bf16 call may run on bf16 pairs, so its float32 outputs (states, sums over time) are as good as bf16.
-void expect_matches(Arena& arena, const std::string& op, const std::vector<Value>& f, const Case& c) {
-  if (c.type != dtype::bf16) return testing::expect_matches_reference(arena, ops().get(op), f, op + c.name(), 4.0);
+// Products of a bf16 call may run on bf16 pairs, and saved states have the precision of the call: its float32 outputs
+// (states, sums over time) are then as good as that precision.
+void expect_matches(Arena& arena, const std::string& op, const std::vector<Value>& f, const Case& c,
+                    bool saved_states = false) {
+  const bool rounded = c.type == dtype::bf16 || (saved_states && c.type == dtype::f16);
+  const double limit = c.type == dtype::bf16 ? 0x1p-5 : 0x1p-8;  // eight roundings
+  if (!rounded) return testing::expect_matches_reference(arena, ops().get(op), f, op + c.name(), 4.0);
   const testing::Settings restore;
   const std::vector<Tensor> expected = testing::call(arena, ops().get(op), f, KernelChoice::reference);
   for (const Isa isa : testing::instruction_sets()) {
@@ -149,7 +155,7 @@ void expect_matches(Arena& arena, const std::string& op, const std::vector<Value
       if (expected[i].data == nullptr || (expected[i].ndim == 1 && expected[i].numel() == 0)) continue;
       const std::string what = op + c.name() + " " + isa_name(isa) + " output " + std::to_string(i);
       for (std::int64_t e = 0; e < got[i].numel(); ++e) {
-        ASSERT_NEAR(testing::element(got[i], e), testing::element(expected[i], e), 0x1p-5 * scale)
+        ASSERT_NEAR(testing::element(got[i], e), testing::element(expected[i], e), limit * scale)
             << what << ", element " << e << ", scale " << scale;
         ASSERT_EQ(testing::element(again[i], e), testing::element(got[i], e)) << what << " with 3 threads";
       }
@@ -169,6 +175,23 @@ TEST(Ssd, BackwardMatchesRecurrence) {
   for (const Case& c : cases()) {
     Arena arena(2);
     expect_matches(arena, "ssd_backward", backward_args(arena, c), c);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// The derivative is the same whether the states are saved by the forward or computed again.
+TEST(Ssd, SavedStatesGiveTheSameDerivative) {
+  for (Case c : cases()) {
+    if (c.L == 0 || c.B == 0) continue;
+    c.final_state = true;
+    Arena arena(8);
+    std::vector<Value> b = backward_args(arena, c);
+    std::vector<Value> f(b.begin() + 2, b.end());
+    f.erase(f.begin() + 11);
+    f.push_back(arg(true));
+    f.push_back(arg(true));
+    b[13] = arg(arena.keep(testing::call(arena, ops().get("ssd"), f, KernelChoice::reference)[2]));
+    expect_matches(arena, "ssd_backward", b, c, true);
     if (HasFatalFailure()) return;
   }
 }
@@ -234,7 +257,9 @@ TEST(Ssd, ReferenceBackwardIsTheDerivative) {
     Arena arena(4);
     const std::vector<Value> b = backward_args(arena, c);
     std::vector<Value> f(b.begin() + 2, b.end());
+    f.erase(f.begin() + 11);
     f.push_back(arg(true));
+    f.push_back(arg(false));
     const auto loss = [&] {
       Arena temporary(0);
       const std::vector<Tensor> out = testing::call(temporary, ops().get("ssd"), f);

@@ -65,7 +65,7 @@ def ssd(
     check_rank(name, "B", B, "(batch, length, N)", "(batch, length, groups, N)")
     check_rank(name, "C", C, "(batch, length, N)", "(batch, length, groups, N)")
     check_rank(name, "D", D, "(heads)", "(heads, headdim)")
-    y, final_state = torch.ops.mambasdk.ssd(
+    outputs = torch.ops.mambasdk.ssd(
         x=x,
         dt=dt,
         A=widen(A, x),
@@ -83,6 +83,7 @@ def ssd(
         return_final_state=return_final_state,
         **_limits(dt_limit),
     )
+    y, final_state = outputs[:2]  # the rest is for the derivative
     return (y, final_state) if return_final_state else y
 
 
@@ -146,4 +147,4 @@ def _skip(D: Tensor | None, x: Tensor) -> Tensor | None:
 def _limits(dt_limit: tuple[float, float]) -> dict[str, float]:
     # An infinite bound is left to the default: exported programs are JSON, which has no infinity.
     low, high = dt_limit
-    return {"dt_min": low} | ({} if math.isinf(high) else {"dt_max": high})
+    return {"dt_min": low} | ({} if high == math.inf else {"dt_max": high})
