@@ -17,7 +17,7 @@ from mambasdk.errors import InvalidArgumentError, PackageError
 from mambasdk.package.manifest import Manifest
 from mambasdk.package.reader import load_processors
 from mambasdk_language.decoding import Decoder, NativeDecoder, TorchDecoder
-from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, native_module
+from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, WindowDecoder, native_module
 
 Engine = Literal["auto", "native", "torch"]
 OnText = Callable[[str], bool | None]
@@ -147,7 +147,7 @@ class _Run:
                 )
         stops = [stop] if isinstance(stop, str) else list(stop)
         self._samplers = [sampling.sampler(row) for row in range(len(prompts))]
-        self._streams = [TextStream(self._processor, stops) for _ in prompts]
+        self._streams = [TextStream(self._processor.decoder(tokens), stops) for tokens in self._prompts]
         self._ended: set[int] = set()
         self.results = [Generation(prompt_tokens=len(tokens)) for tokens in self._prompts]
 
@@ -262,8 +262,8 @@ class _NativeText:
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text))
 
-    def token_bytes(self, token: int) -> bytes:
-        return bytes(self._tokenizer.decode_bytes([token]))
+    def decoder(self, prompt: Sequence[int] = ()) -> WindowDecoder:
+        return WindowDecoder(self._tokenizer, prompt)
 
     def manifest_entry(self) -> dict[str, Any]:
         return self._entry

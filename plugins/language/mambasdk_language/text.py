@@ -15,6 +15,16 @@ from typing import Any, Protocol
 from mambasdk.errors import InvalidArgumentError, MissingDependencyError
 
 
+class TokenDecoder(Protocol):
+    """Text out of tokens as they come, whole characters only."""
+
+    def push(self, token: int) -> str:
+        """The text that is complete with this token; may be empty."""
+
+    def finish(self) -> str:
+        """What is left at the end: U+FFFD for a character that was never completed."""
+
+
 class TextProcessor(Protocol):
     """What generation and training need of a text processor.
 
@@ -27,11 +37,58 @@ class TextProcessor(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer itself adds."""
 
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes a token stands for; none for a special token."""
+    def decoder(self, prompt: Sequence[int] = ()) -> TokenDecoder:
+        """Turns the tokens that follow a prompt into text, one by one."""
 
     def manifest_entry(self) -> dict[str, Any]:
         """The entry `processors.text` of a package that uses this processor."""
+
+
+class ByteDecoder:
+    """A TokenDecoder of bytes; those that are no UTF-8 become U+FFFD."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        """See TokenDecoder."""
+        return self._decoder.decode(bytes((token,)) if token < 256 else b"")
+
+    def finish(self) -> str:
+        """See TokenDecoder."""
+        return self._decoder.decode(b"", final=True)
+
+
+class WindowDecoder:
+    """A TokenDecoder over a tokenizer of the runtime, whose `decode` gives whole texts.
+
+    Tokens wait while their text ends in U+FFFD, which may be the first part of a character. The last token shown stays
+    as context, because some tokenizers cut the space at the start of a text.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._context = list(prompt[-1:])
+        self._waiting: list[int] = []
+
+    def push(self, token: int) -> str:
+        """See TokenDecoder."""
+        self._waiting.append(token)
+        text = self._text()
+        return "" if not text or text.endswith("\ufffd") else self._show(text)
+
+    def finish(self) -> str:
+        """See TokenDecoder."""
+        return self._show(self._text())
+
+    def _text(self) -> str:
+        before: str = self._tokenizer.decode(self._context)
+        both: str = self._tokenizer.decode(self._context + self._waiting)
+        return both[len(before) :]
+
+    def _show(self, text: str) -> str:
+        self._context, self._waiting = (self._context + self._waiting)[-1:], []
+        return text
 
 
 class BytesProcessor:
@@ -46,9 +103,9 @@ class BytesProcessor:
         """UTF-8 of `text`; lone surrogates, which have none, become question marks."""
         return list(text.encode("utf-8", errors="replace"))
 
-    def token_bytes(self, token: int) -> bytes:
-        """The byte itself; nothing for ids of 256 and above, which stand for no byte."""
-        return bytes((token,)) if token < 256 else b""
+    def decoder(self, prompt: Sequence[int] = ()) -> ByteDecoder:
+        """See TextProcessor; ids of 256 and above stand for no byte."""
+        return ByteDecoder()
 
     def manifest_entry(self) -> dict[str, Any]:
         """`{"kind": "bytes"}`."""
@@ -65,18 +122,14 @@ class TokenizerProcessor:
         self._tokenizer = native_module("a tokenizer").Tokenizer(self.path)
         self.vocab_size = int(self._tokenizer.vocab_size)
         self.eos_token_id = eos_token_id
-        self._bytes: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""
         return list(self._tokenizer.encode(text.encode("utf-8", errors="replace").decode()))
 
-    def token_bytes(self, token: int) -> bytes:
-        """The token's bytes, which may end or begin inside a character; nothing for a special token."""
-        found = self._bytes.get(token)
-        if found is None:
-            found = self._bytes[token] = bytes(self._tokenizer.decode_bytes([token]))
-        return found
+    def decoder(self, prompt: Sequence[int] = ()) -> WindowDecoder:
+        """See TextProcessor."""
+        return WindowDecoder(self._tokenizer, prompt)
 
     def manifest_entry(self) -> dict[str, Any]:
         """The entry, whose file `save_package` copies into the package."""
@@ -110,23 +163,22 @@ def native_module(what: str) -> Any:
 class TextStream:
     """Text out of tokens as they come: whole characters only, and never the beginning of a stop string.
 
-    Bytes that are no UTF-8 become U+FFFD. `stopped` turns true when a stop string is complete; the text ends before it.
+    `stopped` turns true when a stop string is complete; the text ends before it.
     """
 
-    def __init__(self, processor: TextProcessor, stop: Sequence[str] = ()) -> None:
-        self._processor = processor
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    def __init__(self, decoder: TokenDecoder, stop: Sequence[str] = ()) -> None:
+        self._decoder = decoder
         self._stop = [text for text in stop if text]
         self._held = ""
         self.stopped = False
 
     def push(self, token: int) -> str:
         """The text that is safe to show after one more token."""
-        return self._filter(self._decoder.decode(self._processor.token_bytes(token)))
+        return self._filter(self._decoder.push(token))
 
     def finish(self) -> str:
         """The rest, once no token follows."""
-        text = self._filter(self._decoder.decode(b"", final=True))
+        text = self._filter(self._decoder.finish())
         if not self.stopped:
             text, self._held = text + self._held, ""
         return text

@@ -11,22 +11,17 @@ from mambasdk_language.text import BytesProcessor, TextStream, TokenizerProcesso
 
 
 class Pieces:
-    """A processor whose token i stands for the i-th of some byte strings."""
-
-    eos_token_id = None
+    """Decodes tokens of several bytes: token i stands for the i-th of some byte strings."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
-        self.vocab_size = len(pieces)
+        self.bytes = BytesProcessor().decoder()
 
-    def encode(self, text: str) -> list[int]:
-        raise NotImplementedError
+    def push(self, token: int) -> str:
+        return "".join(map(self.bytes.push, self.pieces[token]))
 
-    def token_bytes(self, token: int) -> bytes:
-        return self.pieces[token]
-
-    def manifest_entry(self) -> dict[str, object]:
-        return {}
+    def finish(self) -> str:
+        return self.bytes.finish()
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -82,8 +77,8 @@ def test_bytes_processor() -> None:
     processor = BytesProcessor()
     assert processor.encode("aé\n") == [97, 0xC3, 0xA9, 10]
     assert processor.encode("\ud800") == [63]
-    assert processor.token_bytes(255) == b"\xff"
-    assert processor.token_bytes(300) == b""
+    decoder = processor.decoder()
+    assert [decoder.push(token) for token in (0xC3, 300, 0xA9, 0xFF, 97)] == ["", "", "é", "�", "a"]
     assert bytes_processor({"kind": "bytes", "eos_token_id": 0}, None).eos_token_id == 0  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="eos_token_id"):
         bytes_processor({"kind": "bytes", "eos_token_id": -1}, None)  # type: ignore[arg-type]

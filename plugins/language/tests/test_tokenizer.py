@@ -33,14 +33,15 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_token_bytes_are_the_text(tokenizer_file: Path) -> None:
+def test_tokens_one_by_one_give_the_text(tokenizer_file: Path) -> None:
     import tokenizers
 
     processor = TokenizerProcessor(tokenizer_file, eos_token_id=0)
     ids = processor.encode(TEXT)
     assert ids == tokenizers.Tokenizer.from_file(str(tokenizer_file)).encode(TEXT).ids
-    assert b"".join(map(processor.token_bytes, ids)).decode() == TEXT
-    assert processor.token_bytes(0) == b""
+    decoder = processor.decoder()
+    assert "".join(map(decoder.push, ids)) + decoder.finish() == TEXT
+    assert decoder.push(0) + decoder.finish() == ""
     assert processor.vocab_size == tokenizers.Tokenizer.from_file(str(tokenizer_file)).get_vocab_size()
 
 
