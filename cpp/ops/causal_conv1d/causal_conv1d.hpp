@@ -1,5 +1,5 @@
-// causal_conv1d and its update: depthwise causal convolution over channel-last
-// sequences. Argument structs of the kernels.
+// causal_conv1d and its update: depthwise causal convolution over channel-last sequences. Argument structs of the
+// kernels.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +25,13 @@ struct Array {
   std::int64_t stride[3] = {0, 0, 0};
 };
 
-// Time steps [begin, end) of the sequence that fills [first, last) of batch row
-// `batch`.
+// Time steps [begin, end) of the sequence that fills [first, last) of batch row `batch`.
 struct Tile {
   std::int64_t batch, sequence, first, last, begin, end;
 };
 
-// How the sequences are cut: by shape and cu_seqlens alone. Tile i of a plain
-// batch is computed, of packed ones looked up.
+// How the sequences are cut: by shape and cu_seqlens alone. Tile i of a plain batch is computed, of packed sequences
+// looked up.
 struct Tiling {
   std::int64_t length = 0;  // of a batch row
   std::int64_t steps = 0;   // of the whole call
@@ -66,10 +65,8 @@ struct Args {
   const void* bias = nullptr;  // (D,) or null
   std::int64_t bias_stride = 0;
   Array initial_state;     // (S, K-1, D)
-  float* table = nullptr;  // scratch, (K+1, padded D): the weights with channels
-                           // in lanes, then the bias
-
-  void* y = nullptr;  // (batch, time, D), contiguous
+  float* table = nullptr;  // scratch, (blocks, K+1, kBlockChannels): the weights with channels in lanes, then the bias
+  void* y = nullptr;       // (batch, time, D), contiguous
 };
 
 struct BackwardArgs {
@@ -80,11 +77,11 @@ struct BackwardArgs {
   void* grad_weight = nullptr;         // (D, K), contiguous
   void* grad_bias = nullptr;           // (D,)
   void* grad_initial_state = nullptr;  // (S, K-1, D), contiguous
-  float* partial = nullptr;            // scratch, (groups, K+1, padded D)
+  float* partial = nullptr;            // scratch, (groups, blocks, K+1, kBlockChannels)
 };
 
 MAMBASDK_ALWAYS_INLINE std::int64_t padded_channels(std::int64_t channels) {
-  return (channels + 63) / 64 * 64;
+  return (channels + kBlockChannels - 1) / kBlockChannels * kBlockChannels;
 }
 
 }  // namespace causal_conv1d

@@ -1,13 +1,11 @@
-// causal_conv1d forward, vectorised: channels in lanes, four steps at a time. A
-// work item is a group of tiles times kBlockChannels channels, so that memory
-// sees long pieces of neighbouring rows.
+// causal_conv1d forward, vectorised: channels in lanes, four steps at a time. A work item is a group of tiles times
+// kBlockChannels channels, so that memory sees long pieces of neighbouring rows.
 #include "ops/causal_conv1d/tile_simd.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
-// R steps of a block of whole vectors: each x and each weight is loaded once
-// for all of them.
+// R steps of a block of whole vectors: each x and each weight is loaded once for all of them.
 template <class T, int K, bool kSilu, int R>
 [[gnu::noinline]] void forward_steps(const TileRows<T>& x, Index t, const Block& block, T* y, Index y_stride) {
   const int width = K == kAnyWidth ? block.width : K;
@@ -15,11 +13,15 @@ template <class T, int K, bool kSilu, int R>
   for (int r = 0; r < R + width - 1; ++r) in[r] = x[t - (width - 1) + r];
   for (Index c = 0; c < block.channels; c += kLanes) {
     vf xs[R + kCapacity<K> - 1];
-    for (int r = 0; r < R + width - 1; ++r) xs[r] = load(in[r] + c);
+    for (int r = 0; r < R + width - 1; ++r) xs[r] = in_register(load(in[r] + c));
+    for (int r = 0; r < R; ++r) {  // the next R rows, which the hardware does not foresee
+      __builtin_prefetch(in[r + width - 1] + R * x.stride + c);
+      __builtin_prefetch(y + (R + r) * y_stride + c, 1);
+    }
     vf u[R];
-    for (int r = 0; r < R; ++r) u[r] = load(block.table + width * block.padded + c);
+    for (int r = 0; r < R; ++r) u[r] = load(block.table + width * kBlockChannels + c);
     for (int k = 0; k < width; ++k) {
-      const vf w = load(block.table + k * block.padded + c);
+      const vf w = load(block.table + k * kBlockChannels + c);
       for (int r = 0; r < R; ++r) u[r] = u[r] + w * xs[r + k];
     }
     for (int r = 0; r < R; ++r) store(y + r * y_stride + c, kSilu ? silu(u[r]) : u[r]);
@@ -33,8 +35,8 @@ template <class T>
   for (int k = 0; k < block.width; ++k) in[k] = x[t - (block.width - 1) + k];
   for (Index c = 0; c < block.channels; c += kLanes) {
     const int n = block.channels - c < kLanes ? static_cast<int>(block.channels - c) : kLanes;
-    vf u = load(block.table + block.width * block.padded + c);
-    for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * block.padded + c) * load_n(in[k] + c, n);
+    vf u = load(block.table + block.width * kBlockChannels + c);
+    for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * kBlockChannels + c) * load_n(in[k] + c, n);
     store_n(y + c, with_silu ? silu(u) : u, n);
   }
 }

@@ -1,9 +1,8 @@
-// causal_conv1d backward, vectorised: one pass over x and dL/dy recomputes the
-// values before SiLU, completes dL/dx and sums the weights' gradients.
+// causal_conv1d backward, vectorised: one pass over x and dL/dy recomputes the values before SiLU, completes dL/dx
+// and sums the weights' gradients.
 //
-// With u_t the value before SiLU and g_t = dL/du_t: dL/dx_t = sum_k w_k
-// g_{t+K-1-k}. So step t completes step t-(K-1), and the last K-1 g are
-// carried, in the first-level cache, from one group of steps to the next.
+// With u_t the value before SiLU and g_t = dL/du_t: dL/dx_t = sum_k w_k g_{t+K-1-k}. So step t completes step
+// t-(K-1), and the last K-1 g are carried, in the first-level cache, from one group of steps to the next.
 #include "ops/causal_conv1d/tile_simd.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -16,7 +15,7 @@ struct BackwardTile {
   const T* grad_y;  // step `begin` of the tile
   Index grad_y_stride;
   float* grads;    // (K-1, kBlockChannels): the last g
-  float* partial;  // (K+1, padded): sums of the weights' and the bias'
+  float* partial;  // (K+1, kBlockChannels): sums of the weights' and the bias'
                    // gradients, from the block's channel on
   bool with_silu;
 };
@@ -28,7 +27,8 @@ MAMBASDK_SIMD vf through_silu(vf grad, vf u) {
 
 // R steps of a block of whole vectors; out[r] takes dL/dx of step t+r-(K-1).
 template <class T, int K, bool kSilu, int R>
-[[gnu::noinline]] void backward_steps(const BackwardTile<T>& tile, Index t, const Block& block, T* const (&out)[R]) {
+[[gnu::noinline]] void backward_steps(const BackwardTile<T>& tile, Index t, const Block& block, T* const (&out)[R],
+                                      Index out_stride) {
   const int width = K == kAnyWidth ? block.width : K;
   const int history = width - 1;
   const T* in[R + kCapacity<K> - 1];
@@ -36,16 +36,21 @@ template <class T, int K, bool kSilu, int R>
   const T* gy = tile.grad_y + t * tile.grad_y_stride;
   for (Index c = 0; c < block.channels; c += kLanes) {
     vf xs[R + kCapacity<K> - 1];
-    for (int r = 0; r < R + history; ++r) xs[r] = load(in[r] + c);
+    for (int r = 0; r < R + history; ++r) xs[r] = in_register(load(in[r] + c));
     vf g[R + kCapacity<K> - 1];
     for (int j = 0; j < history; ++j) g[j] = load(tile.grads + j * kBlockChannels + c);
+    for (int r = 0; r < R; ++r) {  // the next R rows, which the hardware does not foresee
+      __builtin_prefetch(in[r + history] + R * tile.x.stride + c);
+      __builtin_prefetch(gy + (R + r) * tile.grad_y_stride + c);
+      __builtin_prefetch(out[r] + R * out_stride + c, 1);
+    }
     vf fresh[R];
     for (int r = 0; r < R; ++r) fresh[r] = load(gy + r * tile.grad_y_stride + c);
     if constexpr (kSilu) {
       vf u[R];
-      for (int r = 0; r < R; ++r) u[r] = load(block.table + width * block.padded + c);
+      for (int r = 0; r < R; ++r) u[r] = load(block.table + width * kBlockChannels + c);
       for (int k = 0; k < width; ++k) {
-        const vf w = load(block.table + k * block.padded + c);
+        const vf w = load(block.table + k * kBlockChannels + c);
         for (int r = 0; r < R; ++r) u[r] = u[r] + w * xs[r + k];
       }
       for (int r = 0; r < R; ++r) fresh[r] = through_silu(fresh[r], u[r]);
@@ -53,14 +58,14 @@ template <class T, int K, bool kSilu, int R>
     for (int r = 0; r < R; ++r) g[history + r] = fresh[r];
     vf grad_x[R] = {};
     for (int k = 0; k < width; ++k) {
-      const vf w = load(block.table + k * block.padded + c);
-      float* sum = tile.partial + k * block.padded + c;
+      const vf w = load(block.table + k * kBlockChannels + c);
+      float* sum = tile.partial + k * kBlockChannels + c;
       vf part = fresh[0] * xs[k];
       for (int r = 1; r < R; ++r) part = part + fresh[r] * xs[r + k];
       store(sum, load(sum) + part);
       for (int r = 0; r < R; ++r) grad_x[r] = grad_x[r] + w * g[r + history - k];
     }
-    float* sum = tile.partial + width * block.padded + c;
+    float* sum = tile.partial + width * kBlockChannels + c;
     vf part = fresh[0];
     for (int r = 1; r < R; ++r) part = part + fresh[r];
     store(sum, load(sum) + part);
@@ -92,24 +97,24 @@ template <class T>
     if (inside) {
       g = load_n(gy + c, n);
       if (tile.with_silu) {
-        vf u = load(block.table + block.width * block.padded + c);
-        for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * block.padded + c) * load_n(in[k] + c, n);
+        vf u = load(block.table + block.width * kBlockChannels + c);
+        for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * kBlockChannels + c) * load_n(in[k] + c, n);
         g = through_silu(g, u);
       }
     }
     if (step == Step::own) {
       for (int k = 0; k < block.width; ++k) {
-        float* sum = tile.partial + k * block.padded + c;
+        float* sum = tile.partial + k * kBlockChannels + c;
         store(sum, load(sum) + g * load_n(in[k] + c, n));
       }
-      float* sum = tile.partial + block.width * block.padded + c;
+      float* sum = tile.partial + block.width * kBlockChannels + c;
       store(sum, load(sum) + g);
     }
     vf grad_x = more != nullptr ? load_n(more + c, n) : zero();
     grad_x = grad_x + load(block.table + c) * g;
     for (int j = 0; j < history; ++j) {  // the g of j-(K-1) steps ago moves one row up
       float* carried = tile.grads + j * kBlockChannels + c;
-      grad_x = grad_x + load(block.table + (history - j) * block.padded + c) * load(carried);
+      grad_x = grad_x + load(block.table + (history - j) * kBlockChannels + c) * load(carried);
       store(carried, j + 1 < history ? load(carried + kBlockChannels) : g);
     }
     store_n(out + c, grad_x, n);
@@ -147,8 +152,7 @@ void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, 
     work.grad_y_stride = kPackedChannels;
   }
   T* grad_x = static_cast<T*>(b.grad_x) + (tile.batch * a.tiling.length + tile.begin) * a.channels + block.channel;
-  // What a step completes: of this tile, of the initial state, or of the tile
-  // before, which has done it itself.
+  // What a step completes: of this tile, of the initial state, or of the tile before, which has done it itself.
   const auto out_of = [&](Index t) __attribute__((always_inline)) -> T* {
     const Index done = t - history;
     if (done >= 0) return grad_x + done * a.channels;
@@ -160,7 +164,7 @@ void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, 
   if (block.is_whole()) {
     for (; t + 4 <= rows; t += 4) {
       T* const out[4] = {out_of(t), out_of(t + 1), out_of(t + 2), out_of(t + 3)};
-      backward_steps<T, K, kSilu, 4>(work, t, block, out);
+      backward_steps<T, K, kSilu, 4>(work, t, block, out, a.channels);
     }
   }
   for (; t < reach; ++t) backward_step<T>(work, t, block, t < rows ? Step::own : Step::next, nullptr, out_of(t));
@@ -182,9 +186,10 @@ void backward_items(const BackwardArgs& b, const Parallel& parallel) {
     Buffers<T> buffers;
     const bool packed = a.x.stride[2] != 1 || b.grad_y.stride[2] != 1;
     for_blocks(a, index, packed, [&](const Block& block) __attribute__((always_inline)) {
-      float* partial = b.partial + group * (a.width + 1) * block.padded + block.channel;
+      const Index item = group * (padded_channels(a.channels) / kBlockChannels) + index;
+      float* partial = b.partial + item * (a.width + 1) * kBlockChannels + (block.channel - index * kBlockChannels);
       for (int k = 0; k <= a.width; ++k) {
-        for (Index c = 0; c < block.channels; c += kLanes) store(partial + k * block.padded + c, zero());
+        for (Index c = 0; c < block.channels; c += kLanes) store(partial + k * kBlockChannels + c, zero());
       }
       for (Index i = group * a.tiling.tiles_per_group; i < group_end(a.tiling, group); ++i) {
         backward_tile<T, K, kSilu>(b, a.tiling.tile(i), block, partial, buffers);
@@ -193,8 +198,7 @@ void backward_items(const BackwardArgs& b, const Parallel& parallel) {
   });
 }
 
-// Sums the groups' parts in a fixed order, two levels deep to keep float32's
-// error small.
+// Sums the groups' parts in a fixed order, two levels deep to keep float32's error small.
 MAMBASDK_SIMD vf sum_groups(const float* partial, Index groups, Index stride) {
   vf total = zero();
   for (Index g = 0; g < groups; g += 32) {
@@ -217,7 +221,9 @@ void reduce_weights(const BackwardArgs& b, Index block) {
   for (Index channel = block * kReducedChannels; channel < end; channel += kLanes) {
     const int n = end - channel < kLanes ? static_cast<int>(end - channel) : kLanes;
     for (int k = 0; k <= a.width; ++k) {
-      const vf sum = sum_groups(b.partial + k * padded + channel, groups, (a.width + 1) * padded);
+      const Index block_row = channel / kBlockChannels * (a.width + 1) + k;
+      const float* partial = b.partial + block_row * kBlockChannels + channel % kBlockChannels;
+      const vf sum = sum_groups(partial, groups, (a.width + 1) * padded);
       alignas(64) W lanes[kLanes];
       store(static_cast<W*>(lanes), sum);
       if (k == a.width) {

@@ -1,5 +1,4 @@
-// What the forward and backward kernels of causal_conv1d share: work items, and
-// tiles as rows. For *.isa.cpp only.
+// What the forward and backward kernels of causal_conv1d share: work items, and tiles as rows. For *.isa.cpp only.
 #pragma once
 
 #include "core/simd.hpp"
@@ -11,35 +10,31 @@ namespace {
 using namespace causal_conv1d;
 using Index = std::int64_t;
 
-// The kernels are templates of the width K: 2, 3 and 4 get their own code,
-// kAnyWidth stands for the wider ones.
+// The kernels are templates of the width K: 2, 3 and 4 get their own code, kAnyWidth stands for the wider ones.
 inline constexpr int kAnyWidth = 0;
 template <int K>
 inline constexpr int kCapacity = K == kAnyWidth ? kMaxWidth : K;
 
-// Channels [channel, channel + channels) of the call: whole vectors, or the few
-// that are left over.
+// Channels [channel, channel + channels) of the call: whole vectors, or the few that are left over.
 struct Block {
   Index channel;
   Index channels;
   int width;           // K of the call
-  Index padded;        // row length of `table`
-  const float* table;  // (K+1, padded): weights, then bias, from `channel` on
+  const float* table;  // (K+1, kBlockChannels): weights, then bias, from `channel` on
 
   [[nodiscard]] MAMBASDK_ALWAYS_INLINE bool is_whole() const { return channels >= kLanes; }
 };
 
-// f(block) for the channels of work item `index`, in narrower pieces where they
-// must be packed first.
+// f(block) for the channels of work item `index`, in narrower pieces where they must be packed first.
 template <class F>
 MAMBASDK_SIMD void for_blocks(const Args& a, Index index, bool packed, F&& f) {
   const Index step = packed ? kPackedChannels : kBlockChannels;
-  const Index padded = padded_channels(a.channels);
+  const float* table = a.table + index * (a.width + 1) * kBlockChannels;
   const Index last = (index + 1) * kBlockChannels < a.channels ? (index + 1) * kBlockChannels : a.channels;
   for (Index channel = index * kBlockChannels; channel < last;) {
     Index n = last - channel < step ? last - channel : step;
     if (n > kLanes) n -= n % kLanes;
-    f(Block{channel, n, a.width, padded, a.table + channel});
+    f(Block{channel, n, a.width, table + (channel - index * kBlockChannels)});
     channel += n;
   }
 }
@@ -64,9 +59,8 @@ template <class T>
   }
 }
 
-// The rows of a tile with channel stride 1, and the K-1 rows before them: of
-// the sequence itself, of its initial state, or zeros. What is not so in memory
-// is copied to the buffers.
+// The rows of a tile with channel stride 1, and the K-1 rows before them: of the sequence itself, of its initial
+// state, or zeros. What is not so in memory is copied to the buffers.
 template <class T>
 struct TileRows {
   const T* base;  // step `begin` of the tile
@@ -111,22 +105,25 @@ struct TileRows {
   }
 };
 
-// The weights with channels in lanes, then the bias, zero-padded.
+// (blocks, K+1, kBlockChannels): the weights with channels in lanes, then the bias, zero-padded. A block's rows are
+// together, because rows as far apart as those of x and y would fight with them for the sets of the first-level
+// cache.
 template <class W>
 void fill_table(const Args& a) {
-  const Index padded = padded_channels(a.channels);
   const W* weight = static_cast<const W*>(a.weight);
   const W* bias = static_cast<const W*>(a.bias);
-  for (int k = 0; k < a.width; ++k) {
-    float* out = a.table + k * padded;
-    const W* in = weight + k * a.weight_stride[1];
-    for (Index d = 0; d < a.channels; ++d) out[d] = to_float(in[d * a.weight_stride[0]]);
-    for (Index d = a.channels; d < padded; ++d) out[d] = 0.0f;
+  for (Index first = 0; first < a.channels; first += kBlockChannels) {
+    float* out = a.table + first * (a.width + 1);
+    const Index n = a.channels - first < kBlockChannels ? a.channels - first : kBlockChannels;
+    for (int k = 0; k <= a.width; ++k, out += kBlockChannels) {
+      const W* in =
+          k < a.width ? weight + k * a.weight_stride[1] + first * a.weight_stride[0] : bias + first * a.bias_stride;
+      const Index stride = k < a.width ? a.weight_stride[0] : a.bias_stride;
+      const bool present = k < a.width || bias != nullptr;
+      for (Index d = 0; d < n; ++d) out[d] = present ? to_float(in[d * stride]) : 0.0f;
+      for (Index d = n; d < kBlockChannels; ++d) out[d] = 0.0f;
+    }
   }
-  float* out = a.table + a.width * padded;
-  for (Index d = 0; d < padded; ++d) out[d] = 0.0f;
-  if (bias == nullptr) return;
-  for (Index d = 0; d < a.channels; ++d) out[d] = to_float(bias[d * a.bias_stride]);
 }
 
 MAMBASDK_SIMD void fill_table_for(const Args& a) {

@@ -21,15 +21,6 @@ MAMBASDK_SIMD void dot_rows(const W* w, const float* x, Index x_stride, Index n,
   vf sum[kRows][kChains] = {};
   Index i = 0;
   for (; i + kChains * kLanes <= n; i += kChains * kLanes) {
-    // Some 1 KiB ahead: past the row's end this is the next row.
-    __builtin_prefetch(reinterpret_cast<const char*>(w + i) + 1024);
-    if constexpr (sizeof(W) * kChains * kLanes > 64) {
-      __builtin_prefetch(reinterpret_cast<const char*>(w + i) + 1024 + 64);
-    }
-    if constexpr (sizeof(W) * kChains * kLanes > 128) {
-      __builtin_prefetch(reinterpret_cast<const char*>(w + i) + 1024 + 128);
-      __builtin_prefetch(reinterpret_cast<const char*>(w + i) + 1024 + 192);
-    }
     for (int c = 0; c < kChains; ++c) {
       const vf weight = load(w + i + c * kLanes);
       for (int r = 0; r < kRows; ++r) sum[r][c] = sum[r][c] + weight * load(x + r * x_stride + i + c * kLanes);
