@@ -63,22 +63,28 @@ _SCANS = [
 _GOALS = {(1, 2048, 1536): {"forward": 20.0, "forward+backward": 15.0}}
 
 
-def all_cases() -> Iterator[Case]:
-    """Every case, one at a time: the tensors of one are gone before the next one's are made."""
+def all_cases(only: str = "") -> Iterator[Case]:
+    """The cases of operations whose name contains `only`; the tensors of one are gone before the next one's are made."""
+    for operation, make in _makers():
+        if only in operation:
+            yield make()
+
+
+def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
     for shape in _SCANS:
-        yield _selective_scan(*shape, torch.float32, _GOALS.get(shape, {}))
-    yield _selective_scan(1, 2048, 1536, torch.bfloat16, {})
+        yield "selective_scan", partial(_selective_scan, *shape, torch.float32, _GOALS.get(shape, {}))
+    yield "selective_scan", partial(_selective_scan, 1, 2048, 1536, torch.bfloat16, {})
     for batch in (1, 8):
-        yield _selective_state_update(batch, 1536)
+        yield "selective_state_update", partial(_selective_state_update, batch, 1536)
     for length in (512, 2048, 8192):
-        yield _ssd(length, torch.float32)
-    yield _ssd(2048, torch.bfloat16)
+        yield "ssd", partial(_ssd, length, torch.float32)
+    yield "ssd", partial(_ssd, 2048, torch.bfloat16)
     for dtype in (torch.float32, torch.bfloat16):
         for batch in (1, 8):
-            yield _causal_conv1d(batch, 2048, 1536, dtype)
+            yield "causal_conv1d", partial(_causal_conv1d, batch, 2048, 1536, dtype)
         for rows in (2048, 16384):
-            yield _rms_norm(rows, 768, dtype)
-        yield _layer_norm(2048, 768, dtype)
+            yield "rms_norm", partial(_rms_norm, rows, 768, dtype)
+        yield "layer_norm", partial(_layer_norm, 2048, 768, dtype)
 
 
 def _random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
