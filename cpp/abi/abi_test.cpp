@@ -18,7 +18,7 @@ static_assert(offsetof(mambasdk_api, struct_size) == 0 && offsetof(mambasdk_api,
 static_assert(offsetof(mambasdk_api, status_code) == 16 && offsetof(mambasdk_api, op_call) == 16 + 15 * 8);
 static_assert(offsetof(mambasdk_api, plugin_load) == 16 + 16 * 8 && offsetof(mambasdk_api, model_load) == 16 + 19 * 8);
 static_assert(offsetof(mambasdk_api, tokenizer_load) == 16 + 29 * 8);
-static_assert(offsetof(mambasdk_api, session_generate) == 16 + 39 * 8 && sizeof(mambasdk_api) == 16 + 40 * 8);
+static_assert(offsetof(mambasdk_api, session_generate) == 16 + 39 * 8 && sizeof(mambasdk_api) == 16 + 44 * 8);
 static_assert(sizeof(mambasdk_tensor) == 48 && offsetof(mambasdk_tensor, shape) == 24);
 static_assert(sizeof(mambasdk_managed_tensor) == 80 && offsetof(mambasdk_managed_tensor, tensor) == 32);
 static_assert(sizeof(mambasdk_value) == 16 && sizeof(mambasdk_output_plan) == 80);

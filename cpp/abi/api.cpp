@@ -97,6 +97,10 @@ constexpr mambasdk_api kApi = {
     sampler_sample,
     sampler_observe,
     session_generate,
+    text_stream_create,
+    text_stream_release,
+    text_stream_push,
+    text_stream_finish,
 };
 
 }  // namespace

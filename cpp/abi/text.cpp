@@ -130,6 +130,38 @@ mambasdk_status* sampler_observe(mambasdk_sampler* sampler, const std::int32_t* 
   });
 }
 
+mambasdk_status* text_stream_create(const mambasdk_tokenizer* tokenizer, std::int32_t skip_special,
+                                    std::int32_t continues, mambasdk_text_stream** stream) {
+  return guard("text_stream_create", [&] {
+    require(tokenizer, "tokenizer");
+    require(stream, "stream");
+    *stream = new mambasdk_text_stream{
+        runtime::TextStream(*tokenizer->tokenizer, skip_special != 0, /*at_start=*/continues == 0), {}};
+  });
+}
+
+void text_stream_release(mambasdk_text_stream* stream) {
+  delete stream;
+}
+
+mambasdk_status* text_stream_push(mambasdk_text_stream* stream, std::int32_t token, mambasdk_string* text) {
+  return guard("text_stream_push", [&] {
+    require(stream, "stream");
+    require(text, "text");
+    stream->text = stream->stream.push(token);
+    *text = view(std::string_view(stream->text));
+  });
+}
+
+mambasdk_status* text_stream_finish(mambasdk_text_stream* stream, mambasdk_string* text) {
+  return guard("text_stream_finish", [&] {
+    require(stream, "stream");
+    require(text, "text");
+    stream->text = stream->stream.finish();
+    *text = view(std::string_view(stream->text));
+  });
+}
+
 mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string prompt,
                                   const mambasdk_generate_options* options, mambasdk_generate_result* result) {
   return guard("session_generate", [&] {

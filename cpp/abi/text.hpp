@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "mambasdk/mambasdk.h"
 #include "runtime/sampling/sampler.hpp"
@@ -14,6 +15,11 @@ struct mambasdk_tokenizer {
 
 struct mambasdk_sampler {
   mambasdk::runtime::Sampler sampler;
+};
+
+struct mambasdk_text_stream {
+  mambasdk::runtime::TextStream stream;
+  std::string text;  // what the last call returned
 };
 
 namespace mambasdk::abi {
@@ -31,6 +37,11 @@ void sampler_release(mambasdk_sampler* sampler);
 mambasdk_status* sampler_sample(mambasdk_sampler* sampler, const float* logits, std::uint64_t vocab_size,
                                 std::int32_t* token);
 mambasdk_status* sampler_observe(mambasdk_sampler* sampler, const std::int32_t* tokens, std::uint64_t count);
+mambasdk_status* text_stream_create(const mambasdk_tokenizer* tokenizer, std::int32_t skip_special,
+                                    std::int32_t continues, mambasdk_text_stream** stream);
+void text_stream_release(mambasdk_text_stream* stream);
+mambasdk_status* text_stream_push(mambasdk_text_stream* stream, std::int32_t token, mambasdk_string* text);
+mambasdk_status* text_stream_finish(mambasdk_text_stream* stream, mambasdk_string* text);
 mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string prompt,
                                   const mambasdk_generate_options* options, mambasdk_generate_result* result);
 

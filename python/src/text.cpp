@@ -30,6 +30,12 @@ void bind_text(py::module_& m) {
           },
           py::arg("ids"), py::arg("skip_special_tokens") = true);
 
+  py::class_<TextStream>(m, "TextStream", "Text out of tokens as they come: whole characters only.")
+      .def(py::init<const Tokenizer&, bool, bool>(), py::arg("tokenizer"), py::kw_only(), py::arg("continues") = false,
+           py::arg("skip_special_tokens") = true, py::keep_alive<1, 2>())
+      .def("push", &TextStream::push, py::arg("token"), "The text that is complete with this token; may be empty.")
+      .def("finish", &TextStream::finish, "What is left at the end.");
+
   py::class_<SamplerOptions>(m, "SamplerOptions")
       .def(py::init([](double temperature, std::int64_t top_k, double top_p, double min_p, double repetition_penalty,
                        std::uint64_t seed) {

@@ -152,6 +152,7 @@ typedef struct mambasdk_model mambasdk_model;
 typedef struct mambasdk_session mambasdk_session;
 typedef struct mambasdk_tokenizer mambasdk_tokenizer;
 typedef struct mambasdk_sampler mambasdk_sampler;
+typedef struct mambasdk_text_stream mambasdk_text_stream;
 
 typedef struct mambasdk_named_tensor {
   mambasdk_string name;
@@ -298,6 +299,14 @@ typedef struct mambasdk_api {
   mambasdk_status* (*sampler_observe)(mambasdk_sampler* sampler, const int32_t* tokens, uint64_t count);
   mambasdk_status* (*session_generate)(mambasdk_session* session, mambasdk_string prompt,
                                        const mambasdk_generate_options* options, mambasdk_generate_result* result);
+  /* Decodes a growing sequence: each push yields the text that is complete with the token. continues: the text follows
+   * another (a prompt), so nothing is cut from its start. The tokenizer must outlive the stream. Returned text is the
+   * stream's, until the next call. */
+  mambasdk_status* (*text_stream_create)(const mambasdk_tokenizer* tokenizer, int32_t skip_special_tokens,
+                                         int32_t continues, mambasdk_text_stream** stream);
+  void (*text_stream_release)(mambasdk_text_stream* stream);
+  mambasdk_status* (*text_stream_push)(mambasdk_text_stream* stream, int32_t token, mambasdk_string* text);
+  mambasdk_status* (*text_stream_finish)(mambasdk_text_stream* stream, mambasdk_string* text);
 } mambasdk_api;
 
 /* NULL when this library cannot serve that major, or has a smaller minor. */

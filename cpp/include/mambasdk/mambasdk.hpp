@@ -213,8 +213,34 @@ class Tokenizer {
     return text;
   }
 
+  [[nodiscard]] const mambasdk_tokenizer* get() const { return handle_.get(); }
+
  private:
   detail::Handle<mambasdk_tokenizer, &mambasdk_api::tokenizer_release> handle_;
+};
+
+// Text out of tokens as they come: whole characters only.
+class TextStream {
+ public:
+  // continues: the text follows another (a prompt). The tokenizer must outlive the stream.
+  explicit TextStream(const Tokenizer& tokenizer, bool continues = false, bool skip_special_tokens = true) {
+    mambasdk_text_stream* made = nullptr;
+    check(api().text_stream_create(tokenizer.get(), skip_special_tokens, continues, &made));
+    handle_.reset(made);
+  }
+  [[nodiscard]] std::string push(std::int32_t token) {
+    mambasdk_string text{};
+    check(api().text_stream_push(handle_.get(), token, &text));
+    return std::string(to_cpp(text));
+  }
+  [[nodiscard]] std::string finish() {
+    mambasdk_string text{};
+    check(api().text_stream_finish(handle_.get(), &text));
+    return std::string(to_cpp(text));
+  }
+
+ private:
+  detail::Handle<mambasdk_text_stream, &mambasdk_api::text_stream_release> handle_;
 };
 
 class Sampler {

@@ -74,7 +74,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::strin
   result.prefill_seconds = seconds_since(start);
 
   start = std::chrono::steady_clock::now();
-  TextStream stream(tokenizer);
+  TextStream stream(tokenizer, /*skip_special=*/true, /*at_start=*/false);  // it follows the prompt
   StopFilter filter(options.stop);
   const auto show = [&](const std::string& text) { return text.empty() || !options.on_text || options.on_text(text); };
   bool wanted = true;

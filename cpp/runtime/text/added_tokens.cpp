@@ -13,6 +13,18 @@ namespace mambasdk::runtime {
 
 using nlohmann::json;
 
+namespace {
+
+// The word characters of the matcher of added tokens: unlike a pattern's \w, with the joiners and without superscripts
+// and fractions.
+bool joins_words(char32_t c) {
+  if (c == 0x200C || c == 0x200D) return true;
+  if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE)) return false;
+  return is_word(c);
+}
+
+}  // namespace
+
 void Trie::insert(std::string_view text, std::int32_t value) {
   std::uint32_t node = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -94,7 +106,7 @@ std::vector<AddedTokens::Stretch> AddedTokens::find(std::string_view text, bool 
     std::size_t begin = at, end = at + length;
     at = end;
     if (token.single_word) {
-      const auto word_at = [&](std::size_t place) { return is_word(next_code_point(text, place)); };
+      const auto word_at = [&](std::size_t place) { return joins_words(next_code_point(text, place)); };
       if ((begin > 0 && word_at(previous_code_point(text, begin))) || (end < text.size() && word_at(end))) continue;
     }
     if (token.lstrip) {

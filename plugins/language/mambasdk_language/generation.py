@@ -17,7 +17,7 @@ from mambasdk.errors import InvalidArgumentError, PackageError
 from mambasdk.package.manifest import Manifest
 from mambasdk.package.reader import load_processors
 from mambasdk_language.decoding import Decoder, NativeDecoder, TorchDecoder
-from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, WindowDecoder, native_module
+from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, TokenizerDecoder, native_module
 
 Engine = Literal["auto", "native", "torch"]
 OnText = Callable[[str], bool | None]
@@ -262,8 +262,8 @@ class _NativeText:
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text))
 
-    def decoder(self, prompt: Sequence[int] = ()) -> WindowDecoder:
-        return WindowDecoder(self._tokenizer, prompt)
+    def decoder(self, prompt: Sequence[int] = ()) -> TokenizerDecoder:
+        return TokenizerDecoder(self._tokenizer, prompt)
 
     def manifest_entry(self) -> dict[str, Any]:
         return self._entry

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> Report:
     torch.manual_seed(args.seed)
     model: Any = mambasdk.create_model("mamba", **MODEL)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    say(f"3. training a Mamba of {parameters:,} parameters for {args.minutes:g} minutes")
+    say(f"3. training a Mamba of {parameters:,} parameters: {args.steps} steps, {args.minutes:g} minutes at most")
     options = TrainingOptions(
         steps=args.steps,
         minutes=args.minutes,
@@ -216,9 +216,9 @@ def _run_torch(model: Any, seed: int) -> tuple[str, float]:
 
 
 def native_command() -> str:
-    """The path of `mambasdk-run`: of this environment, else the first on the PATH."""
-    beside = Path(sys.executable).parent / "mambasdk-run"
-    found = str(beside) if beside.is_file() else shutil.which("mambasdk-run")
+    """The path of `mambasdk-run`: the program in the installed package, else the first on the PATH."""
+    shipped = Path(mambasdk.__file__).parent / "bin" / "mambasdk-run"
+    found = str(shipped) if shipped.is_file() else shutil.which("mambasdk-run")
     if found is None:
         raise MissingDependencyError("there is no mambasdk-run", way_out="pip install mambasdk, see `mambasdk doctor`")
     return found
@@ -236,8 +236,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mambasdk_language.quickstart", description=__doc__)
     parser.add_argument("--out", default="quickstart", help="where package and curve go (default: %(default)s)")
     parser.add_argument("--data", nargs="+", help="other text than Python's standard library: files and directories")
-    parser.add_argument("--minutes", type=float, default=2.5, help="training time (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="end after so many steps, if that comes first")
+    parser.add_argument("--minutes", type=float, default=3.0, help="longest training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1900, help="training steps, if they fit (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--context", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--segment", type=int, default=8, help="(default: %(default)s)")

@@ -59,35 +59,20 @@ class ByteDecoder:
         return self._decoder.decode(b"", final=True)
 
 
-class WindowDecoder:
-    """A TokenDecoder over a tokenizer of the runtime, whose `decode` gives whole texts.
-
-    Tokens wait while their text ends in U+FFFD, which may be the first part of a character. The last token shown stays
-    as context, because some tokenizers cut the space at the start of a text.
-    """
+class TokenizerDecoder:
+    """A TokenDecoder over a tokenizer of the runtime: its own stream decoder, as the native engine uses it."""
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._context = list(prompt[-1:])
-        self._waiting: list[int] = []
+        self._stream = native_module("a tokenizer").TextStream(tokenizer, continues=bool(prompt))
 
     def push(self, token: int) -> str:
         """See TokenDecoder."""
-        self._waiting.append(token)
-        text = self._text()
-        return "" if not text or text.endswith("\ufffd") else self._show(text)
+        text: str = self._stream.push(token)
+        return text
 
     def finish(self) -> str:
         """See TokenDecoder."""
-        return self._show(self._text())
-
-    def _text(self) -> str:
-        before: str = self._tokenizer.decode(self._context)
-        both: str = self._tokenizer.decode(self._context + self._waiting)
-        return both[len(before) :]
-
-    def _show(self, text: str) -> str:
-        self._context, self._waiting = (self._context + self._waiting)[-1:], []
+        text: str = self._stream.finish()
         return text
 
 
@@ -127,9 +112,9 @@ class TokenizerProcessor:
         """Token ids of `text`."""
         return list(self._tokenizer.encode(text.encode("utf-8", errors="replace").decode()))
 
-    def decoder(self, prompt: Sequence[int] = ()) -> WindowDecoder:
+    def decoder(self, prompt: Sequence[int] = ()) -> TokenizerDecoder:
         """See TextProcessor."""
-        return WindowDecoder(self._tokenizer, prompt)
+        return TokenizerDecoder(self._tokenizer, prompt)
 
     def manifest_entry(self) -> dict[str, Any]:
         """The entry, whose file `save_package` copies into the package."""
