@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peers import convolution, norm
-from peers.selective_scan_torch import selective_scan
+from peers.selective_scan import selective_scan
 from peers.selective_state_update import selective_state_update
 from peers.ssd_torch import inputs, ssd_torch
 from torch import Tensor
@@ -64,7 +64,7 @@ _GOALS = {(1, 2048, 1536): {"forward": 20.0, "forward+backward": 15.0}}
 
 
 def all_cases(only: str = "") -> Iterator[Case]:
-    """The cases of operations whose name contains `only`; the tensors of one are gone before the next one's are made."""
+    """The cases of operations whose name contains `only`; one at a time, each freed before the next."""
     for operation, make in _makers():
         if only in operation:
             yield make()
@@ -108,7 +108,7 @@ def _selective_scan(batch: int, length: int, channels: int, dtype: torch.dtype, 
         shape=f"B{batch} L{length} D{channels} N{states}",
         tensors=tensors,
         ours=lambda **t: ops.selective_scan(**t, delta_softplus=True),
-        peer=lambda **t: selective_scan(**t, delta_softplus=True),
+        peer=selective_scan,
         peer_name="per-step loop",
         length=length,
         sequences=("u", "delta", "B", "C", "z"),

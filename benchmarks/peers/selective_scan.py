@@ -1,0 +1,23 @@
+"""The selective scan as a loop over time steps in PyTorch (arXiv 2312.00752, algorithm 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def selective_scan(
+    *, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor
+) -> Tensor:
+    """u, delta, z (B, L, D), A (D, N), B, C (B, L, N), D, delta_bias (D) -> (B, L, D); float32 inside."""
+    x, b, c = u.float(), B.float(), C.float()
+    dt = functional.softplus(delta.float() + delta_bias)  # (B, L, D)
+    dt_x = dt * x
+    h = x.new_zeros(x.shape[0], x.shape[2], A.shape[1])  # (B, D, N)
+    rows = []
+    for t in range(x.shape[1]):
+        h = torch.exp(dt[:, t, :, None] * A) * h + dt_x[:, t, :, None] * b[:, t, None]
+        rows.append((h * c[:, t, None]).sum(-1))
+    y = torch.stack(rows, 1) + x * D  # (B, L, D)
+    return (y * functional.silu(z.float())).to(u.dtype)
