@@ -163,7 +163,7 @@ class Trainer:
             out = self.model(tokens[:, :-1], state)
         loss = functional.cross_entropy(out.logits.float().flatten(0, 1), tokens[:, 1:].flatten())
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
         self._optimizer.step()
         self._state = out.state.detach()
