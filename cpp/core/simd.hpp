@@ -39,11 +39,21 @@ typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), m
 typedef std::uint16_t vh __attribute__((vector_size(kLanes * 2)));  // 16-bit payloads
 typedef std::uint16_t vh_unaligned __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
 
-MAMBASDK_SIMD vf set1(float x) { return x - vf{}; }
-MAMBASDK_SIMD vf zero() { return vf{}; }
-MAMBASDK_SIMD vu bits_of(vf x) { return (vu)x; }
-MAMBASDK_SIMD vf from_bits(vu x) { return (vf)x; }
-MAMBASDK_SIMD vf select(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
+MAMBASDK_SIMD vf set1(float x) {
+  return x - vf{};
+}
+MAMBASDK_SIMD vf zero() {
+  return vf{};
+}
+MAMBASDK_SIMD vu bits_of(vf x) {
+  return (vu)x;
+}
+MAMBASDK_SIMD vf from_bits(vu x) {
+  return (vf)x;
+}
+MAMBASDK_SIMD vf select(vi mask, vf yes, vf no) {
+  return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
+}
 MAMBASDK_SIMD vf min(vf a, vf b) {
 #if defined(__AVX512F__)
   return (vf)_mm512_min_ps((__m512)a, (__m512)b);
@@ -65,10 +75,16 @@ MAMBASDK_SIMD vf max(vf a, vf b) {
 
 // ---- memory: any of float, bf16, f16; unaligned; `_n` forms touch only the first n elements, the rest read as 0 ----
 
-MAMBASDK_SIMD vf load(const float* p) { return (vf) * reinterpret_cast<const vf_unaligned*>(p); }
-MAMBASDK_SIMD void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = (vf_unaligned)x; }
+MAMBASDK_SIMD vf load(const float* p) {
+  return (vf) * reinterpret_cast<const vf_unaligned*>(p);
+}
+MAMBASDK_SIMD void store(float* p, vf x) {
+  *reinterpret_cast<vf_unaligned*>(p) = (vf_unaligned)x;
+}
 
-MAMBASDK_SIMD vf widen_bf16(vh h) { return from_bits(__builtin_convertvector(h, vu) << 16); }
+MAMBASDK_SIMD vf widen_bf16(vh h) {
+  return from_bits(__builtin_convertvector(h, vu) << 16);
+}
 MAMBASDK_SIMD vh narrow_bf16(vf x) {  // round to nearest even, NaN kept
 #if defined(__AVX512BF16__)
   // The instruction takes subnormals for zero: those, which are rare, go the long way.
@@ -102,11 +118,21 @@ MAMBASDK_SIMD vh narrow_f16(vf x) {
   return h;
 #endif
 }
-MAMBASDK_SIMD vh load_half(const void* p) { return (vh) * static_cast<const vh_unaligned*>(p); }
-MAMBASDK_SIMD vf load(const bf16* p) { return widen_bf16(load_half(p)); }
-MAMBASDK_SIMD vf load(const f16* p) { return widen_f16(load_half(p)); }
-MAMBASDK_SIMD void store(bf16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_bf16(x); }
-MAMBASDK_SIMD void store(f16* p, vf x) { *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_f16(x); }
+MAMBASDK_SIMD vh load_half(const void* p) {
+  return (vh) * static_cast<const vh_unaligned*>(p);
+}
+MAMBASDK_SIMD vf load(const bf16* p) {
+  return widen_bf16(load_half(p));
+}
+MAMBASDK_SIMD vf load(const f16* p) {
+  return widen_f16(load_half(p));
+}
+MAMBASDK_SIMD void store(bf16* p, vf x) {
+  *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_bf16(x);
+}
+MAMBASDK_SIMD void store(f16* p, vf x) {
+  *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_f16(x);
+}
 
 template <class T>
 MAMBASDK_SIMD vf load_n(const T* p, int n) {
@@ -231,8 +257,12 @@ MAMBASDK_SIMD vf log1p(vf y) {
 }
 
 // Relative error below 3e-7 + 1e-7 |x|: one ulp of x in the exponent is the price of the short reduction.
-MAMBASDK_SIMD vf sigmoid(vf x) { return 1.0f / (1.0f + exp2(x * -1.44269504088896341f)); }
-MAMBASDK_SIMD vf silu(vf x) { return x / (1.0f + exp2(x * -1.44269504088896341f)); }
+MAMBASDK_SIMD vf sigmoid(vf x) {
+  return 1.0f / (1.0f + exp2(x * -1.44269504088896341f));
+}
+MAMBASDK_SIMD vf silu(vf x) {
+  return x / (1.0f + exp2(x * -1.44269504088896341f));
+}
 
 // ln(1+y) for 0 <= y <= 1, relative error below 2e-7: 2 atanh(y/(2+y)).
 MAMBASDK_SIMD vf log1p_unit(vf y) {
