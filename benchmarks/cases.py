@@ -74,6 +74,7 @@ def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
     for shape in _SCANS:
         yield "selective_scan", partial(_selective_scan, *shape, torch.float32, _GOALS.get(shape, {}))
     yield "selective_scan", partial(_selective_scan, 1, 2048, 1536, torch.bfloat16, {})
+    yield "selective_scan", partial(_selective_scan, 1, 2048, 1536, torch.float32, {}, gated=True)
     for batch in (1, 8):
         yield "selective_state_update", partial(_selective_state_update, batch, 1536)
     for length in (512, 2048, 8192):
@@ -91,23 +92,36 @@ def _random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0)
     return (torch.randn(*shape) * scale).to(dtype)
 
 
-def _selective_scan(batch: int, length: int, channels: int, dtype: torch.dtype, goals: Mapping[str, float]) -> Case:
+def _steps(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
+    """Positive time steps up to 0.1, the range in which Mamba's delta starts."""
+    return (torch.rand(batch, length, channels) * 0.1).to(dtype)
+
+
+def _selective_scan(
+    batch: int, length: int, channels: int, dtype: torch.dtype, goals: Mapping[str, float], *, gated: bool = False
+) -> Case:
+    """The scan alone, delta given; `gated`: with softplus and bias of delta and the gate z, as inside a Mamba block."""
     states = 16
     tensors = {
         "u": _random(batch, length, channels, dtype=dtype),
-        "delta": _random(batch, length, channels, dtype=dtype, scale=0.5),
+        "delta": _random(batch, length, channels, dtype=dtype, scale=0.5)
+        if gated
+        else _steps(batch, length, channels, dtype),
         "A": -torch.arange(1, states + 1, dtype=torch.float32).repeat(channels, 1),
         "B": _random(batch, length, states, dtype=dtype),
         "C": _random(batch, length, states, dtype=dtype),
         "D": torch.ones(channels),
-        "z": _random(batch, length, channels, dtype=dtype),
-        "delta_bias": torch.full((channels,), -3.0),
     }
+    if gated:
+        tensors |= {
+            "z": _random(batch, length, channels, dtype=dtype),
+            "delta_bias": torch.full((channels,), -3.0),
+        }
     return Case(
         operation="selective_scan",
-        shape=f"B{batch} L{length} D{channels} N{states}",
+        shape=f"B{batch} L{length} D{channels} N{states}" + (" gated" if gated else ""),
         tensors=tensors,
-        ours=lambda **t: ops.selective_scan(**t, delta_softplus=True),
+        ours=lambda **t: ops.selective_scan(**t, delta_softplus=gated),
         peer=selective_scan,
         peer_name="per-step loop",
         length=length,

@@ -8,11 +8,24 @@ from torch.nn import functional
 
 
 def selective_scan(
-    *, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor
+    *,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
 ) -> Tensor:
-    """u, delta, z (B, L, D), A (D, N), B, C (B, L, N), D, delta_bias (D) -> (B, L, D); float32 inside."""
+    """u, delta, z (B, L, D), A (D, N), B, C (B, L, N), D, delta_bias (D) -> (B, L, D); float32 inside.
+
+    With a bias, delta goes through softplus too.
+    """
     x, b, c = u.float(), B.float(), C.float()
-    dt = functional.softplus(delta.float() + delta_bias)  # (B, L, D)
+    dt = delta.float()  # (B, L, D)
+    if delta_bias is not None:
+        dt = functional.softplus(dt + delta_bias)
     dt_x = dt * x
     h = x.new_zeros(x.shape[0], x.shape[2], A.shape[1])  # (B, D, N)
     rows = []
@@ -20,4 +33,4 @@ def selective_scan(
         h = torch.exp(dt[:, t, :, None] * A) * h + dt_x[:, t, :, None] * b[:, t, None]
         rows.append((h * c[:, t, None]).sum(-1))
     y = torch.stack(rows, 1) + x * D  # (B, L, D)
-    return (y * functional.silu(z.float())).to(u.dtype)
+    return (y if z is None else y * functional.silu(z.float())).to(u.dtype)
