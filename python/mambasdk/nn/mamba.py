@@ -209,5 +209,5 @@ class Mamba(MarkedParameters):
 
 
 def _single_step(x: Tensor) -> bool:
-    """Whether to take the update operations, which have no gradient; exported programs keep the length dynamic."""
+    """Whether to take the update operations, for inference; exported programs keep the length dynamic."""
     return not torch.is_grad_enabled() and not torch.compiler.is_exporting() and x.shape[1] == 1
