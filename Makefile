@@ -64,7 +64,7 @@ format: $(STAMPS)/tools ## rewrite the sources in the project's format
 
 .PHONY: docs
 docs: setup $(STAMPS)/docs ## build the documentation into site/
-	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python docs/generate.py $(if $(wildcard build/pytest.xml),--tests build/pytest.xml)
 	mkdocs build --strict --quiet
 	$(call say,"site/index.html")
 

@@ -69,8 +69,9 @@ class Family:
     fix: Callable[[Dims, frozenset[str], Mapping[str, Any]], Dims] | None = None
     scalars: tuple[Mapping[str, Any], ...] = ()  # further choices of scalars, tried with everything given
     excluded: Callable[[frozenset[str], Mapping[str, Any]], bool] | None = None
-    # Matrix products of T in hardware that takes T: then float32 states and gradients have the precision of T.
-    low_precision_products: bool = False
+    # Roundings to a low-precision T in series; 1 is the result's own. More where a contract stores intermediates in T.
+    roundings: int = 1
+    product_roundings: int = 0  # more of them where operands of matrix products are rounded to bfloat16
 
 
 def _scan_dims(dims: Dims, given: frozenset[str], scalars: Mapping[str, Any]) -> Dims:
@@ -110,7 +111,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "selective_state_update": Family(dims={"tail": {"B": 3, "D": 38, "N": 5, "G": 2}, "vector": {"D": 64, "N": 16}}),
     "ssd": Family(
-        low_precision_products=True,
+        roundings=2,  # the value before the gate
+        product_roundings=3,  # dt * x, the decayed scores, the state
         dims={
             "tail": {"B": 2, "L": 13, "H": 4, "P": 6, "G": 2, "N": 5},
             "chunks": {"B": 1, "L": 300, "H": 2, "P": 32, "G": 1, "N": 16},
@@ -124,7 +126,8 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "ssd_state_update": Family(
-        low_precision_products=True,
+        roundings=2,
+        product_roundings=3,
         dims={"tail": {"B": 3, "H": 4, "P": 6, "G": 2, "N": 5}, "wide": {"H": 2, "P": 64, "N": 128}},
         scalars=({"dt_softplus": True, "dt_min": 0.05, "dt_max": 0.9}, {"dt_on_x": False}),
     ),
@@ -148,10 +151,12 @@ FAMILIES: dict[str, Family] = {
         scalars=({"reverse": True, "return_final_state": True},),
     ),
     "rms_norm": Family(
+        roundings=3,  # the sum with the residual, the value before the gate
         dims={"tail": {"D": 19}, "vector": {"D": 64}, "long": {"D": 300}},
         scalars=({"norm_before_gate": False}, {"eps": 0.1}),
     ),
     "layer_norm": Family(
+        roundings=3,  # the sum with the residual, the value before the gate
         dims={"tail": {"D": 19}, "vector": {"D": 64}, "long": {"D": 300}},
         scalars=({"norm_before_gate": False}, {"eps": 0.1}),
     ),
@@ -333,7 +338,7 @@ def double_types(op: str) -> Types:
 def floor(op: str, types: Types) -> float:
     """The tolerance that a kernel of this operation has beside the dtypes of its outputs."""
     family = FAMILIES.get(op.removesuffix("_backward"), Family())
-    return tolerance.floor(types.get("T"), family.low_precision_products)
+    return tolerance.floor(types.get("T"), family.roundings, family.product_roundings)
 
 
 def _dtype(a: Argument, types: Types) -> torch.dtype | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import torch
 
-# Relative to |reference| + its root mean square. Low precision: five roundings to the dtype (each half a unit in the
-# last place, 2^-9 and 2^-12): one of the result, and two of intermediates that a contract stores in that dtype (a sum
-# with the residual, a value before its gate), each of which a further factor may double.
+# Relative to |reference| + its root mean square. For the low precisions, one rounding (half a unit in the last place).
 RELATIVE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
-    torch.bfloat16: 5 * 2.0**-9,
-    torch.float16: 5 * 2.0**-12,
+    torch.bfloat16: 2.0**-8,
+    torch.float16: 2.0**-11,
     torch.complex64: 1e-5,
 }
 
@@ -38,13 +36,16 @@ def assert_close(actual: torch.Tensor, reference: torch.Tensor, what: str, floor
     assert found <= limit, f"{what}: error {found:.3g}, expected at most {limit:.3g}"
 
 
-def floor(inputs: torch.dtype | None, low_precision_products: bool) -> float:
+def floor(inputs: torch.dtype | None, roundings: int, product_roundings: int) -> float:
     """What an operation on `inputs` owes at most, whatever the dtype of an output.
 
-    Beside low-precision inputs the exponentials of the float32 state are only so accurate that they do not show in
-    the outputs (a sixteenth of float16's tolerance). Where matrix products round their operands to the inputs' dtype,
-    two in series have twice the roundings.
+    roundings: how many roundings to the inputs' dtype stand in series, the result's among them. product_roundings: how
+    many more where matrix products take bfloat16 operands; then float32 states and gradients have them too.
+    Without those, float32 outputs beside low-precision inputs are as accurate as the exponentials that serve them: an
+    eighth of float16's rounding.
     """
-    if inputs not in (torch.bfloat16, torch.float16):
-        return 0.0
-    return 2 * RELATIVE[inputs] if low_precision_products else RELATIVE[torch.float16] / 16
+    if inputs == torch.bfloat16 and product_roundings:
+        return (roundings + product_roundings) * RELATIVE[inputs]
+    if inputs in (torch.bfloat16, torch.float16):
+        return roundings * RELATIVE[inputs] if roundings > 1 else RELATIVE[torch.float16] / 8
+    return 0.0

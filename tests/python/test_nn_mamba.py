@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 
 from mambasdk import nn
 from mambasdk.errors import InvalidArgumentError, ShapeError
+from mambasdk.nn import Mamba, Mamba2
 
 D = 32
 LOGITS = 1e-4  # absolute, from the golden README
@@ -101,6 +104,23 @@ def test_left_padding_is_exact() -> None:
     assert masked.state.tokens_seen.tolist() == [11]
     after = model(tokens[:, :2], masked.state, mask=torch.ones(1, 2))
     torch.testing.assert_close(after.logits, model(tokens[:, :2], alone.state).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [partial(Mamba, d_state=4), partial(Mamba2, d_state=4, headdim=8)])
+def test_left_padding_of_a_mixer_with_biases_is_exact(make: Any) -> None:
+    torch.manual_seed(0)
+    mixer = make(16, bias=True)
+    torch.nn.init.normal_(mixer.in_proj.bias)
+    torch.nn.init.normal_(mixer.conv1d.bias)
+    x = torch.randn(1, 7, 16)
+    padded = torch.cat([torch.randn(1, 5, 16), x], 1)
+    mask = torch.cat([torch.zeros(1, 5), torch.ones(1, 7)], 1)
+    (alone, state), (masked, masked_state) = mixer(x, return_state=True), mixer(padded, return_state=True, mask=mask)
+    torch.testing.assert_close(masked[:, 5:], alone, atol=1e-5, rtol=1e-5)
+    for got, expected in zip(masked_state, state, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ShapeError, match=r"bad mask: expected \(1, 12\), got \(1, 7\)"):
+        mixer(padded, mask=mask[:, 5:])
 
 
 @pytest.mark.parametrize("lengths", [[5, 1, 9], [3, 0, 4], [0, 7], [6, 0]])

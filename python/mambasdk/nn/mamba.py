@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk import ops
-from mambasdk.errors import InvalidArgumentError, ShapeError
+from mambasdk.errors import InvalidArgumentError
 from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
+from mambasdk.nn.mixer import check_input, initial_dt_bias, is_single_step, token_mask
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import MambaState
 
@@ -85,16 +86,13 @@ class Mamba(MarkedParameters):
         self.mark_parameters()
 
     def _init_dt(self, dt_min: float, dt_max: float, dt_init: str, dt_scale: float, floor: float) -> None:
-        """softplus(bias) is log-uniform in [dt_min, dt_max] at the start (spec section 4)."""
         bound = self.dt_rank**-0.5 * dt_scale
         if dt_init == "constant":
             nn.init.constant_(self.dt_proj.weight, bound)
         else:
             nn.init.uniform_(self.dt_proj.weight, -bound, bound)
-        uniform = torch.rand(self.d_inner, device=self.dt_proj.weight.device, dtype=torch.float32)
-        dt = torch.exp(uniform * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)).clamp(min=floor)
-        inverse_softplus = dt + torch.log(-torch.expm1(-dt))
-        self.dt_proj.bias = nn.Parameter(inverse_softplus)
+        bias = initial_dt_bias(self.d_inner, dt_min, dt_max, floor, self.dt_proj.weight.device)
+        self.dt_proj.bias = nn.Parameter(bias)
         self.dt_proj.mark_parameters()
 
     def initial_state(self, batch_size: int) -> MambaState:
@@ -119,13 +117,14 @@ class Mamba(MarkedParameters):
         state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
         scan's inputs, so padding on the left is exact. Raises ShapeError.
         """
-        if x.ndim != 3 or x.shape[-1] != self.d_model:
-            raise ShapeError("bad x", where="Mamba", expected=f"(B, L, {self.d_model})", got=tuple(x.shape))
+        check_input(x, self.d_model, "Mamba")
+        mask = token_mask(mask, x, "Mamba")
         if mask is not None:
-            mask = mask.unsqueeze(-1).to(x.dtype)
             x = x * mask
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
-        if state is not None and _single_step(x) and cu_seqlens is None:
+        if mask is not None and self.in_proj.bias is not None:
+            u = u * mask
+        if state is not None and is_single_step(x) and cu_seqlens is None:
             return self._step(u, z, state, mask, return_state)
         u = self.conv1d(u, None if state is None else state.conv, return_state=return_state, cu_seqlens=cu_seqlens)
         if return_state:
@@ -206,8 +205,3 @@ class Mamba(MarkedParameters):
             return_final_state=True,
         )
         return program.linear(y, f"{prefix}.out_proj", bias=self.out_proj.bias is not None)
-
-
-def _single_step(x: Tensor) -> bool:
-    """Whether to take the update operations, for inference; exported programs keep the length dynamic."""
-    return not torch.is_grad_enabled() and not torch.compiler.is_exporting() and x.shape[1] == 1

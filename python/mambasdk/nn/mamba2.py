@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk import ops
-from mambasdk.errors import InvalidArgumentError, ShapeError
+from mambasdk.errors import InvalidArgumentError
 from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
+from mambasdk.nn.mixer import check_input, initial_dt_bias, is_single_step, token_mask
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import register_layer_state
 
@@ -163,9 +164,7 @@ class Mamba2(MarkedParameters):
         if not 0 < A_range[0] <= A_range[1]:
             raise InvalidArgumentError("bad A_init_range", where="Mamba2", expected="0 < low <= high", got=A_range)
         self.A_log.copy_(torch.empty_like(self.A_log).uniform_(*A_range).log())
-        uniform = torch.rand_like(self.dt_bias)
-        dt = torch.exp(uniform * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)).clamp(min=floor)
-        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
+        self.dt_bias.copy_(initial_dt_bias(self.nheads, dt_min, dt_max, floor, self.dt_bias.device))
 
     def initial_state(self, batch_size: int) -> Mamba2State:
         """The zero state: what a call without a state starts from."""
@@ -191,15 +190,14 @@ class Mamba2(MarkedParameters):
         state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
         scan's inputs, so padding on the left is exact. Raises ShapeError.
         """
-        if x.ndim != 3 or x.shape[-1] != self.d_model:
-            raise ShapeError("bad x", where="Mamba2", expected=f"(B, L, {self.d_model})", got=tuple(x.shape))
+        check_input(x, self.d_model, "Mamba2")
+        mask = token_mask(mask, x, "Mamba2")
         if mask is not None:
-            mask = mask.unsqueeze(-1).to(x.dtype)
             x = x * mask
         z0, x0, z, xBC, dt = self._split(self.in_proj(x))
         if mask is not None and self.in_proj.bias is not None:
             xBC = xBC * mask
-        if state is not None and _single_step(x) and cu_seqlens is None:
+        if state is not None and is_single_step(x) and cu_seqlens is None:
             y, new_state = self._step(z, xBC, dt, state, mask)
         else:
             y, new_state = self._sequence(z, xBC, dt, state, mask, cu_seqlens, return_state)
@@ -338,8 +336,3 @@ class Mamba2(MarkedParameters):
         right = program.op("linear", x=y, weight=program.slice(weight, -1, self.d_mlp, self.d_ssm))
         total: Value = program.op("add", x=left, y=right)
         return total
-
-
-def _single_step(x: Tensor) -> bool:
-    """Whether to take the update operations, for inference; exported programs keep the length dynamic."""
-    return not torch.is_grad_enabled() and not torch.compiler.is_exporting() and x.shape[1] == 1

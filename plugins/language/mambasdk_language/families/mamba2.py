@@ -12,30 +12,26 @@ from torch import Tensor
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import Checkpoint
 from mambasdk.nn import CausalLM, Mamba2
-from mambasdk_language.families.mamba import check_positive, language_model, original_settings
+from mambasdk_language.families.language_model import (
+    HUGGINGFACE,
+    LanguageModelConfig,
+    language_model,
+    original_settings,
+)
 from mambasdk_language.families.upstream import is_huggingface, original_names, renamed, require, vocabulary
 
 
 @dataclass
-class Mamba2Config:
-    """A Mamba-2 language model; the defaults are those of the original configuration files.
+class Mamba2Config(LanguageModelConfig):
+    """A Mamba-2 language model.
 
-    d_model: D. n_layer: blocks. vocab_size: tokens, padded to a multiple of pad_vocab_size_multiple in the matrices.
-    d_state: N. d_conv: K. expand: I = expand * D unless d_inner gives I. headdim: P. ngroups: G. d_ssm: S, None is I.
-    A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation. dt_limit: clamps the step sizes.
-    D_has_hdim, rmsnorm, norm_before_gate, bias, conv_bias: see `mambasdk.nn.Mamba2`. rms_norm: RMSNorm between layers,
-    else LayerNorm. residual_in_fp32: keep the residual sum in float32. d_intermediate: hidden size of a gated MLP after
-    each mixer, 0 for none. tie_embeddings: one matrix for both ends.
+    headdim: P. ngroups: G. d_ssm: S, None is I. A_init_range, conv_init: initialisation. dt_limit: clamps the step
+    sizes. D_has_hdim, rmsnorm, norm_before_gate: see `mambasdk.nn.Mamba2`. The rest is described with
+    LanguageModelConfig.
     """
 
-    d_model: int = 2560
-    n_layer: int = 64
-    vocab_size: int = 50277
     pad_vocab_size_multiple: int = 16
     d_state: int = 128
-    d_conv: int = 4
-    expand: float = 2
-    d_inner: int | None = None
     headdim: int = 64
     ngroups: int = 1
     d_ssm: int | None = None
@@ -43,35 +39,17 @@ class Mamba2Config:
     D_has_hdim: bool = False
     rmsnorm: bool = True
     norm_before_gate: bool = False
-    dt_min: float = 1e-3
-    dt_max: float = 0.1
-    dt_init_floor: float = 1e-4
     dt_limit: Sequence[float] | None = None
     conv_init: float | None = None
-    bias: bool = False
-    conv_bias: bool = True
-    rms_norm: bool = True
-    norm_epsilon: float = 1e-5
-    residual_in_fp32: bool = True
-    d_intermediate: int = 0
-    tie_embeddings: bool = True
-    initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
-        check_positive(
-            self,
-            ("d_model", "n_layer", "vocab_size", "pad_vocab_size_multiple", "d_state", "d_conv", "headdim", "ngroups"),
-        )
+        super().__post_init__()
+        self.check_positive("headdim", "ngroups")
         self.A_init_range = _pair("A_init_range", self.A_init_range)
         if self.dt_limit is not None:
             limit = _pair("dt_limit", self.dt_limit)
             # The limits that change nothing have one spelling, and JSON has no infinity.
             self.dt_limit = None if limit[0] <= 0 and math.isinf(limit[1]) else limit
-
-    @property
-    def padded_vocab_size(self) -> int:
-        """Vp, rows of the embedding."""
-        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
 
 
 def build(config: Mamba2Config) -> CausalLM:
@@ -104,49 +82,19 @@ def build(config: Mamba2Config) -> CausalLM:
     return language_model(config, mixers)
 
 
-# `ssm_cfg` of an original configuration: arguments of the mixer.
-_ORIGINAL_MIXER = {
-    name: name
-    for name in (
-        "d_state",
-        "d_conv",
-        "conv_init",
-        "expand",
-        "headdim",
-        "ngroups",
-        "d_ssm",
-        "A_init_range",
-        "D_has_hdim",
-        "rmsnorm",
-        "norm_before_gate",
-        "dt_min",
-        "dt_max",
-        "dt_init_floor",
-        "dt_limit",
-        "bias",
-        "conv_bias",
-    )
-}
-_HUGGINGFACE = {
-    "hidden_size": "d_model",
-    "num_hidden_layers": "n_layer",
-    "n_layer": "n_layer",
-    "vocab_size": "vocab_size",
-    "state_size": "d_state",
-    "conv_kernel": "d_conv",
-    "expand": "expand",
-    "head_dim": "headdim",
-    "n_groups": "ngroups",
-    "time_step_min": "dt_min",
-    "time_step_max": "dt_max",
-    "time_step_floor": "dt_init_floor",
-    "time_step_limit": "dt_limit",
-    "use_bias": "bias",
-    "use_conv_bias": "conv_bias",
-    "layer_norm_epsilon": "norm_epsilon",
-    "residual_in_fp32": "residual_in_fp32",
-    "tie_word_embeddings": "tie_embeddings",
-}
+# Further keys of `ssm_cfg` in an original configuration.
+_ORIGINAL_MIXER = (
+    "conv_init",
+    "headdim",
+    "ngroups",
+    "d_ssm",
+    "A_init_range",
+    "D_has_hdim",
+    "rmsnorm",
+    "norm_before_gate",
+    "dt_limit",
+)
+_HUGGINGFACE = {**HUGGINGFACE, "head_dim": "headdim", "n_groups": "ngroups", "time_step_limit": "dt_limit"}
 
 
 def import_mamba2(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:

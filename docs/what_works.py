@@ -1,0 +1,94 @@
+"""The README's table of what works: every "yes" stands for tests that passed in the run it was made from.
+
+A claim names test functions. It holds for an operation, a family or a model where those tests ran with its name as
+their first parameter and all passed. So a new operation or family brings its own line by bringing its tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from mambasdk.plugins import get_host
+
+OPERATION_CLAIMS = {
+    "equals the float64 reference on every instruction set": ("test_forward",),
+    "derivative": ("test_backward", "test_gradcheck"),
+    "same bits for any number of threads": (
+        "test_equal_bits_for_any_number_of_threads",
+        "test_equal_bits_in_torchs_threads",
+    ),
+    "`torch.compile` and `torch.export`": ("test_compile_fullgraph", "test_export_with_dynamic_shapes"),
+}
+FAMILY_CLAIMS = {
+    "imports published checkpoints": ("test_original_format_round_trip",),
+    "equals the upstream model": ("test_logits_equal_those_of_transformers",),
+    "continues from a state": ("test_any_split_continues_as_the_full_forward",),
+    "`torch.compile` and `torch.export`": (
+        "test_compiled_model_is_one_graph_with_the_same_results",
+        "test_exported_model_takes_any_batch_and_length",
+    ),
+    "native engine equals PyTorch": ("test_greedy_tokens_are_the_same_from_every_engine",),
+}
+# What a user may look for here and will not find; a line goes when the thing comes.
+ABSENT = (
+    ("CUDA kernels", "operations run on the CPU only"),
+    ("Windows, macOS", "sources are portable, but only Linux x86-64 is built and tested"),
+    ("engines other than `native`", "AOTInductor packages (U-Nets, detectors) do not load yet"),
+    ("vision, audio, graph families", "language models only so far"),
+    ("quantised weights", "float32, bfloat16 and float16 only"),
+)
+_CASE = re.compile(r"(\w+)\[([\w.]+)")
+
+
+class Report:
+    """Outcomes of one test run, from pytest's JUnit file."""
+
+    def __init__(self, path: Path) -> None:
+        self._outcomes: dict[tuple[str, str], set[str]] = {}
+        for case in ElementTree.parse(path).getroot().iter("testcase"):
+            if match := _CASE.match(case.get("name", "")):
+                kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+                self._outcomes.setdefault((match[1], match[2]), set()).update(kinds or {"passed"})
+
+    def shows(self, tests: Iterable[str], subject: str) -> bool:
+        """Whether every one of the tests ran with this first parameter, and passed."""
+        return all(self._outcomes.get((test, subject)) == {"passed"} for test in tests)
+
+    def mentions(self, tests: Iterable[str], subject: str) -> bool:
+        """Whether one of the tests is there for the subject at all."""
+        return any((test, subject) in self._outcomes for test in tests)
+
+
+def table(ops: Sequence[dict[str, Any]], report: Report) -> str:
+    """Operations and families with what the run showed of each, and what is not there."""
+    derivatives = {op["backward"] for op in ops}
+    names = [op["name"] for op in ops if op["name"] not in derivatives]
+    lines = _claims("operation", {f"`{name}`": name for name in names}, OPERATION_CLAIMS, report)
+    families = get_host().registrations.families
+    lines += ["", *_claims("family", {f"`{name}`": name for name in sorted(families)}, FAMILY_CLAIMS, report)]
+    lines += ["", "| family | models | published sizes: parameter count is exact |", "|---|---|---|"]
+    for name, family in sorted(families.items()):
+        models = [model for model in family.variants if model != name]
+        exact = [f"`{m}`" for m in models if report.shows(("test_parameter_counts_are_the_published_ones",), m)]
+        lines.append(f"| `{name}` | {', '.join(f'`{model}`' for model in models)} | {', '.join(exact)} |")
+    lines += ["", "| not there yet | |", "|---|---|"]
+    lines += [f"| {what} | {why} |" for what, why in ABSENT]
+    return "\n".join(lines) + "\n"
+
+
+def _claims(subject: str, rows: dict[str, str], claims: dict[str, tuple[str, ...]], report: Report) -> list[str]:
+    lines = [f"| {subject} | {' | '.join(claims)} |", "|---" * (len(claims) + 1) + "|"]
+    for label, name in rows.items():
+        cells = [_cell(tests, name, report) for tests in claims.values()]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(tests: tuple[str, ...], name: str, report: Report) -> str:
+    if report.shows(tests, name):
+        return "yes"
+    return "**fails**" if report.mentions(tests, name) else "none"
