@@ -28,12 +28,7 @@ def _outputs(op: str, arguments: dict[str, Any]) -> tuple[torch.Tensor, ...]:
 
 
 def _gradcheck_cases() -> list[cases.Case]:
-    return [
-        c
-        for op in cases.differentiable_ops()
-        for c in cases.gradient_cases(op)
-        if cases.double_types(op) and not any(a.dtype.startswith("Z") for a in cases.signature(op).inputs)
-    ]
+    return [c for op in cases.differentiable_ops() for c in cases.gradient_cases(op) if cases.double_types(op)]
 
 
 @pytest.mark.parametrize("case", _gradcheck_cases(), ids=str)
