@@ -8,15 +8,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from peers import convolution, norm
+from peers import convolution, norm, state_updates
+from peers.cross_scan import cross_scan
+from peers.diagonal_scan import diagonal_scan
 from peers.selective_scan import selective_scan
-from peers.selective_state_update import selective_state_update
 from peers.ssd_torch import inputs, ssd_torch
 from torch import Tensor
 
 from mambasdk import ops
-
-PEER_LENGTH = 4096  # a per-step loop on longer sequences would take minutes; there only a prefix is compared
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Case:
     compiled: bool = False  # measure the peer under torch.compile too
     length: int = 0  # of dimension 1 of the tensors named in `sequences`
     sequences: tuple[str, ...] = ()
+    longest_peer: int = 4096  # a per-step loop on longer sequences takes minutes; there only a prefix is compared
     goals: Mapping[str, float] = field(default_factory=dict)  # pass -> least ratio to the peer
 
     @property
@@ -43,23 +43,24 @@ class Case:
     @property
     def measures_peer(self) -> bool:
         """Whether the peer runs on the whole case."""
-        return self.length <= PEER_LENGTH or not self.sequences
+        return self.length <= self.longest_peer or not self.sequences
 
     def prefix(self, steps: int) -> dict[str, Tensor]:
         """The tensors with their first steps only."""
         return {name: t[:, :steps] if name in self.sequences else t for name, t in self.tensors.items()}
 
 
-# Four routes of a vision model as sequences (4 x 3136 x 192), many tiny ones of tracking models (4096 x 10 x 64).
+# Many tiny sequences as in tracking models (4096 x 10 x 64); the routes of vision models have a case of their own.
 _SCANS = [
     (1, 64, 1536),
     (1, 512, 1536),
     (1, 2048, 1536),
+    (1, 8192, 1536),
     (1, 65536, 1536),
     (8, 512, 1536),
-    (4, 3136, 192),
     (4096, 10, 64),
 ]
+_PASSES = ("forward", "forward+backward")
 _GOALS = {(1, 2048, 1536): {"forward": 20.0, "forward+backward": 15.0}}
 
 
@@ -75,14 +76,21 @@ def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         yield "selective_scan", partial(_selective_scan, *shape, torch.float32, _GOALS.get(shape, {}))
     yield "selective_scan", partial(_selective_scan, 1, 2048, 1536, torch.bfloat16, {})
     yield "selective_scan", partial(_selective_scan, 1, 2048, 1536, torch.float32, {}, gated=True)
+    yield "selective_scan", partial(_routed_scan, 1, 3136, 192, 4)
     for batch in (1, 8):
         yield "selective_state_update", partial(_selective_state_update, batch, 1536)
-    for length in (512, 2048, 8192):
-        yield "ssd", partial(_ssd, length, torch.float32)
-    yield "ssd", partial(_ssd, 2048, torch.bfloat16)
+    for batch, length in ((1, 64), (1, 512), (1, 2048), (1, 8192), (1, 65536), (8, 512)):
+        yield "ssd", partial(_ssd, batch, length, torch.float32)
+    yield "ssd", partial(_ssd, 1, 2048, torch.bfloat16)
+    for batch in (1, 8):
+        yield "ssd_state_update", partial(_ssd_state_update, batch)
+    for dtype in (torch.float32, torch.complex64):
+        yield "diagonal_scan", partial(_diagonal_scan, 1, 2048, 1536, dtype)
+    yield "diagonal_scan", partial(_diagonal_scan, 1, 65536, 1536, torch.float32)
     for dtype in (torch.float32, torch.bfloat16):
         for batch in (1, 8):
             yield "causal_conv1d", partial(_causal_conv1d, batch, 2048, 1536, dtype)
+            yield "causal_conv1d_update", partial(_causal_conv1d_update, batch, 1536, dtype)
         for rows in (2048, 16384):
             yield "rms_norm", partial(_rms_norm, rows, 768, dtype)
         yield "layer_norm", partial(_layer_norm, 2048, 768, dtype)
@@ -148,23 +156,94 @@ def _selective_state_update(batch: int, channels: int) -> Case:
         shape=f"B{batch} D{channels} N{states}",
         tensors=tensors,
         ours=lambda **t: ops.selective_state_update(**t, delta_softplus=True),
-        peer=selective_state_update,
+        peer=state_updates.selective_state_update,
         peer_name="torch expressions",
         backward=False,
     )
 
 
-def _ssd(length: int, dtype: torch.dtype) -> Case:
+def _routed_scan(batch: int, length: int, channels: int, routes: int) -> Case:
+    """Rows and columns of an image, forwards and backwards, as VMamba takes them."""
+    states, side = 16, round(length**0.5)
+    rows = torch.arange(length, dtype=torch.int32)
+    columns = rows.view(side, side).T.flatten()
+    tensors = {
+        "u": _random(batch, length, channels),
+        "delta": torch.rand(batch, routes, length, channels) * 0.1,
+        "A": -torch.arange(1, states + 1, dtype=torch.float32).repeat(routes, channels, 1),
+        "B": _random(batch, routes, length, states),
+        "C": _random(batch, routes, length, states),
+        "D": torch.ones(routes, channels),
+    }
+    order = torch.stack([rows, columns, rows.flip(0), columns.flip(0)][:routes])
+    return Case(
+        operation="selective_scan",
+        shape=f"B{batch} L{length} D{channels} N{states} K{routes}",
+        tensors=tensors,
+        ours=partial(ops.selective_scan, order=order),
+        peer=partial(cross_scan, order=order),
+        peer_name="copies per route, our scan",
+    )
+
+
+def _ssd(batch: int, length: int, dtype: torch.dtype) -> Case:
     heads, headdim, states = 24, 64, 128
     names = ("x", "dt", "A", "B", "C", "D", "dt_bias")
+    is_goal = (batch, length) == (1, 2048)
+    goals = {"forward": 2.0, "forward+backward": 3.0} if dtype == torch.float32 else dict.fromkeys(_PASSES, 4.0)
     return Case(
         operation="ssd",
-        shape=f"B1 L{length} H{heads} P{headdim} N{states}",
-        tensors=dict(zip(names, inputs(1, length, heads, headdim, 1, states, dtype), strict=True)),
+        shape=f"B{batch} L{length} H{heads} P{headdim} N{states}",
+        tensors=dict(zip(names, inputs(batch, length, heads, headdim, 1, states, dtype), strict=True)),
         ours=lambda **t: ops.ssd(**t, dt_softplus=True),
-        peer=partial(ssd_torch, chunk=128),
+        peer=partial(ssd_torch, chunk=min(128, length)),
         peer_name="chunked",
         compiled=True,
+        length=length,
+        sequences=("x", "dt", "B", "C"),
+        longest_peer=16384,
+        goals=goals if is_goal else {},
+    )
+
+
+def _ssd_state_update(batch: int) -> Case:
+    heads, headdim, states = 24, 64, 128
+    tensors = {
+        "x": _random(batch, heads, headdim),
+        "state": _random(batch, heads, headdim, states),
+        "dt": _random(batch, heads),
+        "A": -torch.linspace(1, 16, heads),
+        "B": _random(batch, states),
+        "C": _random(batch, states),
+        "D": torch.ones(heads),
+        "dt_bias": torch.full((heads,), -3.0),
+    }
+    return Case(
+        operation="ssd_state_update",
+        shape=f"B{batch} H{heads} P{headdim} N{states}",
+        tensors=tensors,
+        ours=lambda **t: ops.ssd_state_update(**t, dt_softplus=True),
+        peer=state_updates.ssd_state_update,
+        peer_name="torch expressions",
+        backward=False,
+    )
+
+
+def _diagonal_scan(batch: int, length: int, channels: int, dtype: torch.dtype) -> Case:
+    rate = torch.rand(channels)
+    angle = torch.rand(channels) * 6.28
+    return Case(
+        operation="diagonal_scan",
+        shape=f"B{batch} L{length} D{channels}",
+        tensors={
+            "b": torch.randn(batch, length, channels, dtype=dtype),
+            "a": torch.polar(rate, angle) if dtype.is_complex else rate,
+        },
+        ours=ops.diagonal_scan,
+        peer=diagonal_scan,
+        peer_name="per-step loop",
+        length=length,
+        sequences=("b",),
     )
 
 
@@ -181,6 +260,24 @@ def _causal_conv1d(batch: int, length: int, channels: int, dtype: torch.dtype) -
         ours=lambda **t: ops.causal_conv1d(**t, silu=True),
         peer=convolution.causal_conv1d,
         peer_name="torch conv1d",
+    )
+
+
+def _causal_conv1d_update(batch: int, channels: int, dtype: torch.dtype) -> Case:
+    tensors = {
+        "x": _random(batch, channels, dtype=dtype),
+        "state": _random(batch, 3, channels, dtype=dtype),
+        "weight": _random(channels, 4, dtype=dtype, scale=0.5),
+        "bias": _random(channels, dtype=dtype),
+    }
+    return Case(
+        operation="causal_conv1d_update",
+        shape=f"B{batch} D{channels} K4",
+        tensors=tensors,
+        ours=lambda **t: ops.causal_conv1d_update(**t, silu=True),
+        peer=state_updates.causal_conv1d_update,
+        peer_name="torch expressions",
+        backward=False,
     )
 
 

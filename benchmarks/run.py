@@ -24,8 +24,9 @@ from torch import Tensor
 from mambasdk import _core
 
 HERE = Path(__file__).resolve().parent
-TOLERANCE = {"float32": 2e-3, "bfloat16": 4e-2, "float16": 1e-2}  # of the largest magnitude
+TOLERANCE = {"float32": 2e-3, "complex64": 2e-3, "bfloat16": 4e-2, "float16": 1e-2}  # of the largest magnitude
 PREFIX = 256
+ONE_THREAD = "ours, 1 thread"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,8 +116,9 @@ def _wrong(case: Case) -> str:
         ours, peer = _forward_backward(case.ours, tensors)(), _forward_backward(case.peer, tensors)()
         pairs |= {f"gradient of {name}": (ours[name], peer[name]) for name in tensors}
     for name, (got, expected) in pairs.items():
-        scale = float(expected.double().abs().max())
-        difference = float((got.double() - expected.double()).abs().max()) / (scale or 1.0)
+        wide = torch.complex128 if expected.is_complex() else torch.float64
+        scale = float(expected.to(wide).abs().max())
+        difference = float((got.to(wide) - expected.to(wide)).abs().max()) / (scale or 1.0)
         if not difference <= TOLERANCE[case.dtype]:
             return f"{name} differs by {difference:.1e} of its largest value, {TOLERANCE[case.dtype]:g} allowed"
     return ""
@@ -127,40 +129,47 @@ def _measure(case: Case, args: argparse.Namespace) -> list[dict[str, Any]]:
     for name, wrap in (("forward", _forward), ("forward+backward", _forward_backward)):
         if name != "forward" and not case.backward:
             continue
-        functions = {"ours": wrap(case.ours, case.tensors)}
+        ours = wrap(case.ours, case.tensors)
+        functions = {"ours": ours} | ({ONE_THREAD: ours} if args.threads > 1 else {})
         if case.measures_peer:
             functions[case.peer_name] = wrap(case.peer, case.tensors)
             if case.compiled and not args.no_compile:
                 compiled = torch.compile(case.peer, dynamic=False)
                 functions[f"{case.peer_name}, compiled"] = wrap(compiled, case.tensors)
-        times = _alternate(functions, args.seconds)
-        ours = times.pop("ours")
+        times = _alternate(functions, args.seconds, args.threads)
+        median, alone = times.pop("ours"), times.pop(ONE_THREAD, None)
         rows.append(
             {
-                "operation": case.operation, "shape": case.shape, "dtype": case.dtype, "pass": name, "ms": ours,
-                "peers_ms": times, "ratios": {other: ms / ours for other, ms in times.items()},
+                "operation": case.operation, "shape": case.shape, "dtype": case.dtype, "pass": name, "ms": median,
+                "peers_ms": times, "ratios": {other: ms / median for other, ms in times.items()},
+                "scaling": alone / median if alone else None,
                 "goals": {case.peer_name: case.goals[name]} if name in case.goals and case.measures_peer else {},
             }
         )  # fmt: skip
     return rows
 
 
-def _alternate(functions: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+def _alternate(functions: dict[str, Callable[[], Any]], seconds: float, threads: int) -> dict[str, float]:
     """Median milliseconds of each. A quick one runs many times in a turn; turns alternate."""
     repeats = {}
-    for name, function in functions.items():
-        function()
-        start = time.perf_counter()
-        function()
-        repeats[name] = max(1, min(200, int(0.05 / max(time.perf_counter() - start, 1e-7))))
     samples: dict[str, list[float]] = {name: [] for name in functions}
+
+    def turn(name: str, count: int) -> None:
+        torch.set_num_threads(1 if name == ONE_THREAD else threads)
+        functions[name]()  # wakes the threads
+        for _ in range(count):
+            start = time.perf_counter()
+            functions[name]()
+            samples[name].append(1e3 * (time.perf_counter() - start))
+
+    for name in functions:
+        turn(name, 1)
+        repeats[name] = max(1, min(200, int(50 / max(samples[name].pop(), 1e-4))))
     end = time.perf_counter() + seconds * len(functions)
     while time.perf_counter() < end or min(map(len, samples.values())) < 3:
-        for name, function in functions.items():
-            for _ in range(repeats[name]):
-                start = time.perf_counter()
-                function()
-                samples[name].append(1e3 * (time.perf_counter() - start))
+        for name in functions:
+            turn(name, repeats[name])
+    torch.set_num_threads(threads)
     return {name: statistics.median(taken) for name, taken in samples.items()}
 
 
@@ -187,14 +196,16 @@ def _limits(programs: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _print_header() -> None:
-    print(f"{'operation':<23}{'shape':<27}{'dtype':<10}{'pass':<18}{'ours ms':>10}   peer: ms (ratio)")
+    print(f"{'operation':<23}{'shape':<27}{'dtype':<10}{'pass':<18}{'ours ms':>10}  / 1 thread   peer: ms (ratio)")
 
 
 def _print_row(row: dict[str, Any]) -> None:
     peers = "   ".join(f"{name}: {ms:.3g} ({row['ratios'][name]:.1f}x)" for name, ms in row["peers_ms"].items())
+    scaling = f"{row['scaling']:.2f}x" if row["scaling"] else ""
     goals = "".join(f"   goal {goal:g}x" for goal in row["goals"].values())
     print(
-        f"{row['operation']:<23}{row['shape']:<27}{row['dtype']:<10}{row['pass']:<18}{row['ms']:>10.3f}   "
+        f"{row['operation']:<23}{row['shape']:<27}{row['dtype']:<10}{row['pass']:<18}{row['ms']:>10.3f}"
+        f"  {scaling:>9}   "
         f"{peers or 'too long for the peer'}{goals}",
         flush=True,
     )

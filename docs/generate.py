@@ -79,7 +79,8 @@ def measurements(results: Path) -> str:
         return "No run is committed.\n"
     run = json.loads(path.read_text())
     lines = [f"{run['machine']}, {run['threads']} threads, torch {run['torch']}, mambasdk {run['mambasdk']}.", ""]
-    lines += ["| operation | shape | dtype | pass | ours, ms | peer: ms, ratio |", "|---|---|---|---|---:|---|"]
+    lines += ["| operation | shape | dtype | pass | ours, ms | over 1 thread | peer: ms, ratio |"]
+    lines += ["|---|---|---|---|---:|---:|---|"]
     for row in run["rows"]:
         peers = "; ".join(f"{name}: {ms:.3g}, **{row['ratios'][name]:.1f}x**" for name, ms in row["peers_ms"].items())
         cells = [
@@ -88,6 +89,7 @@ def measurements(results: Path) -> str:
             row["dtype"],
             row["pass"],
             f"{row['ms']:.3g}",
+            f"{row['scaling']:.2f}x" if row.get("scaling") else "",
             peers or "too long",
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -29,8 +29,9 @@ def selective_scan(
     dt_x = dt * x
     h = x.new_zeros(x.shape[0], x.shape[2], A.shape[1])  # (B, D, N)
     rows = []
-    for t in range(x.shape[1]):
-        h = torch.exp(dt[:, t, :, None] * A) * h + dt_x[:, t, :, None] * b[:, t, None]
-        rows.append((h * c[:, t, None]).sum(-1))
+    # unbind once: indexing a step would give each its own gradient of the whole tensor, L times the work.
+    for dt_t, dx_t, b_t, c_t in zip(dt.unbind(1), dt_x.unbind(1), b.unbind(1), c.unbind(1), strict=True):
+        h = torch.exp(dt_t[..., None] * A) * h + dx_t[..., None] * b_t[:, None]
+        rows.append((h * c_t[:, None]).sum(-1))
     y = torch.stack(rows, 1) + x * D  # (B, L, D)
     return (y if z is None else y * functional.silu(z.float())).to(u.dtype)

@@ -1,6 +1,6 @@
 """Selective copying: the selection of a Mamba matters, and the same net without it fails.
 
-A sequence holds 16 data tokens scattered in noise, then 16 markers; at the markers the model must repeat the data
+A sequence holds data tokens scattered in noise, then as many markers; at the markers the model must repeat the data
 tokens in order. The time-invariant model is the same net with step size, B and C learned as constants, which is what S4
 has.
 Source: Mamba paper (arXiv 2312.00752), section 4.1.1; spec mamba.md section 11.
@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 import mambasdk
 
-DATA_TOKENS = 16  # how many are to be copied
 VOCAB = 16  # values a data token may have; then come the noise token and the marker
 NOISE, MARKER = VOCAB, VOCAB + 1
 
@@ -48,15 +47,15 @@ def build(selective: bool, seed: int) -> nn.Module:
     return model
 
 
-def batch(size: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Tokens (B, length + DATA_TOKENS) and the data tokens (B, DATA_TOKENS) in their order."""
-    data = torch.randint(VOCAB, (size, DATA_TOKENS), generator=generator)
-    places = torch.rand(size, length, generator=generator).argsort(1)[:, :DATA_TOKENS].sort(1).values
+def batch(size: int, length: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Tokens (B, length + count) and the data tokens (B, count) in their order."""
+    data = torch.randint(VOCAB, (size, count), generator=generator)
+    places = torch.rand(size, length, generator=generator).argsort(1)[:, :count].sort(1).values
     tokens = torch.full((size, length), NOISE).scatter(1, places, data)
-    return torch.cat([tokens, torch.full((size, DATA_TOKENS), MARKER)], 1), data
+    return torch.cat([tokens, torch.full((size, count), MARKER)], 1), data
 
 
-def run(selective: bool, *, steps: int, length: int, size: int, lr: float, seed: int = 0) -> float:
+def run(selective: bool, *, steps: int, length: int, count: int, size: int, lr: float, seed: int = 0) -> float:
     """Share of the data tokens that the trained model repeats rightly, on new sequences."""
     generator = torch.Generator().manual_seed(seed)
     model = build(selective, seed)
@@ -64,8 +63,8 @@ def run(selective: bool, *, steps: int, length: int, size: int, lr: float, seed:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     bar = tqdm(range(steps), desc="selective" if selective else "time-invariant")
     for _ in bar:
-        tokens, data = batch(size, length, generator)
-        logits = model(tokens, return_state=False, logits_to_keep=DATA_TOKENS).logits
+        tokens, data = batch(size, length, count, generator)
+        logits = model(tokens, return_state=False, logits_to_keep=count).logits
         loss = functional.cross_entropy(logits.flatten(0, 1), data.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -74,8 +73,8 @@ def run(selective: bool, *, steps: int, length: int, size: int, lr: float, seed:
         schedule.step()
         bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
     with torch.no_grad():
-        tokens, data = batch(512, length, generator)
-        found = model(tokens, return_state=False, logits_to_keep=DATA_TOKENS).logits.argmax(-1)
+        tokens, data = batch(512, length, count, generator)
+        found = model(tokens, return_state=False, logits_to_keep=count).logits.argmax(-1)
     return float((found == data).float().mean())
 
 
@@ -83,11 +82,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Train both models and print their accuracies as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--data-tokens", type=int, default=16, help="how many are to be copied")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     args = parser.parse_args(argv)
-    options = {"steps": args.steps, "length": args.length, "size": args.batch, "lr": args.lr}
+    options = {"steps": args.steps, "length": args.length, "count": args.data_tokens, "size": args.batch, "lr": args.lr}
     start = time.perf_counter()
     result = {"selective": run(True, **options), "time_invariant": run(False, **options)}
     print(json.dumps({**result, "seconds": round(time.perf_counter() - start)}))

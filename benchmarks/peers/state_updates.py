@@ -1,0 +1,32 @@
+"""One step of each recurrence as PyTorch expressions, for decoding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def selective_state_update(
+    *, state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """state (B, D, N), x, dt, z (B, D), A (D, N), B, C (B, N), D, delta_bias (D) -> y (B, D), the new state."""
+    dt = functional.softplus(dt + delta_bias)
+    state = torch.exp(dt[..., None] * A) * state + (dt * x)[..., None] * B[:, None]
+    return ((state * C[:, None]).sum(-1) + x * D) * functional.silu(z), state
+
+
+def ssd_state_update(
+    *, state: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dt_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """state (B, H, P, N), x (B, H, P), dt (B, H), A, D, dt_bias (H), B, C (B, N) -> y (B, H, P), the new state."""
+    dt = functional.softplus(dt + dt_bias)
+    decay = torch.exp(dt * A)[..., None, None]
+    state = decay * state + (dt[..., None] * x)[..., None] * B[:, None, None]
+    return (state @ C[:, None, :, None]).squeeze(-1) + x * D[:, None], state
+
+
+def causal_conv1d_update(*, x: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x (B, D), state (B, K-1, D), weight (D, K), bias (D), SiLU -> y (B, D), the new state."""
+    window = torch.cat([state, x[:, None]], 1)  # (B, K, D)
+    return functional.silu((window * weight.mT).sum(1) + bias), window[:, 1:]
