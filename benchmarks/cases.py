@@ -11,6 +11,7 @@ import torch
 from peers import convolution, norm, state_updates
 from peers.cross_scan import cross_scan
 from peers.diagonal_scan import diagonal_scan
+from peers.mamba_block import mixers
 from peers.selective_scan import selective_scan
 from peers.ssd_torch import inputs, ssd_torch
 from torch import Tensor
@@ -32,7 +33,8 @@ class Case:
     compiled: bool = False  # measure the peer under torch.compile too
     length: int = 0  # of dimension 1 of the tensors named in `sequences`
     sequences: tuple[str, ...] = ()
-    longest_peer: int = 4096  # a per-step loop on longer sequences takes minutes; there only a prefix is compared
+    longest_peer: int = 4096  # a per-step loop on longer sequences takes minutes, so it is not measured there
+    longest_check: int = 4096  # beyond it only the results of a prefix are compared
     goals: Mapping[str, float] = field(default_factory=dict)  # pass -> least ratio to the peer
 
     @property
@@ -94,6 +96,7 @@ def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         for rows in (2048, 16384):
             yield "rms_norm", partial(_rms_norm, rows, 768, dtype)
         yield "layer_norm", partial(_layer_norm, 2048, 768, dtype)
+    yield "mamba_block", partial(_mamba_block, 1, 1024, 768)
 
 
 def _random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
@@ -202,6 +205,7 @@ def _ssd(batch: int, length: int, dtype: torch.dtype) -> Case:
         length=length,
         sequences=("x", "dt", "B", "C"),
         longest_peer=16384,
+        longest_check=16384,
         goals=goals if is_goal else {},
     )
 
@@ -300,3 +304,20 @@ def _layer_norm(rows: int, channels: int, dtype: torch.dtype) -> Case:
     }
     shape = f"{rows} rows of {channels}"
     return Case("layer_norm", shape, tensors, ops.layer_norm, norm.layer_norm, "torch add, layer_norm")
+
+
+def _mamba_block(batch: int, length: int, d_model: int) -> Case:
+    """The whole mixer with its projections; backward gives the gradients of its parameters too."""
+    parameters, ours, peer = mixers(d_model)
+    return Case(
+        operation="mamba_block",
+        shape=f"B{batch} L{length} D{d_model}",
+        tensors={"x": _random(batch, length, d_model), **parameters},
+        ours=ours,
+        peer=peer,
+        peer_name="transformers",
+        length=length,
+        sequences=("x",),
+        longest_check=256,
+        goals={"forward+backward": 20.0},
+    )
