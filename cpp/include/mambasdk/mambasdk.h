@@ -257,8 +257,8 @@ typedef struct mambasdk_engine_definition {
   mambasdk_status* (*session_run)(void* self, void* session, const mambasdk_named_tensor* inputs, uint64_t input_count,
                                   const mambasdk_string* output_names, uint64_t output_count,
                                   mambasdk_managed_tensor** outputs);
-  mambasdk_status* (*session_reset)(void* self, void* session);                /* NULL: the engine keeps no state */
-  mambasdk_status* (*session_clone)(void* self, void* session, void** clone);  /* NULL: unsupported */
+  mambasdk_status* (*session_reset)(void* self, void* session);               /* NULL: the engine keeps no state */
+  mambasdk_status* (*session_clone)(void* self, void* session, void** clone); /* NULL: unsupported */
   mambasdk_status* (*session_save)(void* self, void* session, void* data, uint64_t capacity, uint64_t* size);
   mambasdk_status* (*session_restore)(void* self, void* session, const void* data, uint64_t size);
 } mambasdk_engine_definition;
@@ -276,8 +276,9 @@ typedef struct mambasdk_processor_definition {
   /* config: its JSON object in the manifest; directory: the package, or "" outside one. */
   mambasdk_status* (*create)(void* self, mambasdk_string config, mambasdk_string directory, void** instance);
   void (*release)(void* self, void* instance);
-  /* A processor gets the raw input named as its slot in the manifest; a head gets the model's outputs and all that the
-   * processors emitted. A head emits its result as JSON text named "json", and tensors beside it where it likes. */
+  /* A processor gets the raw inputs that are named as its slot in the manifest ("image", "image.orientation"); a head
+   * gets the model's outputs, all that the processors emitted, and the run's options as JSON text named "options"
+   * where there are any. A head emits its result as JSON text named "json", and tensors beside it where it likes. */
   mambasdk_status* (*run)(void* self, void* instance, const mambasdk_context* context,
                           const mambasdk_named_tensor* inputs, uint64_t input_count, mambasdk_emit_fn emit,
                           void* emit_user);
@@ -290,7 +291,7 @@ typedef struct mambasdk_result mambasdk_result; /* named tensors */
 
 typedef struct mambasdk_pipeline_options {
   uint64_t struct_size;
-  mambasdk_string json; /* an object of the head's own options, such as {"max_new_tokens": 40}; "" for none */
+  mambasdk_string json;     /* an object of the head's own options, such as {"max_new_tokens": 40}; "" for none */
   mambasdk_text_fn on_text; /* streamed text of a head that writes text; may be NULL */
   void* user;
 } mambasdk_pipeline_options;
