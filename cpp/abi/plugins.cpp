@@ -113,7 +113,7 @@ void commit(mambasdk_registrar& staged) {
       if (found != own.end()) op = found->second;
     }
     if (op == nullptr) fail(ErrorCode::not_found, "kernel for unknown operation ", kernel.op);
-    if (op->kernels.contains(kernel.device) || !kernels.emplace(kernel.op, kernel.device).second) {
+    if (op->kernels.find(kernel.device) != nullptr || !kernels.emplace(kernel.op, kernel.device).second) {
       fail(ErrorCode::invalid_argument, "operation ", kernel.op, " already has a kernel for device type ",
            static_cast<int>(kernel.device));
     }
@@ -261,8 +261,8 @@ mambasdk_status* register_op(mambasdk_registrar* registrar, const mambasdk_op_de
     op->origin = registrar->origin;
     if (d.check != nullptr) op->check = wrap_kernel(d.check, d.self);
     if (d.reference != nullptr) op->reference = wrap_kernel(d.reference, d.self);
-    if (d.cpu != nullptr) op->kernels[Device::cpu] = wrap_kernel(d.cpu, d.self);
-    if (!op->reference && op->kernels.empty()) {
+    if (d.cpu != nullptr) op->kernels.add(Device::cpu, wrap_kernel(d.cpu, d.self));
+    if (!op->reference && d.cpu == nullptr) {
       fail(ErrorCode::invalid_argument, "operation ", op->signature.name, " has no kernel; set reference or cpu");
     }
     registrar->ops.push_back(std::move(op));
