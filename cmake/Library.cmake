@@ -11,6 +11,8 @@ mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
 mambasdk_isa_objects(_measuring_objects mambasdk_measuring ${_measuring_sources})
 
 add_library(mambasdk_objects OBJECT ${_sources})
+# The types of the interface, for abidiff (tests/abi); installation strips them.
+set_source_files_properties(cpp/abi/entry.cpp PROPERTIES COMPILE_OPTIONS -g)
 target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
 target_compile_definitions(mambasdk_objects PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)

@@ -1,4 +1,4 @@
-// The table of the C ABI, and the one function that the library exports.
+// The table of the C ABI; entry.cpp hands it out.
 #include "abi/catalogue.hpp"
 #include "abi/convert.hpp"
 #include "abi/models.hpp"
@@ -55,7 +55,10 @@ std::int32_t threads() {
   return num_threads();
 }
 
-constexpr mambasdk_api kApi = {
+}  // namespace
+
+extern const mambasdk_api table;
+constinit const mambasdk_api table = {
     sizeof(mambasdk_api),
     MAMBASDK_ABI_MAJOR,
     MAMBASDK_ABI_MINOR,
@@ -122,10 +125,4 @@ constexpr mambasdk_api kApi = {
     result_release,
 };
 
-}  // namespace
 }  // namespace mambasdk::abi
-
-extern "C" MAMBASDK_EXPORT const mambasdk_api* mambasdk_get_api(std::uint32_t major, std::uint32_t minor) {
-  if (major != MAMBASDK_ABI_MAJOR || minor > MAMBASDK_ABI_MINOR) return nullptr;
-  return &mambasdk::abi::kApi;
-}
