@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 BASELINES = ROOT / "tests" / "abi" / "baseline"
 HEADER = ROOT / "cpp" / "include" / "mambasdk" / "mambasdk.h"
 OLDER = ["1.0"]
-# The structs that carry their size. Not every one is reachable from the exported function (the descriptor of a plugin is
-# not): cpp/abi/layout_test.cpp holds them all.
+# The structs that carry their size. Not every one can be reached from the exported function (a plugin's descriptor
+# cannot): cpp/abi/layout_test.cpp holds them all.
 GROWS = {
     "mambasdk_api",
     "mambasdk_context",
