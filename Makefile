@@ -80,6 +80,12 @@ asan ubsan tsan: $(STAMPS)/tools ## the C++ tests under a sanitizer
 	cmake --build --preset $@ --target mambasdk_tests
 	ctest --preset $@ -j $(JOBS)
 
+.PHONY: abi-baseline
+abi-baseline: $(STAMPS)/sdk ## write the interface of the ABI minor in work to tests/abi/baseline
+	cmake --build $(BUILD) --target mambasdk
+	minor=$$(awk '/define MAMBASDK_ABI_M(AJOR|INOR)/ {printf "%s%s", dot, $$3; dot = "."}' cpp/include/mambasdk/mambasdk.h); \
+	  tests/abi/baseline/write.sh $(BUILD)/libmambasdk.so.1 > tests/abi/baseline/$$minor.abixml
+
 .PHONY: fuzz
 fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS
 	cmake -S tests/fuzz -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++

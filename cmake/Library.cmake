@@ -11,9 +11,20 @@ mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
 mambasdk_isa_objects(_measuring_objects mambasdk_measuring ${_measuring_sources})
 
 add_library(mambasdk_objects OBJECT ${_sources})
+# The types of the interface, for abidiff (tests/abi); installation strips them.
+set_source_files_properties(cpp/abi/entry.cpp PROPERTIES COMPILE_OPTIONS -g)
 target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
 target_compile_definitions(mambasdk_objects PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
+
+# The headers alone: all that a plugin is built with.
+add_library(mambasdk_headers INTERFACE)
+add_library(mambasdk::headers ALIAS mambasdk_headers)
+set_target_properties(mambasdk_headers PROPERTIES EXPORT_NAME headers)
+target_include_directories(
+  mambasdk_headers
+  INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+)
 
 add_library(mambasdk SHARED $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
 add_library(mambasdk::mambasdk ALIAS mambasdk)

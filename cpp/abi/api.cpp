@@ -1,7 +1,9 @@
-// The table of the C ABI, and the one function that the library exports.
+// The table of the C ABI; entry.cpp hands it out.
+#include "abi/catalogue.hpp"
 #include "abi/convert.hpp"
 #include "abi/models.hpp"
 #include "abi/operations.hpp"
+#include "abi/pipelines.hpp"
 #include "abi/plugins.hpp"
 #include "abi/text.hpp"
 #include "core/executor.hpp"
@@ -53,7 +55,10 @@ std::int32_t threads() {
   return num_threads();
 }
 
-constexpr mambasdk_api kApi = {
+}  // namespace
+
+extern const mambasdk_api table;
+constinit const mambasdk_api table = {
     sizeof(mambasdk_api),
     MAMBASDK_ABI_MAJOR,
     MAMBASDK_ABI_MINOR,
@@ -101,12 +106,23 @@ constexpr mambasdk_api kApi = {
     text_stream_release,
     text_stream_push,
     text_stream_finish,
+    runtime_describe,
+    component_declare,
+    register_engine,
+    register_processor,
+    processor_create,
+    processor_release,
+    processor_run,
+    processor_reset,
+    pipeline_create,
+    pipeline_release,
+    pipeline_run,
+    pipeline_reset,
+    result_json,
+    result_count,
+    result_name,
+    result_tensor,
+    result_release,
 };
 
-}  // namespace
 }  // namespace mambasdk::abi
-
-extern "C" MAMBASDK_EXPORT const mambasdk_api* mambasdk_get_api(std::uint32_t major, std::uint32_t minor) {
-  if (major != MAMBASDK_ABI_MAJOR || minor > MAMBASDK_ABI_MINOR) return nullptr;
-  return &mambasdk::abi::kApi;
-}

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "abi/convert.hpp"
 #include "core/registry.hpp"
@@ -89,7 +90,7 @@ Json argument_json(const Signature& s, const Argument& a) {
   return j;
 }
 
-std::string describe(const Op& op) {
+std::string describe(const Op& op, const Op* backward, const std::vector<Device>& devices) {
   const Signature& s = op.signature;
   Json j = {{"name", s.name}, {"signature", s.text}, {"doc", op.doc}, {"origin", op.origin}};
   j["dims"] = s.dims;
@@ -104,10 +105,9 @@ std::string describe(const Op& op) {
                           {"value", expression_json(s, rule.value)},
                           {"if_not", s.inputs[static_cast<std::size_t>(rule.unless)].name}});
   }
-  j["backward"] = op.backward != nullptr ? Json(op.backward->signature.name) : Json(nullptr);
-  Json devices = Json::array();
-  for (const auto& [device, kernel] : op.kernels) devices.push_back(device == Device::cpu ? "cpu" : "cuda");
-  j["kernels"] = devices;
+  j["backward"] = backward != nullptr ? Json(backward->signature.name) : Json(nullptr);
+  j["kernels"] = Json::array();
+  for (const Device device : devices) j["kernels"].push_back(device == Device::cpu ? "cpu" : "cuda");
   j["reference"] = static_cast<bool>(op.reference);
   return j.dump();
 }
@@ -176,11 +176,14 @@ const mambasdk_op* op_find(mambasdk_string name) {
 
 mambasdk_string op_describe(const mambasdk_op* op) {
   static std::mutex mutex;
-  static auto* texts = new std::map<std::pair<const Op*, const Op*>, std::string>;
+  // The derivative and kernels may come later; what was handed out before stays.
+  static auto* texts = new std::map<std::tuple<const Op*, const Op*, std::size_t>, std::string>;
   const Op& o = op_of(op);
+  const Op* backward = o.backward;
+  const std::vector<Device> devices = o.kernels.devices();
   const std::lock_guard lock(mutex);
-  auto& entry = (*texts)[{&o, o.backward}];  // the derivative may come later
-  if (entry.empty()) entry = describe(o);
+  auto& entry = (*texts)[{&o, backward, devices.size()}];
+  if (entry.empty()) entry = describe(o, backward, devices);
   return view(std::string_view(entry));
 }
 

@@ -334,7 +334,7 @@ void Op::execute(const OpCall& request, KernelChoice choice) const {
         reference_only || (a.dtype.kind == DTypeSpec::Kind::variable && is_double(request.inputs[i].tensor->dtype));
   }
   if (!reference_only) {
-    if (const auto found = kernels.find(device); found != kernels.end()) return found->second(request);
+    if (const Kernel* kernel = kernels.find(device)) return (*kernel)(request);
   }
   if (device == Device::cpu && reference) return reference(request);
   fail(ErrorCode::unsupported, signature.name, ": there is no ", reference_only ? "reference " : "",

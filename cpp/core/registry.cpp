@@ -12,6 +12,37 @@ std::int64_t OpCall::dim(std::string_view name) const {
   fail(ErrorCode::internal, signature.name, ": its signature has no dim ", name);
 }
 
+KernelTable::~KernelTable() {
+  for (const auto& kernel : kernels_) delete kernel.load();
+}
+
+const Kernel* KernelTable::find(Device device) const noexcept {
+  for (std::size_t i = 0; i < std::size(kDevices); ++i) {
+    if (kDevices[i] == device) return kernels_[i].load(std::memory_order_acquire);
+  }
+  return nullptr;
+}
+
+std::vector<Device> KernelTable::devices() const {
+  std::vector<Device> out;
+  for (const Device device : kDevices) {
+    if (find(device) != nullptr) out.push_back(device);
+  }
+  return out;
+}
+
+bool KernelTable::add(Device device, Kernel kernel) {
+  for (std::size_t i = 0; i < std::size(kDevices); ++i) {
+    if (kDevices[i] != device) continue;
+    auto made = std::make_unique<const Kernel>(std::move(kernel));
+    const Kernel* none = nullptr;
+    if (!kernels_[i].compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) return false;
+    (void)made.release();
+    return true;
+  }
+  fail(ErrorCode::unsupported, "kernels for device type ", static_cast<int>(device), " are not known here");
+}
+
 void Registry::define(const OpDefinition& definition, std::string_view origin) {
   auto op = std::make_unique<Op>();
   op->signature = Signature::parse(definition.signature);
@@ -19,7 +50,7 @@ void Registry::define(const OpDefinition& definition, std::string_view origin) {
   op->origin = std::string(origin);
   if (definition.check != nullptr) op->check = definition.check;
   op->reference = definition.reference;
-  if (definition.cpu) op->kernels[Device::cpu] = definition.cpu;
+  if (definition.cpu) op->kernels.add(Device::cpu, definition.cpu);
   add(std::move(op));
 }
 
@@ -45,7 +76,7 @@ void Registry::add_kernel(std::string_view name, Device device, Kernel kernel) {
   const std::lock_guard lock(mutex_);
   const auto found = ops_.find(name);
   if (found == ops_.end()) fail(ErrorCode::not_found, "kernel for unknown operation ", name);
-  if (!found->second->kernels.emplace(device, std::move(kernel)).second) {
+  if (!found->second->kernels.add(device, std::move(kernel))) {
     fail(ErrorCode::invalid_argument, "operation ", name, " already has a kernel for device type ",
          static_cast<int>(device));
   }

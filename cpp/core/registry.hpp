@@ -2,6 +2,9 @@
 // plugins.
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,14 +18,30 @@ namespace mambasdk {
 
 enum class KernelChoice : std::int32_t { automatic = 0, reference = 1 };
 
+// Kernels by device. One may come while others run, and stays once it is there.
+class KernelTable {
+ public:
+  KernelTable() = default;
+  KernelTable(const KernelTable&) = delete;
+  KernelTable& operator=(const KernelTable&) = delete;
+  ~KernelTable();
+  [[nodiscard]] const Kernel* find(Device device) const noexcept;
+  [[nodiscard]] std::vector<Device> devices() const;
+  bool add(Device device, Kernel kernel);  // false: there is one
+
+ private:
+  static constexpr Device kDevices[] = {Device::cpu, Device::cuda};
+  std::array<std::atomic<const Kernel*>, std::size(kDevices)> kernels_{};
+};
+
 struct Op {
   Signature signature;
   std::string doc;
   std::string origin;  // "mambasdk" or the plugin's name
   std::function<void(const OpCall&)> check;
   Kernel reference;
-  std::map<Device, Kernel> kernels;
-  const Op* backward = nullptr;  // `<name>_backward`, resolved at lookup
+  KernelTable kernels;
+  std::atomic<const Op*> backward = nullptr;  // `<name>_backward`; may come later
 
   // Shapes and dtypes of the outputs for these inputs; data stays null. Throws Error(invalid_argument).
   struct Plan {
