@@ -214,6 +214,10 @@ bool present(const Signature& signature, const Argument& output, std::span<const
   return signature.inputs[i].kind == Argument::Kind::boolean ? inputs[i].flag : inputs[i].tensor != nullptr;
 }
 
+std::string_view device_name(Device device) {
+  return device == Device::cuda ? "CUDA" : "the CPU";
+}
+
 Binding bind(const Signature& signature, std::span<const Value> inputs) {
   if (inputs.size() != signature.inputs.size()) {
     fail(ErrorCode::invalid_argument, signature.name, ": got ", inputs.size(), " arguments, expected ",
@@ -234,8 +238,8 @@ Binding bind(const Signature& signature, std::span<const Value> inputs) {
       first = t;
       first_name = a.name;
     } else if (t->device != first->device) {
-      fail(ErrorCode::invalid_argument, signature.name, ": ", a.name, " and ", first_name,
-           " are on different devices; move them to one");
+      fail(ErrorCode::invalid_argument, signature.name, ": ", a.name, " is on ", device_name(t->device), ", expected ",
+           device_name(first->device), ", where ", first_name, " is; move them to one device");
     }
     for (int d = 0; d < t->ndim; ++d) {
       if (t->size(d) < 0) fail(ErrorCode::invalid_argument, signature.name, ": ", a.name, " has a negative extent");

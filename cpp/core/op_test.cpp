@@ -87,6 +87,11 @@ TEST_F(OpTest, ErrorsNameOperationArgumentExpectedAndGot) {
   EXPECT_EQ(message([&] { (void)op.plan(wrong_type); }), "mix: A is f16, expected f32: u is f32");
   const Value missing[] = {value(u), none(), none(), none(), none(), flag(false)};
   EXPECT_EQ(message([&] { (void)op.plan(missing); }), "mix: A is missing");
+  Tensor elsewhere = shaped({3, 4});
+  elsewhere.device = Device::cuda;
+  const Value apart[] = {value(u), value(elsewhere), none(), none(), none(), flag(false)};
+  EXPECT_EQ(message([&] { (void)op.plan(apart); }),
+            "mix: A is on CUDA, expected the CPU, where u is; move them to one device");
   const Tensor three = shaped({3, 3, 4}), good = shaped({3, 4});
   const Value rule[] = {value(u), value(good), value(three), none(), none(), flag(true)};
   EXPECT_NE(message([&] { (void)op.plan(rule); }).find("s is (3, 3, 4), but without seq its S must be B = 2"),
