@@ -50,7 +50,10 @@ function(mambasdk_add_plugin)
     # One symbol goes out, also when static libraries or the C++ library's templates bring others; none is left open.
     set(map ${CMAKE_CURRENT_BINARY_DIR}/${arg_NAME}.map)
     file(CONFIGURE OUTPUT ${map} CONTENT "{ global: mambasdk_plugin; local: *; };\n")
-    target_link_options(${arg_NAME} PRIVATE LINKER:--version-script=${map} LINKER:--no-undefined)
+    target_link_options(${arg_NAME} PRIVATE LINKER:--version-script=${map})
+    if(NOT MAMBASDK_SANITIZE) # whose runtime is undefined until the program links
+      target_link_options(${arg_NAME} PRIVATE LINKER:--no-undefined)
+    endif()
     set_target_properties(${arg_NAME} PROPERTIES LINK_DEPENDS ${map})
   endif()
   if(arg_PACKAGE)

@@ -61,6 +61,15 @@ inline Array<std::uint8_t> bytes(std::string_view s) {
   return Array<std::uint8_t>(std::vector<std::uint8_t>(s.begin(), s.end()));
 }
 
+// NULL: there is none.
+inline const mambasdk_tensor* input_named(const mambasdk_named_tensor* inputs, std::uint64_t count,
+                                          std::string_view name) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (text(inputs[i].name) == name) return inputs[i].tensor;
+  }
+  return nullptr;
+}
+
 inline mambasdk_value value(const mambasdk_tensor& t) {
   mambasdk_value v{};
   v.kind = MAMBASDK_VALUE_TENSOR;
@@ -160,5 +169,15 @@ inline std::string write_counting_package(std::string_view name, std::string_vie
   return write_package(name, manifest, program,
                        {{"embedding", {kVocab, kVocab}, embedding}, {"head", {kVocab, kVocab}, head}});
 }
+
+// A loaded package.
+struct Loaded {
+  mambasdk_model* model = nullptr;
+  explicit Loaded(const std::string& directory) {
+    const Outcome loaded(api().model_load(text(std::string_view(directory)), nullptr, &model));
+    EXPECT_EQ(loaded.message, "");
+  }
+  ~Loaded() { api().model_release(model); }
+};
 
 }  // namespace mambasdk::abi::testing

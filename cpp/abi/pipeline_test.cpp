@@ -1,99 +1,11 @@
-// Engines, processors, heads and pipelines over the C ABI: plugins bring them, manifests name them, hosts run them.
+// Processors, heads and pipelines over the C ABI: plugins bring them, manifests name them, hosts run them.
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 
 #include "abi/abi_testing.hpp"
 
 namespace mambasdk::abi::testing {
 namespace {
-
-// ---- an engine: y = 2 x + (runs so far) ----
-
-struct EngineState {
-  std::int64_t runs = 0;
-};
-
-std::atomic<int> live_models = 0, live_sessions = 0;
-
-const mambasdk_tensor* input_named(const mambasdk_named_tensor* inputs, std::uint64_t count, std::string_view name) {
-  for (std::uint64_t i = 0; i < count; ++i) {
-    if (text(inputs[i].name) == name) return inputs[i].tensor;
-  }
-  return nullptr;
-}
-
-mambasdk_status* engine_run(void*, void* session, const mambasdk_named_tensor* inputs, std::uint64_t input_count,
-                            const mambasdk_string* names, std::uint64_t output_count,
-                            mambasdk_managed_tensor** outputs) {
-  auto& state = *static_cast<EngineState*>(session);
-  const mambasdk_tensor* x = input_named(inputs, input_count, "x");
-  if (x == nullptr)
-    return api().status_create(MAMBASDK_ERROR_INVALID_ARGUMENT, text("input x is missing"), text("doubling"));
-  const auto* data = static_cast<const float*>(x->data);
-  for (std::uint64_t i = 0; i < output_count; ++i) {
-    if (text(names[i]) != "y")
-      return api().status_create(MAMBASDK_ERROR_NOT_FOUND, text("no such output"), text("doubling"));
-    std::vector<float> y;
-    for (std::int64_t k = 0; k < x->shape[0]; ++k) y.push_back(2.0f * data[k] + static_cast<float>(state.runs));
-    outputs[i] = managed(y, {x->shape[0]});
-  }
-  ++state.runs;
-  return nullptr;
-}
-
-mambasdk_engine_definition doubling_engine() {
-  mambasdk_engine_definition d{};
-  d.struct_size = sizeof(d);
-  d.name = text("test_doubling");
-  d.doc = text("y = 2 x + (runs so far)");
-  d.model_load = [](void*, const mambasdk_package* package, void** model) -> mambasdk_status* {
-    EXPECT_EQ(package->struct_size, sizeof(mambasdk_package));
-    EXPECT_EQ(text(package->directory).front(), '/');
-    EXPECT_NE(text(package->manifest).find("test_doubling"), std::string::npos);
-    ++live_models;
-    *model = new int(0);
-    return nullptr;
-  };
-  d.model_release = [](void*, void* model) {
-    --live_models;
-    delete static_cast<int*>(model);
-  };
-  d.session_create = [](void*, void*, const mambasdk_context* context, void** session) -> mambasdk_status* {
-    EXPECT_NE(context, nullptr);
-    EXPECT_NE(context->parallel_for, nullptr);
-    ++live_sessions;
-    *session = new EngineState;
-    return nullptr;
-  };
-  d.session_release = [](void*, void* session) {
-    --live_sessions;
-    delete static_cast<EngineState*>(session);
-  };
-  d.session_run = engine_run;
-  d.session_reset = [](void*, void* session) -> mambasdk_status* {
-    static_cast<EngineState*>(session)->runs = 0;
-    return nullptr;
-  };
-  d.session_clone = [](void*, void* session, void** clone) -> mambasdk_status* {
-    ++live_sessions;
-    *clone = new EngineState(*static_cast<EngineState*>(session));
-    return nullptr;
-  };
-  d.session_save = [](void*, void* session, void* data, std::uint64_t capacity,
-                      std::uint64_t* size) -> mambasdk_status* {
-    *size = sizeof(EngineState);
-    if (data != nullptr && capacity >= sizeof(EngineState))
-      *static_cast<EngineState*>(data) = *static_cast<EngineState*>(session);
-    return nullptr;
-  };
-  d.session_restore = [](void*, void* session, const void* data, std::uint64_t size) -> mambasdk_status* {
-    if (size != sizeof(EngineState)) return api().status_create(MAMBASDK_ERROR_CORRUPT, text("size"), text("doubling"));
-    std::memcpy(session, data, size);
-    return nullptr;
-  };
-  return d;
-}
 
 // ---- a processor and a head ----
 
@@ -183,9 +95,7 @@ mambasdk_processor_definition best() {
 void register_pieces() {
   static const bool once = [] {
     const auto d = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
-      const auto engine = doubling_engine();
       const auto processor = pixels(), head = best();
-      if (mambasdk_status* status = a->register_engine(r, &engine)) return status;
       if (mambasdk_status* status = a->register_processor(r, MAMBASDK_PROCESSOR, &processor)) return status;
       return a->register_processor(r, MAMBASDK_HEAD, &head);
     });
@@ -208,15 +118,6 @@ std::string write_scores_package(std::string_view name, std::string_view pieces)
   return write_package(name, manifest, kScores, {{"w", {3, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1}}});
 }
 
-struct Loaded {
-  mambasdk_model* model = nullptr;
-  explicit Loaded(const std::string& directory) {
-    const Outcome loaded(api().model_load(text(std::string_view(directory)), nullptr, &model));
-    EXPECT_EQ(loaded.message, "");
-  }
-  ~Loaded() { api().model_release(model); }
-};
-
 struct Made {
   mambasdk_result* result = nullptr;
   ~Made() { api().result_release(result); }
@@ -235,63 +136,6 @@ struct Running {
     return Outcome(api().pipeline_run(pipeline, inputs.data(), inputs.size(), &options, &out.result));
   }
 };
-
-TEST(Engines, APluginsEngineRunsThePackagesThatNameIt) {
-  register_pieces();
-  const std::string directory = write_package("doubling", R"({"format": [1, 1], "family": "test", "config": {},
-    "engine": {"name": "test_doubling"}, "inputs": [{"name": "x", "dtype": "f32", "shape": ["L"]}],
-    "outputs": [{"name": "y", "dtype": "f32", "shape": ["L"]}], "files": {}})");
-  {
-    const Loaded loaded(directory);
-    EXPECT_NE(text(api().model_describe(loaded.model)).find(R"("engine":"test_doubling")"), std::string::npos);
-    mambasdk_session *session = nullptr, *clone = nullptr;
-    ASSERT_EQ(Outcome(api().session_create(loaded.model, nullptr, &session)).message, "");
-    const Vector x({1, 2});
-    const mambasdk_named_tensor input{text("x"), &x.tensor};
-    const mambasdk_string name = text("y");
-    const auto run = [&](mambasdk_session* s) {
-      mambasdk_managed_tensor* y = nullptr;
-      EXPECT_EQ(Outcome(api().session_run(s, &input, 1, &name, 1, &y)).message, "");
-      const auto* data = static_cast<const float*>(y->tensor.data);
-      std::vector<float> out(data, data + y->tensor.shape[0]);
-      y->deleter(y);
-      return out;
-    };
-    EXPECT_EQ(run(session), (std::vector<float>{2, 4}));
-    EXPECT_EQ(run(session), (std::vector<float>{3, 5}));
-    ASSERT_EQ(Outcome(api().session_clone(session, &clone)).message, "");
-    std::uint64_t size = 0;
-    ASSERT_EQ(Outcome(api().session_save(session, nullptr, 0, &size)).message, "");
-    std::vector<std::byte> image(size);
-    ASSERT_EQ(Outcome(api().session_save(session, image.data(), image.size(), &size)).message, "");
-    EXPECT_EQ(run(session), run(clone));
-    ASSERT_EQ(Outcome(api().session_reset(session)).message, "");
-    EXPECT_EQ(run(session), (std::vector<float>{2, 4}));
-    ASSERT_EQ(Outcome(api().session_restore(session, image.data(), image.size())).message, "");
-    EXPECT_EQ(run(session), (std::vector<float>{4, 6}));
-
-    const mambasdk_string unknown = text("z");
-    mambasdk_managed_tensor* none = nullptr;
-    EXPECT_EQ(Outcome(api().session_run(session, &input, 1, &unknown, 1, &none)).code, MAMBASDK_ERROR_NOT_FOUND);
-    EXPECT_EQ(none, nullptr);
-    api().session_release(session);
-    api().session_release(clone);
-  }
-  EXPECT_EQ(live_models, 0);
-  EXPECT_EQ(live_sessions, 0);
-}
-
-TEST(Engines, AMissingEngineNamesThePluginsThatThePackageRequires) {
-  const std::string directory = write_package("absent", R"({"format": [1, 1], "family": "test", "config": {},
-    "engine": {"name": "test_absent"}, "requires": {"plugins": [{"name": "mambasdk-absent", "version": "2.0"}]},
-    "files": {}})");
-  mambasdk_model* model = nullptr;
-  const Outcome refused(api().model_load(text(std::string_view(directory)), nullptr, &model));
-  EXPECT_EQ(refused.code, MAMBASDK_ERROR_UNSUPPORTED);
-  EXPECT_TRUE(refused.says("test_absent") && refused.says("mambasdk-absent 2.0") && refused.says("native"))
-      << refused.message;
-  EXPECT_EQ(model, nullptr);
-}
 
 TEST(Pipelines, ProcessorModelAndHeadFromTheManifest) {
   register_pieces();
@@ -505,19 +349,6 @@ TEST(Processors, RegistrationsThatClashOrLackPartsLeaveNothingBehind) {
   mambasdk_processor* processor = nullptr;
   EXPECT_EQ(Outcome(api().processor_create(MAMBASDK_PROCESSOR, text("test_fresh"), {}, {}, &processor)).code,
             MAMBASDK_ERROR_NOT_FOUND);
-  const auto builtin = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
-    auto native = doubling_engine();
-    native.name = text("native");
-    return a->register_engine(r, &native);
-  });
-  EXPECT_TRUE(register_plugin(builtin, "takes native").says("engine native is already registered by mambasdk"));
-  const auto incomplete = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
-    auto engine = doubling_engine();
-    engine.name = text("test_incomplete");
-    engine.session_run = nullptr;
-    return a->register_engine(r, &engine);
-  });
-  EXPECT_TRUE(register_plugin(incomplete, "incomplete").says("engine test_incomplete lacks one of"));
   const auto truncated = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
     auto processor_of_old = pixels();
     processor_of_old.struct_size = 24;
@@ -530,10 +361,9 @@ TEST(Runtime, DescribesWhatIsHere) {
   register_pieces();
   ASSERT_EQ(Outcome(api().component_declare(text("testkit"), text("2.5.1+cpu"))).message, "");
   const std::string described = text(api().runtime_describe());
-  for (const std::string_view part :
-       {R"("name":"native")", R"x("name":"test_doubling","doc":"y = 2 x + (runs so far)","origin":"test-plugin")x",
-        R"("kind":"tokenizer")", R"("kind":"test_best")", R"({"name":"testkit","version":"2.5.1+cpu","origin":"host"})",
-        R"("processors":["test_pixels"],"heads":["test_best"])"}) {
+  for (const std::string_view part : {R"("name":"native")", R"("kind":"tokenizer")", R"("kind":"test_best")",
+                                      R"({"name":"testkit","version":"2.5.1+cpu","origin":"host"})",
+                                      R"("processors":["test_pixels"],"heads":["test_best"])"}) {
     EXPECT_NE(described.find(part), std::string::npos) << part << " in " << described;
   }
   EXPECT_EQ(Outcome(api().component_declare(text("testkit"), text("2.5.1+cpu"))).code, 0);

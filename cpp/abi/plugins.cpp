@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -155,9 +156,10 @@ std::string describe(const mambasdk_plugin_descriptor& d, std::string_view origi
 }
 
 struct Loaded {
-  std::mutex mutex;                                 // plugins load one at a time
-  std::map<std::string, std::string> descriptions;  // by origin
-  std::map<void*, std::string> origins;             // by library: one that has two paths is one plugin
+  std::mutex mutex;                                        // plugins load one at a time
+  std::deque<std::string> texts;                           // descriptions that were handed out; they stay
+  std::map<std::string, const std::string*> descriptions;  // by origin
+  std::map<void*, std::string> origins;                    // by library: one that has two paths is one plugin
 };
 
 Loaded& loaded() {
@@ -198,7 +200,9 @@ mambasdk_string register_descriptor(const mambasdk_plugin_descriptor* raw, const
   std::string text = describe(d, origin, staged);
   commit(staged);
   add_plugin_description(text);
-  return view(std::string_view(loaded().descriptions.insert_or_assign(origin, std::move(text)).first->second));
+  const std::string& kept = loaded().texts.emplace_back(std::move(text));
+  loaded().descriptions.insert_or_assign(origin, &kept);
+  return view(std::string_view(kept));
 }
 
 }  // namespace
@@ -223,7 +227,7 @@ mambasdk_status* plugin_load(mambasdk_string absolute_path, mambasdk_string* des
     const auto known = [&](const std::string& origin) {
       const auto found = loaded().descriptions.find(origin);
       if (found == loaded().descriptions.end()) return false;
-      if (description != nullptr) *description = view(std::string_view(found->second));
+      if (description != nullptr) *description = view(std::string_view(*found->second));
       return true;
     };
     if (known(path)) return;

@@ -26,14 +26,6 @@ void together(const std::function<void(int)>& work) {
   for (std::thread& t : threads) t.join();
 }
 
-struct Shared {
-  mambasdk_model* model = nullptr;
-  explicit Shared(const std::string& directory) {
-    EXPECT_EQ(Outcome(api().model_load(text(std::string_view(directory)), nullptr, &model)).message, "");
-  }
-  ~Shared() { api().model_release(model); }
-};
-
 // A language model with state: what comes out depends on every token so far.
 std::string write_stateful_package() {
   const std::string program = R"({"format": 1, "inputs": [{"name": "tokens", "dtype": "i32", "shape": ["B", "L"]}],
@@ -76,7 +68,7 @@ std::vector<float> run_steps(mambasdk_session* session, int seed, int steps) {
 }
 
 TEST(Threads, TwoSessionsOfOneModelOnEachOfEight) {
-  const Shared shared(write_stateful_package());
+  const Loaded shared(write_stateful_package());
   constexpr int kSteps = 12;
   std::vector<std::vector<float>> expected;
   for (int seed = 0; seed < 2 * kThreads; ++seed) {
@@ -104,7 +96,7 @@ TEST(Threads, TwoSessionsOfOneModelOnEachOfEight) {
 }
 
 TEST(Threads, OneSessionEachOutlivesTheModel) {
-  auto shared = std::make_unique<Shared>(write_stateful_package());
+  auto shared = std::make_unique<Loaded>(write_stateful_package());
   std::vector<mambasdk_session*> sessions(kThreads, nullptr);
   for (auto& session : sessions) ASSERT_EQ(Outcome(api().session_create(shared->model, nullptr, &session)).code, 0);
   const std::vector<float> expected = run_steps(sessions[0], 1, 4);
@@ -118,7 +110,7 @@ TEST(Threads, OneSessionEachOutlivesTheModel) {
 }
 
 TEST(Threads, PipelinesOfOneModel) {
-  const Shared shared(write_counting_package("threads_counting"));
+  const Loaded shared(write_counting_package("threads_counting"));
   together([&](int thread) {
     mambasdk_pipeline* pipeline = nullptr;
     EXPECT_EQ(Outcome(api().pipeline_create(shared.model, nullptr, &pipeline)).message, "");
@@ -141,7 +133,7 @@ TEST(Threads, PipelinesOfOneModel) {
 }
 
 TEST(Threads, CancellationStopsOneSessionAndLeavesTheOthers) {
-  const Shared shared(write_counting_package("threads_cancel"));
+  const Loaded shared(write_counting_package("threads_cancel"));
   struct Host {
     std::atomic<bool> stop = false;
   };
@@ -185,7 +177,7 @@ mambasdk_status* copy(void*, const mambasdk_op_call* call) {
 }
 
 TEST(Threads, PluginsLoadAndAreRefusedWhileOthersLookAndRun) {
-  const Shared shared(write_stateful_package());
+  const Loaded shared(write_stateful_package());
   std::atomic<int> taken = 0, refused = 0;
   // Of the threads that register this plugin one succeeds; the others are told, and nothing of theirs is left.
   const auto contested = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {

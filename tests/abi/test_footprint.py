@@ -67,7 +67,7 @@ int main(int, char** argv) {
 
 
 def test_load_to_first_token(prefix: Path, tmp_path: Path) -> None:
-    """The quickstart's model in a fresh process each time, package in the page cache; the best of seven, for others use the machine."""
+    """The quickstart's model in a fresh process each time, its package in the page cache; the best of seven."""
     torch = pytest.importorskip("torch")
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:

@@ -29,7 +29,7 @@ import json, sys
 import numpy as np
 from mambasdk import _core
 brought = _core.load_native_plugin(sys.argv[1])
-again = _core.load_native_plugin(sys.argv[1])
+again = _core.load_native_plugin(sys.argv[2])  # another path of the same library
 x = np.arange(1000, dtype=np.float32)
 op = next(op for op in _core.list_ops() if op["name"] == "abi10_scale")
 strided = _core.call("abi10_scale", x=x[::2], factor=3.0)["y"]
@@ -51,8 +51,10 @@ print(json.dumps({
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="the binaries that are kept are Linux x86-64's"
 )
-def test_a_binary_of_abi_1_0_still_works() -> None:
-    found = _in_a_process_of_its_own(OLD, str(FOLDER / "1.0" / "libabi10-x86_64.so"))
+def test_a_binary_of_abi_1_0_still_works(tmp_path: Path) -> None:
+    binary = FOLDER / "1.0" / "libabi10-x86_64.so"
+    (tmp_path / "link.so").symlink_to(binary)
+    found = _in_a_process_of_its_own(OLD, str(binary), str(tmp_path / "link.so"))
     assert found["brought"]["name"] == "abi10"
     assert found["brought"]["abi"] == [1, 0]
     assert found["brought"]["ops"] == ["abi10_scale"]
@@ -61,6 +63,18 @@ def test_a_binary_of_abi_1_0_still_works() -> None:
     assert [found[what] for what in ("again", "cpu", "strided", "reference")] == [True] * 4
     assert found["refused"].endswith("13 elements are refused")
     assert found["listed"] == ["abi10"]
+
+
+def test_what_is_no_plugin_is_refused(prefix: Path, tmp_path: Path) -> None:
+    from mambasdk import _core
+
+    (tmp_path / "text.so").write_text("no library")
+    with pytest.raises(OSError, match=r"cannot load plugin: .*text\.so"):
+        _core.load_native_plugin(str(tmp_path / "text.so"))
+    with pytest.raises(ValueError, match="exports no mambasdk_plugin function"):
+        _core.load_native_plugin(str(prefix / "lib" / "libmambasdk.so.1"))
+    with pytest.raises(ValueError, match="is not absolute"):
+        _core.load_native_plugin("libabi10-x86_64.so")
 
 
 @pytest.fixture(scope="module")
