@@ -277,6 +277,26 @@ def test_ssd_forgets_where_the_segment_changes(randn: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_golden_ssd(golden: Callable[[str], Path], limited: bool) -> None:
+    """The scan of golden/mamba2 with all its gradients: with initial states, or with segments and limits of dt."""
+    io = load_file(golden("mamba2") / "io.safetensors")
+    names = ["x", "dt", "A", "B", "C", "D", "dt_bias"]
+    leaves = {name: io[f"ssd.{name}"].clone().requires_grad_() for name in names}
+    prefix, options = "ssd_lim_seq", {"dt_limit": (0.1, 0.8), "seq_idx": io["ssd_lim_seq.seq_idx"]}
+    if not limited:
+        leaves["initial_states"] = io["ssd.initial_states"].clone().requires_grad_()
+        prefix, options = "ssd", {"initial_state": leaves["initial_states"]}
+    y, state = ops.ssd(**{name: leaves[name] for name in names}, dt_softplus=True, return_final_state=True, **options)
+    torch.testing.assert_close(y, io[f"{prefix}.out"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(state, io[f"{prefix}.final_state"], rtol=0, atol=1e-4)
+    loss = (y * io["ssd.grad_out"]).sum() + (state * io["ssd.grad_final_state"]).sum()
+    for name, gradient in zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+        expected = io[f"{prefix}.grad.{name}"]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * scale, msg=lambda m, n=name: f"{n}: {m}")
+
+
 # ---- diagonal recurrence ----
 
 

@@ -9,20 +9,13 @@ namespace {
 
 // Padded sizes, and the places of things in the workspace, counted in floats.
 template <class Cells>
-struct Plan {
-  std::int64_t steps, heads, state;         // a chunk's steps, P and N, padded
-  std::int64_t step_cells, state_cells;     // of one row whose summed dim is time or N
-  std::int64_t chunks;                      // of the longest sequence
+struct Plan : Dims<Cells> {
+  using Dims<Cells>::steps, Dims<Cells>::heads, Dims<Cells>::state, Dims<Cells>::chunks;
+  using Dims<Cells>::step_cells, Dims<Cells>::state_cells;
   std::int64_t c_rows, bt_rows, cb, group;  // shared by a group: offsets, and size of one chunk
   std::int64_t slots, scratch;              // private to a range of tasks
 
-  explicit Plan(const SsdProblem& p) {
-    steps = padded<Cells>(min64(kChunk, max64(p.max_length, 1)));
-    heads = padded<Cells>(p.head_dim);
-    state = padded<Cells>(p.state);
-    step_cells = cells<Cells>(steps);
-    state_cells = cells<Cells>(state);
-    chunks = (p.max_length + kChunk - 1) / kChunk;
+  explicit Plan(const SsdProblem& p) : Dims<Cells>(p) {
     c_rows = 0;
     bt_rows = c_rows + steps * state_cells;
     cb = bt_rows + state * step_cells;
@@ -32,9 +25,10 @@ struct Plan {
     const std::int64_t per_group = 2 * steps * state + 3 * steps * state;
     scratch = round_up(max64(per_head, per_group), 16);
   }
-  std::int64_t group_slots(const SsdProblem& p) const { return min64(p.sequence_count * p.groups * chunks, 64); }
-  std::int64_t groups_size(const SsdProblem& p) const { return p.sequence_count * p.groups * chunks * group; }
-  std::int64_t floats(const SsdProblem& p) const { return groups_size(p) + max64(slots, group_slots(p)) * scratch; }
+  std::int64_t groups_size(const SsdProblem& p) const { return this->group_chunks(p) * group; }
+  std::int64_t floats(const SsdProblem& p) const {
+    return groups_size(p) + max64(slots, this->group_slots(p)) * scratch;
+  }
 };
 
 template <class T, class Cells>
@@ -91,15 +85,8 @@ void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, s
     x_columns = x;
     state_columns = state;
   }
-  bool empty = true;  // the state is zero
-  for (std::int64_t i = 0; i < plan.state * plan.heads; i += kLanes) store(state + i, zero());
-  if (p.initial_state.data) {
-    const std::int64_t* stride = p.initial_state.stride;
-    const float* from = static_cast<const float*>(p.initial_state.data) + s * stride[0] + h * stride[1];
-    for (std::int64_t i = 0; i < p.head_dim; ++i)
-      for (std::int64_t n = 0; n < p.state; ++n) state[n * plan.heads + i] = from[i * stride[2] + n * stride[3]];
-    empty = false;
-  }
+  bool empty = p.initial_state.data == nullptr;  // the state is zero
+  read_state(plan, p, state, p.initial_state, s, h);
   const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
   const Steps y_at = steps(p, sequence, y_stride);
   const Steps z_at = steps(p, sequence, p.z.stride);
@@ -131,10 +118,7 @@ void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, s
         if (!empty) {
           multiply<Cells>(acc, group + plan.c_rows + l * plan.state_cells, plan.state_cells, state_columns + j,
                           plan.heads, plan.state_cells);
-#pragma GCC unroll 16
-          for (int r = 0; r < kTileRows; ++r)
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) acc[r][v] *= set1(d.from_begin[l + r]);
+          scale_tile_rows(acc, d.from_begin + l);
         }
         multiply<Cells>(acc, scores + l * plan.step_cells, plan.step_cells, x_columns + j, plan.heads,
                         cells<Cells>(l + kTileRows));
@@ -162,28 +146,11 @@ void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, s
           }
         }
       }
-      // state = through * state + B^T (weight o x)
-      if (last) return;
-      for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
-        vf acc[kTileRows][NV];
-        load_tile(acc, state + n * plan.heads + j, plan.heads);
-        const vf through = set1(d.through);
-#pragma GCC unroll 16
-        for (int r = 0; r < kTileRows; ++r)
-#pragma GCC unroll 4
-          for (int v = 0; v < NV; ++v) acc[r][v] *= through;
-        multiply<Cells>(acc, group + plan.bt_rows + n * plan.step_cells, plan.step_cells, weighted + j, plan.heads,
-                        plan.step_cells);
-        store_tile(acc, state + n * plan.heads + j, plan.heads);
-      }
+      if (!last) carry_stripe<NV>(plan, state, state, d.through, group + plan.bt_rows, weighted, j);
     });
     empty = false;
   }
-  if (call.final_state) {
-    float* to = call.final_state + (s * p.heads + h) * p.head_dim * p.state;
-    for (std::int64_t i = 0; i < p.head_dim; ++i)
-      for (std::int64_t n = 0; n < p.state; ++n) to[i * p.state + n] = state[n * plan.heads + i];
-  }
+  if (call.final_state) write_state(plan, p, call.final_state, state, s, h);
 }
 
 template <class T, class Cells>
@@ -192,15 +159,11 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
   const Plan<Cells> plan(p);
   float* groups = workspace;
   float* scratch = workspace + plan.groups_size(p);
-  const std::int64_t group_tasks = p.sequence_count * p.groups * plan.chunks, group_slots = plan.group_slots(p);
-  parallel(group_slots, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin * group_tasks / group_slots; t < end * group_tasks / group_slots; ++t) {
-      const std::int64_t s = t / (p.groups * plan.chunks), g = t / plan.chunks % p.groups;
-      const std::int64_t step = t % plan.chunks * kChunk;
-      if (step < p.sequences[s].length)
-        prepare_group<T>(plan, p, p.sequences[s], g, step, groups + t * plan.group, scratch + begin * plan.scratch);
-    }
-  });
+  for_group_chunks(
+      plan, p, parallel,
+      [&](const SsdSequence& sequence, std::int64_t g, std::int64_t step, std::int64_t t, std::int64_t slot) {
+        prepare_group<T>(plan, p, sequence, g, step, groups + t * plan.group, scratch + slot * plan.scratch);
+      });
   const std::int64_t tasks = p.sequence_count * p.heads;
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin * tasks / plan.slots; t < end * tasks / plan.slots; ++t)
@@ -212,22 +175,14 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
 
 std::int64_t ssd_workspace_bytes(const SsdForward& call) {
   const SsdProblem& p = call.problem;
-#if defined(__AVX512BF16__)
-  if (p.dtype == dtype::bf16) return Plan<Bf16Cells>(p).floats(p) * static_cast<std::int64_t>(sizeof(float));
-#endif
-  return Plan<FloatCells>(p).floats(p) * static_cast<std::int64_t>(sizeof(float));
+  return with_cells(p.dtype, [&]<class T, class Cells>(T, Cells) {
+    return Plan<Cells>(p).floats(p) * static_cast<std::int64_t>(sizeof(float));
+  });
 }
 
 void ssd(const SsdForward& call, void* workspace, const Parallel& parallel) {
-  float* floats = static_cast<float*>(workspace);
-  const DType type = call.problem.dtype;
-  if (type == dtype::f32) return run<float, FloatCells>(call, floats, parallel);
-  if (type == dtype::f16) return run<f16, FloatCells>(call, floats, parallel);
-#if defined(__AVX512BF16__)
-  run<bf16, Bf16Cells>(call, floats, parallel);
-#else
-  run<bf16, FloatCells>(call, floats, parallel);
-#endif
+  with_cells(call.problem.dtype,
+             [&]<class T, class Cells>(T, Cells) { run<T, Cells>(call, static_cast<float*>(workspace), parallel); });
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

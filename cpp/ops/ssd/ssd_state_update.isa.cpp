@@ -1,5 +1,5 @@
 // ssd_state_update (contract: ssd.hpp): one pass over the state, which is all the memory there is to move.
-#include "ops/ssd/chunk.hpp"
+#include "ops/ssd/steps.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {

@@ -1,0 +1,206 @@
+// Operands and tiles of the matrix products of ssd: layouts, packing, and the product itself. For *.isa.cpp only.
+//
+// Products run in float32 or, where the instruction set has it, on pairs of bfloat16 with float32 sums. Both see their
+// operands as matrices of 4-byte cells: a cell is one float, or two bfloat16 that are neighbours along the summed dim.
+//   rows operand    (rows, k cells): k along memory; the left factor, broadcast cell by cell
+//   columns operand (k cells, columns): columns along memory; the right factor, loaded as vectors
+// A columns operand of M^T is the transposed rows operand of M, cell by cell. All dims are padded with zeros to
+// whole vectors of cells.
+#pragma once
+
+#include "ops/gemm/tile.hpp"
+
+namespace mambasdk::MAMBASDK_ISA {
+
+MAMBASDK_SIMD std::int64_t round_up(std::int64_t n, std::int64_t to) {
+  return (n + to - 1) / to * to;
+}
+MAMBASDK_SIMD std::int64_t min64(std::int64_t a, std::int64_t b) {
+  return a < b ? a : b;
+}
+MAMBASDK_SIMD std::int64_t max64(std::int64_t a, std::int64_t b) {
+  return a > b ? a : b;
+}
+
+struct FloatCells {
+  static constexpr int kPerCell = 1;
+  MAMBASDK_SIMD void multiply_add(vf& acc, float a, vf b) { acc += set1(a) * b; }
+  // Elements [column, column+kLanes) of one row of a rows operand.
+  MAMBASDK_SIMD void put_row(float* row, std::int64_t column, vf x) { store(row + column, x); }
+  // Rows k and k+1 (k even) of a columns operand with row length `ld`.
+  MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
+    store(cells + k * ld, even);
+    store(cells + (k + 1) * ld, odd);
+  }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16Cells {
+  static constexpr int kPerCell = 2;
+  MAMBASDK_SIMD void multiply_add(vf& acc, float a, vf b) {
+    acc = (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)set1(a), (__m512bh)b);
+  }
+  MAMBASDK_SIMD void put_row(float* row, std::int64_t column, vf x) {
+    *reinterpret_cast<vh_unaligned*>(reinterpret_cast<bf16*>(row) + column) =
+        (vh_unaligned)_mm512_cvtneps_pbh((__m512)x);
+  }
+  MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
+    typedef std::uint16_t v32h __attribute__((vector_size(64)));
+    const v32h halves = (v32h)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+    const v32h order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    store(cells + k / 2 * ld, (vf)__builtin_shuffle(halves, order));
+  }
+};
+#endif
+
+template <class Cells>
+MAMBASDK_SIMD std::int64_t cells(std::int64_t n) {
+  return n / Cells::kPerCell;
+}
+
+// Padding of a dim: whole vectors of cells, and whole tiles of rows.
+template <class Cells>
+MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
+  static_assert(kLanes % kTileRows == 0);
+  return round_up(n, kLanes * Cells::kPerCell);
+}
+
+// ---- products ----
+
+template <class Cells, int NV>
+MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
+                            std::int64_t ldb, std::int64_t k) {
+  for (std::int64_t i = 0; i < k; ++i) {
+    vf row[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) row[v] = load(b + i * ldb + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) Cells::multiply_add(acc[r][v], a[r * lda + i], row[v]);
+    }
+  }
+}
+
+template <int NV>
+MAMBASDK_SIMD void scale_tile(vf (&acc)[kTileRows][NV], vf factor) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] *= factor;
+}
+// Row r times scale[r].
+template <int NV>
+MAMBASDK_SIMD void scale_tile_rows(vf (&acc)[kTileRows][NV], const float* scale) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] *= set1(scale[r]);
+}
+
+// Calls f(column, width as a compile-time count of vectors) over stripes of `columns`, a multiple of kLanes.
+template <int NV>
+struct Width {
+  static constexpr int value = NV;
+};
+template <class F>
+MAMBASDK_SIMD void for_stripes(std::int64_t columns, F&& f) {
+  std::int64_t j = 0;
+  for (; j + kTileColumns <= columns; j += kTileColumns) f(j, Width<kTileVectors>{});
+  for (; j < columns; j += kLanes) f(j, Width<1>{});
+}
+
+// c (rows,columns) = a b, or += when `add`.
+template <class Cells>
+MAMBASDK_SIMD void product(float* c, std::int64_t ldc, const float* a, std::int64_t lda, const float* b,
+                           std::int64_t ldb, std::int64_t rows, std::int64_t columns, std::int64_t k, bool add) {
+  for_stripes(columns, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+    constexpr int NV = decltype(width)::value;
+    for (std::int64_t r = 0; r < rows; r += kTileRows) {
+      vf acc[kTileRows][NV];
+      clear_tile(acc);
+      if (add) load_tile(acc, c + r * ldc + j, ldc);
+      multiply<Cells>(acc, a + r * lda, lda, b + j, ldb, k);
+      store_tile(acc, c + r * ldc + j, ldc);
+    }
+  });
+}
+
+// ---- layout ----
+
+// dst (columns,rows) = src (rows,columns) of 4-byte cells; both dims multiples of kLanes.
+MAMBASDK_SIMD void transpose(float* dst, std::int64_t ldd, const float* src, std::int64_t lds, std::int64_t rows,
+                             std::int64_t columns) {
+  for (std::int64_t i = 0; i < rows; i += kLanes) {
+    for (std::int64_t j = 0; j < columns; j += kLanes) {
+      vf t[kLanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < kLanes; ++r) t[r] = load(src + (i + r) * lds + j);
+      // Swap off-diagonal blocks of size 1, 2, 4, ...
+#pragma GCC unroll 4
+      for (int s = 1; s < kLanes; s *= 2) {
+        vi low, high;
+#pragma GCC unroll 16
+        for (int c = 0; c < kLanes; ++c) {
+          low[c] = (c & s) ? kLanes + c - s : c;
+          high[c] = (c & s) ? kLanes + c : c + s;
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) {
+          if (r & s) continue;
+          const vf a = t[r], b = t[r + s];
+          t[r] = __builtin_shuffle(a, b, low);
+          t[r + s] = __builtin_shuffle(a, b, high);
+        }
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kLanes; ++r) store(dst + (j + r) * ldd + i, t[r]);
+    }
+  }
+}
+
+// Rows operand of a float matrix (rows,columns). `dst` may be `src` for FloatCells.
+template <class Cells>
+MAMBASDK_SIMD void to_rows(float* dst, std::int64_t ldd, const float* src, std::int64_t lds, std::int64_t rows,
+                           std::int64_t columns) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t j = 0; j < columns; j += kLanes) Cells::put_row(dst + r * ldd, j, load(src + r * lds + j));
+}
+
+// Columns operand of a float matrix (rows,columns), row r times scale[r] when there is a scale.
+template <class Cells>
+MAMBASDK_SIMD void to_columns(float* dst, std::int64_t ldd, const float* src, std::int64_t lds, std::int64_t rows,
+                              std::int64_t columns, const float* scale = nullptr) {
+  for (std::int64_t r = 0; r < rows; r += 2) {
+    const vf s0 = set1(scale ? scale[r] : 1.0f), s1 = set1(scale ? scale[r + 1] : 1.0f);
+    for (std::int64_t j = 0; j < columns; j += kLanes)
+      Cells::put_columns(dst + j, ldd, r, s0 * load(src + r * lds + j), s1 * load(src + (r + 1) * lds + j));
+  }
+}
+
+// Memory of one row of an input: `stride` elements apart. dst has `padded_columns`, zeros beyond `columns`.
+template <class T>
+MAMBASDK_SIMD void read_row(float* dst, const T* src, std::int64_t stride, std::int64_t columns,
+                            std::int64_t padded_columns) {
+  if (stride != 1) {
+    for (std::int64_t j = 0; j < columns; ++j) dst[j] = to_float(src[j * stride]);
+    for (std::int64_t j = columns; j < padded_columns; ++j) dst[j] = 0.0f;
+    return;
+  }
+  std::int64_t j = 0;
+  for (; j + kLanes <= columns; j += kLanes) store(dst + j, load(src + j));
+  if (j < columns) {
+    store(dst + j, load_n(src + j, static_cast<int>(columns - j)));
+    j += kLanes;
+  }
+  for (; j < padded_columns; j += kLanes) store(dst + j, zero());
+}
+
+template <class T>
+MAMBASDK_SIMD void write_row(T* dst, const float* src, std::int64_t columns) {
+  for (std::int64_t j = 0; j < columns; j += kLanes)
+    store_n(dst + j, load(src + j), static_cast<int>(min64(kLanes, columns - j)));
+}
+
+}  // namespace mambasdk::MAMBASDK_ISA
