@@ -1,16 +1,10 @@
 // The contract of the C ABI: layouts that may never change, forged and foreign peers, ownership, failure without
 // effect.
-#include <gtest/gtest.h>
-
 #include <cstddef>
-#include <cstring>
-#include <string>
-#include <vector>
 
-#include "abi/convert.hpp"
-#include "abi/plugins.hpp"
-#include "mambasdk/mambasdk.h"
+#include "abi/abi_testing.hpp"
 
+namespace mambasdk::abi::testing {
 namespace {
 
 // ABI 1.0. A number here may not change; a new slot goes to the end of its struct.
@@ -18,33 +12,14 @@ static_assert(offsetof(mambasdk_api, struct_size) == 0 && offsetof(mambasdk_api,
 static_assert(offsetof(mambasdk_api, status_code) == 16 && offsetof(mambasdk_api, op_call) == 16 + 15 * 8);
 static_assert(offsetof(mambasdk_api, plugin_load) == 16 + 16 * 8 && offsetof(mambasdk_api, model_load) == 16 + 19 * 8);
 static_assert(offsetof(mambasdk_api, tokenizer_load) == 16 + 29 * 8);
-static_assert(offsetof(mambasdk_api, session_generate) == 16 + 39 * 8 && sizeof(mambasdk_api) == 16 + 44 * 8);
+static_assert(offsetof(mambasdk_api, session_generate) == 16 + 39 * 8 &&
+              offsetof(mambasdk_api, runtime_describe) == 16 + 44 * 8);
 static_assert(sizeof(mambasdk_tensor) == 48 && offsetof(mambasdk_tensor, shape) == 24);
 static_assert(sizeof(mambasdk_managed_tensor) == 80 && offsetof(mambasdk_managed_tensor, tensor) == 32);
 static_assert(sizeof(mambasdk_value) == 16 && sizeof(mambasdk_output_plan) == 80);
 static_assert(sizeof(mambasdk_context) == 64 && sizeof(mambasdk_op_call) == 64);
-static_assert(sizeof(mambasdk_plugin_descriptor) == 72 && sizeof(mambasdk_op_definition) == 72);
+static_assert(offsetof(mambasdk_plugin_descriptor, requires_torch) == 72 && sizeof(mambasdk_op_definition) == 72);
 static_assert(sizeof(mambasdk_sampler_options) == 56 && sizeof(mambasdk_generate_options) == 56);
-
-const mambasdk_api& api() {
-  return *mambasdk_get_api(1, 0);
-}
-mambasdk_string text(std::string_view s) {
-  return {s.data(), s.size()};
-}
-
-// Code and message of a status, which it releases; code 0 for success.
-struct Outcome {
-  std::int32_t code = 0;
-  std::string message;
-  explicit Outcome(mambasdk_status* status) {
-    if (status == nullptr) return;
-    code = api().status_code(status);
-    const mambasdk_string m = api().status_message(status);
-    message.assign(m.data, m.size);
-    api().status_release(status);
-  }
-};
 
 TEST(Abi, ServesItsMajorAndNoNewerMinor) {
   ASSERT_NE(mambasdk_get_api(1, 0), nullptr);
@@ -64,22 +39,6 @@ TEST(Abi, StatusesCarryCodeMessageAndOrigin) {
   api().status_release(status);
   api().status_release(nullptr);
   EXPECT_EQ(api().status_code(nullptr), 0);
-}
-
-struct Vector {
-  std::vector<float> data;
-  std::int64_t shape[1];
-  mambasdk_tensor tensor;
-  explicit Vector(std::vector<float> values) : data(std::move(values)), shape{static_cast<std::int64_t>(data.size())} {
-    tensor = {data.data(), {1, 0}, 1, {2, 32, 1}, shape, nullptr, 0};
-  }
-};
-
-mambasdk_value value(const mambasdk_tensor& t) {
-  mambasdk_value v{};
-  v.kind = MAMBASDK_VALUE_TENSOR;
-  v.as.tensor = &t;
-  return v;
 }
 
 TEST(Abi, PlansAndCallsAnOperation) {
@@ -155,25 +114,6 @@ mambasdk_status* refuse(void*, const mambasdk_op_call*) {
   return api().status_create(MAMBASDK_ERROR_UNSUPPORTED, text("not today"), text("test plugin"));
 }
 
-mambasdk_op_definition definition(std::string_view signature, mambasdk_kernel_fn kernel) {
-  mambasdk_op_definition d{};
-  d.struct_size = sizeof(d);
-  d.signature = text(signature);
-  d.cpu = kernel;
-  return d;
-}
-
-mambasdk_plugin_descriptor descriptor(decltype(mambasdk_plugin_descriptor::initialize) initialize) {
-  mambasdk_plugin_descriptor d{};
-  d.struct_size = sizeof(d);
-  d.abi_major = MAMBASDK_ABI_MAJOR;
-  d.abi_minor = 0;
-  d.name = text("test-plugin");
-  d.version = text("1.2.3");
-  d.initialize = initialize;
-  return d;
-}
-
 TEST(Plugins, RegisteredOperationsRunAndTheirErrorsArrive) {
   const auto d = descriptor([](const mambasdk_api* a, mambasdk_registrar* r) -> mambasdk_status* {
     const auto first = definition("test_twice(x: T[N]) -> (y: T[N])", twice);
@@ -182,7 +122,7 @@ TEST(Plugins, RegisteredOperationsRunAndTheirErrorsArrive) {
     return a->register_op(r, &second);
   });
   mambasdk_string description{};
-  ASSERT_EQ(Outcome(mambasdk::abi::plugin_register(&d, text("in test"), &description)).message, "");
+  ASSERT_EQ(Outcome(plugin_register(&d, text("in test"), &description)).message, "");
   EXPECT_NE(std::string(description.data, description.size).find("test_twice"), std::string::npos);
   Vector x({1, 2, 3}), out({0, 0, 0});
   const mambasdk_value inputs[] = {value(x.tensor)};
@@ -200,7 +140,7 @@ TEST(Plugins, NothingIsVisibleWhenOneRegistrationIsRefused) {
     if (mambasdk_status* status = a->register_op(r, &good)) return status;
     return a->register_op(r, &taken);
   });
-  const Outcome refused(mambasdk::abi::plugin_register(&d, text("in test 2"), nullptr));
+  const Outcome refused(plugin_register(&d, text("in test 2"), nullptr));
   EXPECT_NE(refused.message.find("operation add is already registered by mambasdk"), std::string::npos);
   EXPECT_EQ(api().op_find(text("test_staged")), nullptr);
 }
@@ -208,7 +148,7 @@ TEST(Plugins, NothingIsVisibleWhenOneRegistrationIsRefused) {
 TEST(Plugins, ForgedDescriptorsAreRefusedWithAReason) {
   const auto initialize = [](const mambasdk_api*, mambasdk_registrar*) -> mambasdk_status* { return nullptr; };
   const auto outcome = [](const mambasdk_plugin_descriptor* d) {
-    return Outcome(mambasdk::abi::plugin_register(d, text("forged"), nullptr));
+    return Outcome(plugin_register(d, text("forged"), nullptr));
   };
   EXPECT_EQ(outcome(nullptr).code, MAMBASDK_ERROR_INVALID_ARGUMENT);
   auto d = descriptor(initialize);
@@ -253,3 +193,4 @@ TEST(Abi, MissingPackagesAndNullHandlesAreErrors) {
 }
 
 }  // namespace
+}  // namespace mambasdk::abi::testing

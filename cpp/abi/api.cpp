@@ -1,7 +1,9 @@
 // The table of the C ABI, and the one function that the library exports.
+#include "abi/catalogue.hpp"
 #include "abi/convert.hpp"
 #include "abi/models.hpp"
 #include "abi/operations.hpp"
+#include "abi/pipelines.hpp"
 #include "abi/plugins.hpp"
 #include "abi/text.hpp"
 #include "core/executor.hpp"
@@ -101,6 +103,23 @@ constexpr mambasdk_api kApi = {
     text_stream_release,
     text_stream_push,
     text_stream_finish,
+    runtime_describe,
+    component_declare,
+    register_engine,
+    register_processor,
+    processor_create,
+    processor_release,
+    processor_run,
+    processor_reset,
+    pipeline_create,
+    pipeline_release,
+    pipeline_run,
+    pipeline_reset,
+    result_json,
+    result_count,
+    result_name,
+    result_tensor,
+    result_release,
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "abi/convert.hpp"
 
-#include <algorithm>
-#include <cstring>
+#include "runtime/engine/views.hpp"
 
 namespace mambasdk::abi {
 
@@ -32,6 +31,13 @@ void throw_status(const mambasdk_status* status) {
   throw error;
 }
 
+std::string_view checked_text(mambasdk_string s, std::string_view what) {
+  if (s.data == nullptr && s.size > 0) {
+    fail(ErrorCode::invalid_argument, what, " has ", s.size, " bytes at NULL");
+  }
+  return view(s);
+}
+
 Tensor from_abi(const mambasdk_tensor& t, std::string_view name) {
   if (t.ndim < 0 || t.ndim > kMaxDims) {
     fail(ErrorCode::invalid_argument, name, " has ", t.ndim, " dims; at most ", kMaxDims, " are supported");
@@ -59,6 +65,67 @@ mambasdk_tensor to_abi(const Tensor& t) {
           0};
 }
 
+namespace {
+
+// Owns what a returned tensor points to.
+struct ManagedOutput {
+  mambasdk_managed_tensor managed{};
+  runtime::OwnedTensor owned;
+};
+
+}  // namespace
+
+runtime::OwnedTensor take_tensor(mambasdk_managed_tensor* tensor, std::string_view name) {
+  if (tensor == nullptr) fail(ErrorCode::invalid_argument, name, " is NULL, expected a tensor");
+  // Owned from here on, whatever fails.
+  const std::shared_ptr<mambasdk_managed_tensor> owner(tensor, [](mambasdk_managed_tensor* t) {
+    if (t->deleter != nullptr) t->deleter(t);
+  });
+  runtime::OwnedTensor out;
+  out.view = from_abi(tensor->tensor, name);
+  if (out.view.is_contiguous()) {
+    out.memory = std::shared_ptr<std::byte[]>(owner, static_cast<std::byte*>(out.view.data));
+    return out;
+  }
+  if (out.view.device != Device::cpu) {
+    fail(ErrorCode::unsupported, name, " is strided and not in the CPU's memory; make it contiguous");
+  }
+  auto copy = runtime::OwnedTensor::allocate(out.view.dtype, out.view.shape.data(), out.view.ndim);
+  runtime::copy_strided(out.view, copy.view.data);
+  return copy;
+}
+
+mambasdk_managed_tensor* hand_out(runtime::OwnedTensor owned) {
+  auto* out = new ManagedOutput;
+  out->owned = std::move(owned);
+  out->managed.dlpack_major = 1;
+  out->managed.dlpack_minor = 0;
+  out->managed.manager = out;
+  out->managed.deleter = [](mambasdk_managed_tensor* self) { delete static_cast<ManagedOutput*>(self->manager); };
+  out->managed.tensor = to_abi(out->owned.view);
+  return &out->managed;
+}
+
+std::vector<runtime::NamedTensor> named_from_abi(const mambasdk_named_tensor* inputs, std::uint64_t count) {
+  if (count > 0 && inputs == nullptr) fail(ErrorCode::invalid_argument, "inputs is NULL");
+  std::vector<runtime::NamedTensor> named;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::string_view name = checked_text(inputs[i].name, "an input's name");
+    if (inputs[i].tensor == nullptr) fail(ErrorCode::invalid_argument, "input ", name, " is NULL");
+    named.push_back({name, from_abi(*inputs[i].tensor, name)});
+  }
+  return named;
+}
+
+NamedToAbi::NamedToAbi(std::span<const runtime::NamedTensor> named) {
+  tensors_.reserve(named.size());
+  named_.reserve(named.size());
+  for (const runtime::NamedTensor& n : named) {
+    tensors_.push_back(to_abi(n.tensor));
+    named_.push_back({view(n.name), &tensors_.back()});
+  }
+}
+
 HostContext::HostContext(const mambasdk_context* host) {
   if (host == nullptr) return;
   if (host->struct_size < sizeof(std::uint64_t)) fail(ErrorCode::invalid_argument, "context.struct_size is not set");
@@ -72,6 +139,10 @@ Parallel HostContext::parallel() const {
             const mambasdk_context& host = static_cast<HostContext*>(self)->host_;
             host.parallel_for(host.user, n, grain, body, arg);
           }};
+}
+
+Device HostContext::device() const noexcept {
+  return host_.device.type == 0 ? Device::cpu : static_cast<Device>(host_.device.type);
 }
 
 void* HostContext::allocate(std::size_t bytes) const {
@@ -93,7 +164,7 @@ bool HostContext::is_cancelled() const noexcept {
 mambasdk_context to_abi(const Context& context, Device device) {
   mambasdk_context c{};
   c.struct_size = sizeof(c);
-  c.device = {static_cast<std::int32_t>(device), 0};
+  c.device = {static_cast<std::int32_t>(device), device == context.device() ? context.device_index() : 0};
   c.stream = context.stream();
   c.user = const_cast<Context*>(&context);
   c.parallel_for = [](void* user, std::int64_t n, std::int64_t grain, mambasdk_range_fn fn, void* arg) {

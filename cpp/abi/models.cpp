@@ -43,7 +43,8 @@ std::string describe(const runtime::Model& model) {
             {"inputs", specs_json(m.inputs)},
             {"outputs", specs_json(model.outputs())},
             {"states", specs_json(model.states())},
-            {"config", Json::parse(m.config_json, nullptr, false)}};
+            {"config", Json::parse(m.config_json, nullptr, false)},
+            {"head_options", Json::parse(m.head_options_json, nullptr, false)}};
   j["processors"] = Json::object();
   for (const auto& [name, text] : m.processors_json) j["processors"][name] = Json::parse(text, nullptr, false);
   return j.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -52,23 +53,6 @@ std::string describe(const runtime::Model& model) {
 const runtime::Session& session_of(const mambasdk_session* session) {
   if (session == nullptr) fail(ErrorCode::invalid_argument, "the session is NULL");
   return *session->session;
-}
-
-// Owns what a returned tensor points to.
-struct ManagedOutput {
-  mambasdk_managed_tensor managed{};
-  runtime::OwnedTensor owned;
-};
-
-mambasdk_managed_tensor* hand_out(runtime::OwnedTensor owned) {
-  auto* out = new ManagedOutput;
-  out->owned = std::move(owned);
-  out->managed.dlpack_major = 1;
-  out->managed.dlpack_minor = 0;
-  out->managed.manager = out;
-  out->managed.deleter = [](mambasdk_managed_tensor* self) { delete static_cast<ManagedOutput*>(self->manager); };
-  out->managed.tensor = to_abi(out->owned.view);
-  return &out->managed;
 }
 
 }  // namespace
@@ -104,7 +88,7 @@ mambasdk_status* session_create(const mambasdk_model* model, const mambasdk_cont
     if (model == nullptr || session == nullptr) fail(ErrorCode::invalid_argument, "model or session is NULL");
     auto made = std::make_unique<mambasdk_session>();
     made->model = model->model;
-    made->session = runtime::make_session(model->model, std::make_unique<HostContext>(context));
+    made->session = model->model->new_session(std::make_unique<HostContext>(context));
     *session = made.release();
   });
 }
@@ -118,18 +102,10 @@ mambasdk_status* session_run(mambasdk_session* session, const mambasdk_named_ten
                              mambasdk_managed_tensor** outputs) {
   return guard("session_run", [&] {
     (void)session_of(session);
-    std::vector<runtime::NamedTensor> named;
-    for (std::uint64_t i = 0; i < input_count; ++i) {
-      const std::string_view name = view(inputs[i].name);
-      if (inputs[i].tensor == nullptr) fail(ErrorCode::invalid_argument, "input ", name, " is NULL");
-      named.push_back({name, from_abi(*inputs[i].tensor, name)});
-      if (named.back().tensor.device != Device::cpu) {
-        fail(ErrorCode::unsupported, "input ", name, " is on device type ", inputs[i].tensor->device.type,
-             "; this engine runs on the CPU: copy it there");
-      }
-    }
+    const auto named = named_from_abi(inputs, input_count);
     std::vector<std::string_view> names;
-    for (std::uint64_t i = 0; i < output_count; ++i) names.push_back(view(output_names[i]));
+    for (std::uint64_t i = 0; i < output_count; ++i) names.push_back(checked_text(output_names[i], "an output's name"));
+    if (output_count > 0 && outputs == nullptr) fail(ErrorCode::invalid_argument, "outputs is NULL");
     std::vector<runtime::OwnedTensor> made = session->session->run(named, names);
     for (std::uint64_t i = 0; i < output_count; ++i) outputs[i] = hand_out(std::move(made[i]));
   });

@@ -6,6 +6,7 @@
 #include "abi/convert.hpp"
 #include "abi/models.hpp"
 #include "runtime/generation/generate.hpp"
+#include "runtime/pipeline/text.hpp"
 
 namespace mambasdk::abi {
 
@@ -36,21 +37,6 @@ runtime::SamplingOptions sampling(const mambasdk_sampler_options* options) {
   return out;
 }
 
-std::unique_ptr<runtime::Tokenizer> tokenizer_for(const runtime::Model& model) {
-  const runtime::Package& package = model.package();
-  if (!package.manifest().text) {
-    fail(ErrorCode::unsupported, package.directory().string(),
-         " has no text processor; run its named tensors with session_run");
-  }
-  const std::string& kind = package.manifest().text->kind;
-  if (kind != "bytes" && kind != "tokenizer") {
-    fail(ErrorCode::unsupported, package.directory().string(), ": its text processor is \"", kind,
-         "\"; this library knows \"bytes\" and \"tokenizer\"; run its named tensors with session_run");
-  }
-  const auto path = package.tokenizer_path();
-  return path ? runtime::Tokenizer::from_file(*path) : runtime::Tokenizer::bytes();
-}
-
 }  // namespace
 
 mambasdk_status* tokenizer_load(mambasdk_string path, mambasdk_tokenizer** tokenizer) {
@@ -64,7 +50,7 @@ mambasdk_status* tokenizer_of_model(const mambasdk_model* model, mambasdk_tokeni
   return guard("tokenizer_of_model", [&] {
     require(model, "model");
     require(tokenizer, "tokenizer");
-    *tokenizer = new mambasdk_tokenizer{tokenizer_for(*model->model)};
+    *tokenizer = new mambasdk_tokenizer{runtime::package_tokenizer(model->model->package())};
   });
 }
 
@@ -180,7 +166,7 @@ mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string pro
       }
     }
     const runtime::Manifest& manifest = session->model->package().manifest();
-    const auto tokenizer = tokenizer_for(*session->model);
+    const auto tokenizer = runtime::package_tokenizer(session->model->package());
     if (manifest.text->eos_token_id) wanted.end_token = static_cast<std::int32_t>(*manifest.text->eos_token_id);
     const runtime::GenerateResult made = runtime::generate(*session->session, *tokenizer, view(prompt), wanted);
     if (result == nullptr) return;

@@ -28,6 +28,9 @@ class Context {
   virtual void release(void* data, std::size_t bytes) const noexcept = 0;
   [[nodiscard]] virtual bool is_cancelled() const noexcept { return false; }
   [[nodiscard]] virtual void* stream() const noexcept { return nullptr; }
+  // Where the host wants the work done: an engine may follow it, the CPU kernels do not look.
+  [[nodiscard]] virtual Device device() const noexcept { return Device::cpu; }
+  [[nodiscard]] virtual int device_index() const noexcept { return 0; }
 
   // Scratch memory that goes back when the handle dies.
   struct Release {

@@ -145,7 +145,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]]
     "newer abi": (
         lambda m: m["requires"].update(mambasdk_abi=[1, 9]),
         PackageVersionError,
-        "the package needs another SDK: expected ABI 1.0 to 1.0, got 1.9",
+        "the package needs another SDK: expected ABI 1.0 to 1.1, got 1.9",
     ),
     "no family": (lambda m: m.pop("family"), PackageError, "bad family: expected a string"),
     "unknown family": (lambda m: m.update(family="alien"), PluginError, "family 'alien'; pip install mambasdk-toy"),

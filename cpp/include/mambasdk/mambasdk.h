@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #define MAMBASDK_ABI_MAJOR 1
-#define MAMBASDK_ABI_MINOR 0
+#define MAMBASDK_ABI_MINOR 1
 
 /* ---- basic types ---- */
 
@@ -210,6 +210,10 @@ typedef struct mambasdk_plugin_descriptor {
   mambasdk_string requires_isa; /* "" or "avx2", "avx512", … : refused on a lesser machine */
   /* Registers through the api's register_* slots. Nothing is visible before it returns NULL. */
   mambasdk_status* (*initialize)(const struct mambasdk_api* api, mambasdk_registrar* registrar);
+  /* Since 1.1. Ranges of versions such as ">=2.10,<3"; "": no need. Checked against what the host declared
+   * (component_declare); a need that the host does not have refuses the plugin before initialize. */
+  mambasdk_string requires_torch;
+  mambasdk_string requires_cuda;
 } mambasdk_plugin_descriptor;
 
 /* Returns static data; must not allocate, start threads or run vector code. */
@@ -224,6 +228,75 @@ typedef struct mambasdk_op_definition {
   mambasdk_kernel_fn reference; /* takes every dtype of the signature, float64 too; may be NULL */
   mambasdk_kernel_fn cpu;       /* may be NULL when reference is not */
 } mambasdk_op_definition;
+
+/* ---- since 1.1: engines, processors, heads, pipelines ----
+ *
+ * A pipeline is what a package's manifest says: each processor turns one raw input (the bytes of an image file, text, a
+ * waveform, detections) into tensors for the model; the model runs; the head turns its outputs into a result.
+ * Everything between them is a named tensor; bytes and UTF-8 text are one-dimensional u8 tensors.
+ */
+
+/* What an engine is given of a package whose manifest and files are checked already. */
+typedef struct mambasdk_package {
+  uint64_t struct_size;
+  mambasdk_string directory; /* absolute */
+  mambasdk_string manifest;  /* the text of mambasdk.json */
+} mambasdk_package;
+
+/* An engine runs the packages whose manifest names it. The functions mirror the session_* slots of the table; a model
+ * is shared by threads, a session belongs to one at a time. `self` must live as long as the process. */
+typedef struct mambasdk_engine_definition {
+  uint64_t struct_size;
+  mambasdk_string name;
+  mambasdk_string doc;
+  void* self;
+  mambasdk_status* (*model_load)(void* self, const mambasdk_package* package, void** model);
+  void (*model_release)(void* self, void* model);
+  mambasdk_status* (*session_create)(void* self, void* model, const mambasdk_context* context, void** session);
+  void (*session_release)(void* self, void* session);
+  mambasdk_status* (*session_run)(void* self, void* session, const mambasdk_named_tensor* inputs, uint64_t input_count,
+                                  const mambasdk_string* output_names, uint64_t output_count,
+                                  mambasdk_managed_tensor** outputs);
+  mambasdk_status* (*session_reset)(void* self, void* session);               /* NULL: the engine keeps no state */
+  mambasdk_status* (*session_clone)(void* self, void* session, void** clone); /* NULL: unsupported */
+  mambasdk_status* (*session_save)(void* self, void* session, void* data, uint64_t capacity, uint64_t* size);
+  mambasdk_status* (*session_restore)(void* self, void* session, const void* data, uint64_t size);
+} mambasdk_engine_definition;
+
+/* Takes what a processor or a head makes, and owns it from then on, also when it returns a status. */
+typedef mambasdk_status* (*mambasdk_emit_fn)(void* user, mambasdk_string name, mambasdk_managed_tensor* tensor);
+
+/* A processor or a head. `kind` is what the manifest names. Instances belong to one thread at a time and may keep state
+ * from run to run (a tracker does). */
+typedef struct mambasdk_processor_definition {
+  uint64_t struct_size;
+  mambasdk_string kind;
+  mambasdk_string doc;
+  void* self; /* must live as long as the process */
+  /* config: its JSON object in the manifest; directory: the package, or "" outside one. */
+  mambasdk_status* (*create)(void* self, mambasdk_string config, mambasdk_string directory, void** instance);
+  void (*release)(void* self, void* instance);
+  /* A processor gets the raw inputs that are named as its slot in the manifest ("image", "image.orientation"); a head
+   * gets the model's outputs, all that the processors emitted, and the run's options as JSON text named "options"
+   * where there are any. A head emits its result as JSON text named "json", and tensors beside it where it likes. */
+  mambasdk_status* (*run)(void* self, void* instance, const mambasdk_context* context,
+                          const mambasdk_named_tensor* inputs, uint64_t input_count, mambasdk_emit_fn emit,
+                          void* emit_user);
+  mambasdk_status* (*reset)(void* self, void* instance); /* NULL: keeps no state */
+} mambasdk_processor_definition;
+
+typedef struct mambasdk_processor mambasdk_processor; /* an instance of a processor or a head */
+typedef struct mambasdk_pipeline mambasdk_pipeline;
+typedef struct mambasdk_result mambasdk_result; /* named tensors */
+
+typedef struct mambasdk_pipeline_options {
+  uint64_t struct_size;
+  mambasdk_string json;     /* an object of the head's own options, such as {"max_new_tokens": 40}; "" for none */
+  mambasdk_text_fn on_text; /* streamed text of a head that writes text; may be NULL */
+  void* user;
+} mambasdk_pipeline_options;
+
+enum { MAMBASDK_PROCESSOR = 0, MAMBASDK_HEAD = 1 };
 
 /* ---- the table ---- */
 
@@ -307,6 +380,42 @@ typedef struct mambasdk_api {
   void (*text_stream_release)(mambasdk_text_stream* stream);
   mambasdk_status* (*text_stream_push)(mambasdk_text_stream* stream, int32_t token, mambasdk_string* text);
   mambasdk_status* (*text_stream_finish)(mambasdk_text_stream* stream, mambasdk_string* text);
+
+  /* ---- since 1.1 ---- */
+
+  /* what is here: JSON {"plugins", "engines", "processors", "heads", "components"}, each item with its origin; static
+   * until the next plugin_load or component_declare of this process */
+  mambasdk_string (*runtime_describe)(void);
+  /* The host says what it brings, before plugins load: ("torch", "2.13.0"), ("cuda", "13.0"). */
+  mambasdk_status* (*component_declare)(mambasdk_string name, mambasdk_string version);
+
+  mambasdk_status* (*register_engine)(mambasdk_registrar* registrar, const mambasdk_engine_definition* definition);
+  mambasdk_status* (*register_processor)(mambasdk_registrar* registrar, int32_t role, /* MAMBASDK_PROCESSOR or _HEAD */
+                                         const mambasdk_processor_definition* definition);
+
+  /* one processor or head by itself */
+  mambasdk_status* (*processor_create)(int32_t role, mambasdk_string kind, mambasdk_string config,
+                                       mambasdk_string directory, mambasdk_processor** processor);
+  void (*processor_release)(mambasdk_processor* processor);
+  mambasdk_status* (*processor_run)(mambasdk_processor* processor, const mambasdk_context* context,
+                                    const mambasdk_named_tensor* inputs, uint64_t input_count,
+                                    mambasdk_result** result);
+  mambasdk_status* (*processor_reset)(mambasdk_processor* processor);
+
+  /* processors, model and head of a package */
+  mambasdk_status* (*pipeline_create)(const mambasdk_model* model, const mambasdk_context* context,
+                                      mambasdk_pipeline** pipeline);
+  void (*pipeline_release)(mambasdk_pipeline* pipeline);
+  mambasdk_status* (*pipeline_run)(mambasdk_pipeline* pipeline, const mambasdk_named_tensor* inputs,
+                                   uint64_t input_count, const mambasdk_pipeline_options* options,
+                                   mambasdk_result** result);
+  mambasdk_status* (*pipeline_reset)(mambasdk_pipeline* pipeline); /* model states, processors and head */
+
+  mambasdk_string (*result_json)(const mambasdk_result* result); /* the tensor "json" as text; "" without one */
+  uint64_t (*result_count)(const mambasdk_result* result);
+  mambasdk_string (*result_name)(const mambasdk_result* result, uint64_t index);
+  const mambasdk_tensor* (*result_tensor)(const mambasdk_result* result, uint64_t index); /* the result's own */
+  void (*result_release)(mambasdk_result* result);
 } mambasdk_api;
 
 /* NULL when this library cannot serve that major, or has a smaller minor. */

@@ -1,10 +1,13 @@
 #include "runtime/engine/engine.hpp"
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <new>
 
 #include "mambasdk/mambasdk.h"
 #include "runtime/engine/native.hpp"
+#include "runtime/package/json.hpp"
 
 namespace mambasdk::runtime {
 
@@ -21,6 +24,66 @@ OwnedTensor OwnedTensor::allocate(DType dtype, const std::int64_t* shape, int nd
   return out;
 }
 
+namespace {
+
+struct Engines {
+  std::mutex mutex;
+  std::map<std::string, Engine, std::less<>> by_name;
+};
+
+Engines& engines() {
+  static auto* table = [] {
+    auto* made = new Engines;
+    made->by_name.emplace(
+        "native", Engine{"native", "Runs program.json on the registered operations, on the CPU.", "mambasdk",
+                         [](Package package) { return std::make_shared<const NativeModel>(std::move(package)); }});
+    return made;
+  }();
+  return *table;
+}
+
+[[noreturn]] void refuse_unknown_engine(const Package& package) {
+  const Manifest& manifest = package.manifest();
+  std::string known, plugins;
+  for (const Engine* engine : list_engines()) known += (known.empty() ? "" : ", ") + engine->name;
+  for (const PluginRequirement& plugin : manifest.requires_plugins) {
+    plugins += (plugins.empty() ? "" : ", ") + plugin.name + (plugin.version.empty() ? "" : " " + plugin.version);
+  }
+  fail(ErrorCode::unsupported, package.directory().string(), " needs the engine \"", printable(manifest.engine),
+       "\", which is not loaded here (there is: ", known, "); ",
+       plugins.empty() ? std::string("load the plugin that brings it")
+                       : "the package requires these plugins, load the one that brings it: " + printable(plugins),
+       "; or export the model again with --engine native");
+}
+
+}  // namespace
+
+const Engine* find_engine(std::string_view name) {
+  Engines& table = engines();
+  const std::lock_guard lock(table.mutex);
+  const auto found = table.by_name.find(name);
+  return found == table.by_name.end() ? nullptr : &found->second;
+}
+
+std::vector<const Engine*> list_engines() {
+  Engines& table = engines();
+  const std::lock_guard lock(table.mutex);
+  std::vector<const Engine*> out;
+  for (const auto& [name, engine] : table.by_name) out.push_back(&engine);
+  return out;
+}
+
+void add_engine(Engine engine) {
+  Engines& table = engines();
+  const std::lock_guard lock(table.mutex);
+  if (const auto found = table.by_name.find(engine.name); found != table.by_name.end()) {
+    fail(ErrorCode::invalid_argument, "engine ", engine.name, " is already registered by ", found->second.origin,
+         "; choose another name");
+  }
+  std::string name = engine.name;
+  table.by_name.emplace(std::move(name), std::move(engine));
+}
+
 std::shared_ptr<const Model> load_model(const std::filesystem::path& directory, const LoadOptions& options) {
   Package package = Package::open(directory);
   const Manifest& manifest = package.manifest();
@@ -31,16 +94,9 @@ std::shared_ptr<const Model> load_model(const std::filesystem::path& directory, 
     }
   }
   if (options.verify_files) package.verify_files();
-  if (manifest.engine == "native") return std::make_shared<NativeModel>(std::move(package));
-  fail(ErrorCode::unsupported, directory.string(), " was exported for the engine \"", manifest.engine,
-       "\", which this library does not have; export it again with --engine native");
-}
-
-std::unique_ptr<Session> make_session(std::shared_ptr<const Model> model, std::unique_ptr<Context> context) {
-  if (auto native = std::dynamic_pointer_cast<const NativeModel>(model)) {
-    return std::make_unique<NativeSession>(std::move(native), std::move(context));
-  }
-  fail(ErrorCode::internal, "a model without an engine");
+  const Engine* engine = find_engine(manifest.engine);
+  if (engine == nullptr) refuse_unknown_engine(package);
+  return engine->load(std::move(package));
 }
 
 }  // namespace mambasdk::runtime

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,14 +47,15 @@ struct StateSpec {
   std::vector<Dimension> shape;
 };
 
-// Immutable; shared by threads.
-class Model {
+// Immutable; shared by threads. Always owned by a std::shared_ptr: sessions keep their model alive.
+class Model : public std::enable_shared_from_this<Model> {
  public:
   explicit Model(Package package) : package_(std::move(package)) {}
   virtual ~Model() = default;
   [[nodiscard]] const Package& package() const noexcept { return package_; }
   [[nodiscard]] virtual std::vector<TensorSpec> outputs() const { return package_.manifest().outputs; }
   [[nodiscard]] virtual std::vector<StateSpec> states() const = 0;
+  [[nodiscard]] virtual std::unique_ptr<Session> new_session(std::unique_ptr<Context> context) const = 0;
 
  private:
   Package package_;
@@ -63,11 +65,22 @@ struct LoadOptions {
   bool verify_files = false;  // SHA-256 of every file
 };
 
+// What loads the packages whose manifest names it.
+struct Engine {
+  std::string name;
+  std::string doc;
+  std::string origin;  // "mambasdk" or the plugin's name
+  std::function<std::shared_ptr<const Model>(Package)> load;
+};
+
+// The engines of the process: `native`, and those that plugins bring. Entries live as long as the process.
+[[nodiscard]] const Engine* find_engine(std::string_view name);
+[[nodiscard]] std::vector<const Engine*> list_engines();  // by name
+void add_engine(Engine engine);                           // Error(invalid_argument) when the name is taken
+
 // Opens the package and picks the engine that its manifest names. Errors: those of Package::open, and unsupported for
 // an engine or plugin that is not here.
 [[nodiscard]] std::shared_ptr<const Model> load_model(const std::filesystem::path& directory,
                                                       const LoadOptions& options = {});
-[[nodiscard]] std::unique_ptr<Session> make_session(std::shared_ptr<const Model> model,
-                                                    std::unique_ptr<Context> context);
 
 }  // namespace mambasdk::runtime

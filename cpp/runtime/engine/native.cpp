@@ -78,6 +78,11 @@ std::vector<TensorSpec> NativeModel::outputs() const {
   return specs;
 }
 
+std::unique_ptr<Session> NativeModel::new_session(std::unique_ptr<Context> context) const {
+  return std::make_unique<NativeSession>(std::static_pointer_cast<const NativeModel>(shared_from_this()),
+                                         std::move(context));
+}
+
 NativeSession::NativeSession(std::shared_ptr<const NativeModel> model, std::unique_ptr<Context> context)
     : model_(std::move(model)), context_(std::move(context)) {}
 
@@ -131,6 +136,10 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
   for (const TensorSpec& spec : program.inputs) {
     const auto found = std::find_if(inputs.begin(), inputs.end(), [&](auto& n) { return n.name == spec.name; });
     if (found == inputs.end()) fail(ErrorCode::invalid_argument, "input ", spec.name, " is missing");
+    if (found->tensor.device != Device::cpu) {
+      fail(ErrorCode::unsupported, "input ", spec.name, " is on device type ", static_cast<int>(found->tensor.device),
+           "; this engine runs on the CPU: copy it there");
+    }
     ordered.push_back(found->tensor);
   }
   if (inputs.size() != ordered.size()) {

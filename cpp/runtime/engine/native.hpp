@@ -16,6 +16,7 @@ class NativeModel final : public Model {
   explicit NativeModel(Package package);
   [[nodiscard]] std::vector<StateSpec> states() const override { return program_.states; }
   [[nodiscard]] std::vector<TensorSpec> outputs() const override;
+  [[nodiscard]] std::unique_ptr<Session> new_session(std::unique_ptr<Context> context) const override;
   [[nodiscard]] const Program& program() const noexcept { return program_; }
   [[nodiscard]] std::span<const Tensor> weights() const noexcept { return weights_; }
 

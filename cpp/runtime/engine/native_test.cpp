@@ -89,7 +89,7 @@ class NativeTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
   std::unique_ptr<Session> session(const mambasdk_context* host = nullptr) {
-    return make_session(model_, std::make_unique<abi::HostContext>(host));
+    return model_->new_session(std::make_unique<abi::HostContext>(host));
   }
   std::filesystem::path directory_;
   std::shared_ptr<const Model> model_;
@@ -189,7 +189,7 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
     write_package(directory_, program);
     try {
       const auto model = load_model(directory_);
-      (void)run(*make_session(model, std::make_unique<abi::HostContext>(nullptr)), tokens_);
+      (void)run(*model->new_session(std::make_unique<abi::HostContext>(nullptr)), tokens_);
     } catch (const Error& e) {
       return std::string(e.what());
     }

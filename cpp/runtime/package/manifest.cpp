@@ -152,6 +152,9 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   manifest.family = json_string_at(root, "family", where);
   manifest.variant = json_string_or(root, "variant", "", where);
   manifest.head = json_string_or(root, "head", "", where);
+  if (const json* options = json_find(root, "head_options")) {
+    manifest.head_options_json = json_object(*options, concat(source, ": head_options")).dump();
+  }
   const json* config = json_find(root, "config");
   manifest.config_json = config == nullptr ? "{}" : json_object(*config, concat(source, ": config")).dump();
 
@@ -168,8 +171,9 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   manifest.outputs = read_tensor_specs(root, "outputs", source);
   if (const json* processors = json_find(root, "processors")) {
     for (const auto& [name, value] : json_object(*processors, concat(source, ": processors")).items()) {
+      if (value.is_null()) continue;
       manifest.processors_json.emplace(name, value.dump());
-      if (name == "text" && !value.is_null()) {
+      if (name == "text") {
         manifest.text = read_text_processor(value, concat(source, ": processors.text"));
       }
     }

@@ -12,7 +12,7 @@ namespace mambasdk::runtime {
 
 inline constexpr std::string_view kManifestFile = "mambasdk.json";
 inline constexpr int kPackageFormatMajor = 1;  // newest package format this build reads
-inline constexpr int kPackageFormatMinor = 0;
+inline constexpr int kPackageFormatMinor = 1;
 
 struct Version {
   int major = 0;
@@ -52,9 +52,10 @@ struct Manifest {
   std::string family;
   std::string variant;
   std::string head;
-  std::string config_json;  // the model's configuration, as JSON text
-  std::string engine;       // "native", "aoti"
-  std::string program;      // file of the native program; empty for other engines
+  std::string head_options_json = "{}";  // since format 1.1: the head's configuration, as JSON text
+  std::string config_json;               // the model's configuration, as JSON text
+  std::string engine;                    // "native", "aoti"
+  std::string program;                   // file of the native program; empty for other engines
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   std::optional<TextProcessor> text;

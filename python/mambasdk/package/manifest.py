@@ -22,8 +22,9 @@ MANIFEST_FILE = "mambasdk.json"
 WEIGHTS_FILE = "model.safetensors"
 PROGRAM_FILE = "program.json"
 GOLDEN_FILE = "golden.safetensors"
-FORMAT = (1, 0)
-ABI = (1, 0)
+FORMAT = (1, 1)
+ABI = (1, 1)
+NATIVE_ABI = (1, 0)  # the least that a package of the native engine needs
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_DEPTH = 64
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\:]")
@@ -47,6 +48,7 @@ class Manifest:
     engine: dict[str, Any]
     variant: str | None = None
     head: str | None = None
+    head_options: dict[str, Any] | None = None
     inputs: list[dict[str, Any]] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     processors: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Manifest:
             config=check.get("config", dict, required=True),
             variant=check.get("variant", str),
             head=check.get("head", str),
+            head_options=check.get("head_options", dict),
             engine=check.get("engine", dict, required=True),
             inputs=_ports(check.get("inputs", list) or [], f"{where}: inputs"),
             outputs=_ports(check.get("outputs", list) or [], f"{where}: outputs"),
@@ -143,6 +146,7 @@ class Manifest:
             "variant": self.variant,
             "config": self.config,
             "head": self.head,
+            "head_options": self.head_options,
             "engine": self.engine,
             "inputs": self.inputs,
             "outputs": self.outputs,
@@ -188,6 +192,7 @@ _FIELDS = {
     "variant",
     "config",
     "head",
+    "head_options",
     "engine",
     "inputs",
     "outputs",

@@ -16,9 +16,9 @@ from mambasdk.models.checkpoint import load_tensors
 from mambasdk.models.identity import identity
 from mambasdk.package.card import model_card
 from mambasdk.package.manifest import (
-    ABI,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    NATIVE_ABI,
     PROGRAM_FILE,
     WEIGHTS_FILE,
     FileEntry,
@@ -84,7 +84,7 @@ def save_package(
             inputs=[] if program is None else program.inputs,
             outputs=[] if program is None else program.outputs,
             processors=entries,
-            requires={"mambasdk_abi": list(ABI), "plugins": _required_plugins(who.family)},
+            requires={"mambasdk_abi": list(NATIVE_ABI), "plugins": _required_plugins(who.family)},
         )
         if readme:
             count = sum(parameter.numel() for parameter in model.parameters())

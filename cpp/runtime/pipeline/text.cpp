@@ -1,0 +1,73 @@
+#include "runtime/pipeline/text.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/package/json.hpp"
+
+namespace mambasdk::runtime {
+
+namespace {
+
+// Text in; emits tokens: i32 (1, L).
+class TextToTokens final : public Processor {
+ public:
+  explicit TextToTokens(std::unique_ptr<Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+
+  void run(const Context&, std::span<const NamedTensor> inputs, Result& result) override {
+    if (inputs.size() != 1) {
+      fail(ErrorCode::invalid_argument, "the text processor takes one input, the text; got ", inputs.size());
+    }
+    const auto tokens = tokenizer_->encode(bytes_of(inputs[0].tensor, inputs[0].name), /*add_special=*/true);
+    const std::int64_t shape[] = {1, static_cast<std::int64_t>(tokens.size())};
+    OwnedTensor out = OwnedTensor::allocate(dtype::i32, shape, 2);  // (1, L)
+    std::copy(tokens.begin(), tokens.end(), out.view.ptr<std::int32_t>());
+    result.add("tokens", std::move(out));
+  }
+
+ private:
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+std::unique_ptr<Processor> make_tokenizer(std::string_view config, std::string_view directory) {
+  const std::string where = "tokenizer";
+  const nlohmann::json options = parse_json(config, where);
+  const std::string file = json_string_at(options, "file", where);
+  if (directory.empty()) return std::make_unique<TextToTokens>(Tokenizer::from_file(file));
+  check_package_file_name(file, where);
+  return std::make_unique<TextToTokens>(Tokenizer::from_file(std::filesystem::path(directory) / file));
+}
+
+}  // namespace
+
+std::vector<ProcessorKind> text_kinds() {
+  return {
+      {Role::processor, "bytes", "Text to token ids, one per byte: tokens i32 (1, L).", "mambasdk",
+       [](std::string_view, std::string_view) { return std::make_unique<TextToTokens>(Tokenizer::bytes()); }},
+      {Role::processor, "tokenizer", "Text to token ids by a tokenizer.json: tokens i32 (1, L).", "mambasdk",
+       make_tokenizer},
+      {Role::head, "causal_lm", "Continues the text of the slot `text`, token by token.", "mambasdk",
+       [](std::string_view, std::string_view) -> std::unique_ptr<Processor> {
+         fail(ErrorCode::unsupported,
+              "the head causal_lm runs the model itself, with a processor of kind bytes or tokenizer in slot text: "
+              "use a pipeline of such a package");
+       }},
+  };
+}
+
+std::unique_ptr<Tokenizer> package_tokenizer(const Package& package) {
+  const Manifest& manifest = package.manifest();
+  if (!manifest.text) {
+    fail(ErrorCode::unsupported, package.directory().string(),
+         " has no text processor; run its named tensors with session_run");
+  }
+  const std::string& kind = manifest.text->kind;
+  if (kind != "bytes" && kind != "tokenizer") {
+    fail(ErrorCode::unsupported, package.directory().string(), ": its text processor is \"", printable(kind),
+         "\"; this library knows \"bytes\" and \"tokenizer\"; run its named tensors with session_run");
+  }
+  const auto path = package.tokenizer_path();
+  return path ? Tokenizer::from_file(*path) : Tokenizer::bytes();
+}
+
+}  // namespace mambasdk::runtime
