@@ -12,3 +12,38 @@ add_executable(mambasdk_tests ${_tests})
 target_link_libraries(mambasdk_tests PRIVATE mambasdk_static mambasdk_compile GTest::gtest_main)
 set_target_properties(mambasdk_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 gtest_discover_tests(mambasdk_tests DISCOVERY_TIMEOUT 60)
+
+# Plugins against hosts of other minors (tests/abi): today's plugin on a host of ABI 1.0, and plugins of every released minor,
+# whose binaries are kept, on today's host and on one with more slots.
+mambasdk_add_plugin(NAME abitest SOURCES tests/abi/plugins/cpp/plugin.cpp)
+add_executable(mambasdk_abi_host tests/abi/host/forged_host.cpp)
+target_link_libraries(mambasdk_abi_host PRIVATE mambasdk_static mambasdk_compile)
+set_target_properties(
+  abitest
+  mambasdk_abi_host
+  PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests
+)
+add_dependencies(mambasdk_tests mambasdk_abi_host abitest)
+
+set(_brings abitest_upper abitest_length abitest_sums)
+set(_brings_not -abitest_upper -abitest_length -abitest_sums)
+add_test(
+  NAME abi.today_on_1.0
+  COMMAND mambasdk_abi_host $<TARGET_FILE:abitest> abitest_halve 0.5 1.0 ${_brings_not}
+)
+foreach(_host today newer)
+  add_test(
+    NAME abi.today_on_${_host}
+    COMMAND mambasdk_abi_host $<TARGET_FILE:abitest> abitest_halve 0.5 ${_host} ${_brings}
+  )
+endforeach()
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  foreach(_host 1.0 today newer)
+    add_test(
+      NAME abi.1.0_on_${_host}
+      COMMAND
+        mambasdk_abi_host ${PROJECT_SOURCE_DIR}/tests/abi/plugins/1.0/libabi10-x86_64.so abi10_scale 2 ${_host}
+        abi10_scale
+    )
+  endforeach()
+endif()

@@ -9,7 +9,12 @@ else()
 endif()
 set(_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mambasdk)
 
-install(TARGETS mambasdk EXPORT mambasdk-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ${_namelink})
+install(
+  TARGETS mambasdk mambasdk_headers
+  EXPORT mambasdk-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  ${_namelink}
+)
 install(
   DIRECTORY cpp/include/mambasdk
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
@@ -37,7 +42,10 @@ configure_package_config_file(
 )
 write_basic_package_version_file(mambasdk-config-version.cmake COMPATIBILITY SameMajorVersion)
 install(
-  FILES ${PROJECT_BINARY_DIR}/mambasdk-config.cmake ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
+  FILES
+    ${PROJECT_BINARY_DIR}/mambasdk-config.cmake
+    ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
+    ${PROJECT_SOURCE_DIR}/cmake/MambasdkPlugin.cmake
   DESTINATION ${_cmake_dir}
 )
 

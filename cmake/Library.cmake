@@ -15,6 +15,15 @@ target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${P
 target_compile_definitions(mambasdk_objects PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}")
 target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
 
+# The headers alone: all that a plugin is built with.
+add_library(mambasdk_headers INTERFACE)
+add_library(mambasdk::headers ALIAS mambasdk_headers)
+set_target_properties(mambasdk_headers PROPERTIES EXPORT_NAME headers)
+target_include_directories(
+  mambasdk_headers
+  INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+)
+
 add_library(mambasdk SHARED $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
 add_library(mambasdk::mambasdk ALIAS mambasdk)
 target_include_directories(

@@ -33,9 +33,10 @@ std::vector<std::uint32_t> numbers_of(std::string_view version, std::string_view
     at = next;
     if (at == end || *at != '.') break;
     ++at;
-    if (at != end && (*at < '0' || *at > '9')) break;  // 2.14.dev20
+    if (at == end) refuse();
+    if (*at < '0' || *at > '9') break;  // 2.14.dev20
   }
-  if (at != end && std::string_view("+-abrcd.").find(*at) == std::string_view::npos) refuse();
+  if (at != end && std::string_view("+-abcdrp").find(*at) == std::string_view::npos) refuse();
   while (!numbers.empty() && numbers.back() == 0) numbers.pop_back();  // 2.0 is 2
   return numbers;
 }

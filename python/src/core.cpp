@@ -63,4 +63,5 @@ PYBIND11_MODULE(_core, m) {
   mambasdk::python::bind_operations(m);
   mambasdk::python::bind_text(m);
   mambasdk::python::bind_models(m);
+  mambasdk::python::bind_pipelines(m);
 }

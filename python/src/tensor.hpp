@@ -54,5 +54,6 @@ void bind_tensor(py::module_& m);
 void bind_operations(py::module_& m);
 void bind_models(py::module_& m);
 void bind_text(py::module_& m);
+void bind_pipelines(py::module_& m);
 
 }  // namespace mambasdk::python

@@ -19,11 +19,13 @@ CONTENTS = {
     "mambasdk/bin/mambasdk-run",
     "mambasdk/include/mambasdk/mambasdk.h",
     "mambasdk/include/mambasdk/mambasdk.hpp",
+    "mambasdk/include/mambasdk/plugin.hpp",
     "mambasdk/lib/libmambasdk.so.1",
     "mambasdk/lib/libmambasdk_torch.so",
     "mambasdk/lib/cmake/mambasdk/mambasdk-config.cmake",
     "mambasdk/lib/cmake/mambasdk/mambasdk-config-version.cmake",
     "mambasdk/lib/cmake/mambasdk/mambasdk-targets.cmake",
+    "mambasdk/lib/cmake/mambasdk/MambasdkPlugin.cmake",
 }
 
 

@@ -11,6 +11,7 @@
 #ifndef MAMBASDK_MAMBASDK_H_
 #define MAMBASDK_MAMBASDK_H_
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(_WIN32)
@@ -417,6 +418,9 @@ typedef struct mambasdk_api {
   const mambasdk_tensor* (*result_tensor)(const mambasdk_result* result, uint64_t index); /* the result's own */
   void (*result_release)(mambasdk_result* result);
 } mambasdk_api;
+
+/* Whether a table has a slot: for who asks for a minor and uses what later ones brought where it is there. */
+#define MAMBASDK_HAS_SLOT(api, slot) ((api)->struct_size >= offsetof(mambasdk_api, slot) + sizeof((api)->slot))
 
 /* NULL when this library cannot serve that major, or has a smaller minor. */
 MAMBASDK_EXPORT const mambasdk_api* mambasdk_get_api(uint32_t abi_major, uint32_t abi_minor);
