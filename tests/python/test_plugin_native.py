@@ -36,6 +36,9 @@ SOURCE = """
 #ifndef ISA
 #define ISA ""
 #endif
+#ifndef TORCH
+#define TORCH ""
+#endif
 static const mambasdk_api* host;
 static mambasdk_string text(const char* s) { mambasdk_string out = {s, strlen(s)}; return out; }
 static mambasdk_status* kernel(void* self, const mambasdk_op_call* call) {
@@ -71,7 +74,8 @@ __attribute__((constructor)) static void at_load(void) { CONSTRUCTOR; }
 #ifndef NO_ENTRY
 MAMBASDK_EXPORT const mambasdk_plugin_descriptor* mambasdk_plugin(void) {
   static mambasdk_plugin_descriptor d = {sizeof d, MAJOR, MINOR, {NAME, sizeof NAME - 1}, {"1.0", 3},
-                                         {ISA, sizeof ISA - 1}, initialize};
+                                         {ISA, sizeof ISA - 1}, initialize,
+                                         {TORCH, sizeof TORCH - 1}, {"", 0}};
   return &d;
 }
 #endif
@@ -149,6 +153,7 @@ BAD = {
     "newer_minor": (["MINOR=99"], r"needs at least ABI 1\.99", "install --upgrade mambasdk"),
     "fails": (["FAIL"], "there is no frobnicator here", "pip uninstall acme-native"),
     "unknown_isa": (['ISA="zvector"'], "which this mambasdk does not know", "pip uninstall acme-native"),
+    "newer_torch": (['TORCH=">=99"'], r"needs torch >=99, this host has \d", "pip install --upgrade"),
     "no_entry": (["NO_ENTRY"], "exports no mambasdk_plugin function", "pip install --upgrade"),
     "missing_symbol": (["DIE=extern void nowhere(void);nowhere()"], "undefined symbol: nowhere", "--force-reinstall"),
     "segfault": (["DIE=raise(SIGSEGV)"], "is killed by SIGSEGV", "report it to its author"),

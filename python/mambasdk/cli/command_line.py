@@ -35,6 +35,7 @@ BUILTIN_COMMANDS = {
         _builtin("doctor", "show what is installed, what is wrong, and what to do about it"),
         _builtin("models", "list the models that can be built"),
         _builtin("plugins", "list the plugins, what they bring, and what was refused"),
+        _builtin("new-plugin", "write the repository of a new plugin"),
         _builtin("train", "train a model and save it as a package"),
         _builtin("generate", "run a package on an input"),
         _builtin("import", "turn an upstream checkpoint into a package"),

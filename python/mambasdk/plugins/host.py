@@ -8,6 +8,7 @@ same on every run. Native libraries are loaded when they are first needed (`acti
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -109,7 +110,7 @@ class PluginHost:
         A name that is not installed, or that MAMBASDK_PLUGINS leaves out, raises PluginError with what to do.
         """
         for name in names:
-            found = [record for record in self.records if record.distribution == name]
+            found = [record for record in self.records if _canonical(record.distribution) == _canonical(name)]
             if not found:
                 raise PluginError(f"plugin {name} is not installed", way_out=f"pip install {name}")
             for record in found:
@@ -209,6 +210,11 @@ def allow_list() -> list[str] | None:
     """The names in MAMBASDK_PLUGINS; None where it is not set."""
     value = os.environ.get(ALLOW_LIST_VARIABLE)
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _canonical(distribution: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _quarantined(record: PluginRecord) -> PluginError:

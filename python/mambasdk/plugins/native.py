@@ -34,6 +34,8 @@ def load_library(path: Path, distribution: str) -> dict[str, Any]:
         way_out = "pip install --force-reinstall mambasdk"
         raise PluginError(f"it needs mambasdk._core: {error}", where=where, way_out=way_out) from error
     try:
+        for name, version in components().items():
+            core.declare_component(name, version)
         description: dict[str, Any] = core.load_native_plugin(str(path))
     except Exception as error:
         raise PluginError(f"it does not load: {error}", where=where, way_out=_way_out(error, distribution)) from error
@@ -49,20 +51,17 @@ def probe_library(path: Path, seconds: float = PROBE_SECONDS) -> str | None:
         program = get_native_command()
     except MissingDependencyError:
         return None  # a build without the tools has no program to try it in
-    arguments = [*_components(), "--plugin", str(path), "--describe"]
+    declared = [word for name, version in components().items() for word in ("--component", f"{name}={version}")]
+    arguments = [*declared, "--plugin", str(path), "--describe"]
     return run_apart(Path(program), arguments, b"mambasdk-run: ", seconds)
 
 
 def components() -> dict[str, str]:
-    """What this process can offer to a native plugin beside the runtime: {"torch": "2.13.0"}; nothing is imported."""
+    """What a native plugin may require of this environment: {"torch": "2.13.0"}; nothing is imported to find out."""
     try:
-        return {"torch": metadata.version("torch")}
+        return {"torch": metadata.version("torch").split("+")[0]}
     except metadata.PackageNotFoundError:
         return {}
-
-
-def _components() -> list[str]:
-    return []
 
 
 def _way_out(error: Exception, distribution: str) -> str:

@@ -18,6 +18,7 @@ RESERVED_COMMANDS = (
     "doctor",
     "models",
     "plugins",
+    "new-plugin",
     "train",
     "generate",
     "import",
