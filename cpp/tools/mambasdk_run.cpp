@@ -27,6 +27,8 @@ constexpr const char* kUsage =
     "  --load-state FILE          continue a saved sequence\n"
     "  --save-state FILE          save the sequence's state at the end\n"
     "  --plugin PATH              load a native plugin first (absolute path); may be given more than once\n"
+    "  --component NAME=VERSION   what plugins may require of this process, as torch=2.13.0\n"
+    "  --describe                 print what each --plugin brought, as JSON, one a line; no package is needed\n"
     "  --threads N                threads of the runtime's pool (default: all processors)\n"
     "  --verify                   check every file's SHA-256 first\n"
     "  --stats                    print counts and speeds to standard error\n"
@@ -34,10 +36,10 @@ constexpr const char* kUsage =
 
 struct Arguments {
   std::string package, prompt, load_state, save_state;
-  std::vector<std::string> plugins;
+  std::vector<std::string> plugins, components;
   mambasdk::GenerateOptions generate;
   int threads = 0;
-  bool has_prompt = false, tokens = false, verify = false, stats = false;
+  bool has_prompt = false, tokens = false, verify = false, stats = false, describe = false;
 };
 
 struct UsageError {
@@ -88,6 +90,9 @@ Arguments parse(int argc, char** argv) {
       a.save_state = value();
     } else if (option == "--plugin") {
       a.plugins.emplace_back(value());
+    } else if (option == "--component") {
+      a.components.emplace_back(value());
+      if (a.components.back().find('=') == std::string::npos) throw UsageError{"--component needs NAME=VERSION"};
     } else if (option == "--threads") {
       a.threads = number<int>(option, value());
     } else if (option == "--tokens") {
@@ -96,6 +101,8 @@ Arguments parse(int argc, char** argv) {
       a.verify = true;
     } else if (option == "--stats") {
       a.stats = true;
+    } else if (option == "--describe") {
+      a.describe = true;
     } else if (option.starts_with("--")) {
       throw UsageError{"unknown option " + std::string(option)};
     } else if (a.package.empty()) {
@@ -104,7 +111,7 @@ Arguments parse(int argc, char** argv) {
       throw UsageError{"unexpected argument " + std::string(option)};
     }
   }
-  if (a.package.empty()) throw UsageError{"which package?"};
+  if (a.package.empty() && !a.describe) throw UsageError{"which package?"};
   return a;
 }
 
@@ -143,7 +150,18 @@ void print_tokens(const Arguments& a, const mambasdk::Model& model, mambasdk::Se
 int run(Arguments& a) {
   const auto start = std::chrono::steady_clock::now();
   if (a.threads > 0) mambasdk::check(mambasdk::api().set_num_threads(a.threads));
-  for (const std::string& plugin : a.plugins) mambasdk::load_plugin(plugin);
+  for (const std::string_view component : a.components) {
+    const std::size_t equals = component.find('=');
+    mambasdk::declare_component(component.substr(0, equals), component.substr(equals + 1));
+  }
+  for (const std::string& plugin : a.plugins) {
+    const std::string brought = mambasdk::load_plugin(plugin);
+    if (a.describe) std::printf("%s\n", brought.c_str());
+  }
+  if (a.describe) {
+    std::fprintf(stderr, "mambasdk-run: %zu plugins loaded\n", a.plugins.size());
+    return 0;
+  }
   if (!a.has_prompt) a.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   const mambasdk::Model model(a.package, a.verify);
   mambasdk::Session session(model);

@@ -27,9 +27,14 @@ def get_cmake_dir() -> str:
     return str(_existing("lib/cmake/mambasdk"))
 
 
+def get_native_command() -> str:
+    """The path of the C++ program mambasdk-run."""
+    return str(_existing("bin/mambasdk-run"))
+
+
 def run_native_command() -> int:
     """The command `mambasdk-run`: becomes the C++ program of that name, which links no Python."""
-    program = str(_existing("bin/mambasdk-run"))
+    program = get_native_command()
     if sys.platform == "win32":
         return subprocess.call([program, *sys.argv[1:]])
     os.execv(program, ["mambasdk-run", *sys.argv[1:]])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import fakes
 import pytest
 
-from mambasdk.errors import PluginError, UnknownNameError
+from mambasdk.errors import UnknownNameError
 from mambasdk.plugins import PluginHost, PluginRecord, get_host
 
 HEAD = """
@@ -144,19 +142,6 @@ def test_unreadable_metadata_is_quarantined(plugin_site: fakes.Site) -> None:
     plugin_site.install_toy()
     assert "unreadable metadata" in next(r for r in get_host().records if "mangled" in r.distribution).reason
     assert record("toy").status == "good"
-
-
-def test_library_that_does_not_load_is_an_error_of_its_plugin(plugin_site: fakes.Site, tmp_path: Path) -> None:
-    pytest.importorskip("mambasdk._core")
-    library = tmp_path / "libbad.so"
-    library.write_bytes(b"not a library")
-    source = (
-        "from mambasdk.plugins import hookimpl\n@hookimpl\ndef mambasdk_native_libraries():\n"
-        f"    return [{str(library)!r}]"
-    )
-    plugin_site.install("bad-native", "bad", "bad_native", source)
-    with pytest.raises(PluginError, match=r"plugin bad: native library .* does not load"):
-        get_host().activate(record("bad"))
 
 
 def test_unknown_names_suggest_and_point_at_quarantine(plugin_site: fakes.Site) -> None:

@@ -6,11 +6,12 @@ Exit codes: 0 done, 1 a check failed, 2 an error, 130 interrupted. A command's m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mambasdk._version import __version__
@@ -23,9 +24,8 @@ from mambasdk.progress import show_progress
 
 
 def _builtin(name: str, summary: str) -> CommandSpec:
-    implementation = f"mambasdk.cli.{name}:{name.capitalize()}Command"
-    if name == "import":
-        implementation = "mambasdk.cli.import_:ImportCommand"
+    module = {"import": "import_"}.get(name, name.replace("-", "_"))
+    implementation = f"mambasdk.cli.{module}:{name.title().replace('-', '')}Command"
     return CommandSpec(name=name, summary=summary, implementation=implementation)
 
 
@@ -34,7 +34,8 @@ BUILTIN_COMMANDS = {
     for spec in (
         _builtin("doctor", "show what is installed, what is wrong, and what to do about it"),
         _builtin("models", "list the models that can be built"),
-        _builtin("plugins", "list the plugins and what they register"),
+        _builtin("plugins", "list the plugins, what they bring, and what was refused"),
+        _builtin("new-plugin", "write the repository of a new plugin"),
         _builtin("train", "train a model and save it as a package"),
         _builtin("generate", "run a package on an input"),
         _builtin("import", "turn an upstream checkpoint into a package"),
@@ -55,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(arguments)
     except MambaSDKError as error:
         return _fail(str(error), debug)
-    except KeyboardInterrupt:
-        return _fail("interrupted", debug, 130)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", debug, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -70,17 +71,36 @@ def _run(arguments: list[str]) -> int:
     if name is None or ("--help" in arguments[: arguments.index(name)] or "-h" in arguments[: arguments.index(name)]):
         return _overview(arguments)
     arguments.remove(name)
-    spec = _find(name)
-    command: Command = resolve(spec.implementation)()
-    parser = argparse.ArgumentParser(prog=f"mambasdk {name}", description=spec.summary)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    command.add_arguments(parser)
-    if isinstance(command, HeadCommand):
-        command.add_head_arguments(parser, arguments)
-    args = parser.parse_args(arguments)
-    result = command.run(args)
+    with _quiet_stdout() if "--json" in arguments else contextlib.nullcontext():
+        spec = _find(name)
+        command: Command = resolve(spec.implementation)()
+        parser = argparse.ArgumentParser(prog=f"mambasdk {name}", description=spec.summary)
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_arguments(parser)
+        if isinstance(command, HeadCommand):
+            command.add_head_arguments(parser, arguments)
+        args = parser.parse_args(arguments)
+        result = command.run(args)
     return _report(result, args.json)
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Let what anyone writes to the process's standard output go to standard error: JSON alone belongs there."""
+    try:
+        sys.stdout.flush()
+        saved = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def _find(name: str) -> CommandSpec:

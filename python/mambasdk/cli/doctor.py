@@ -1,9 +1,14 @@
-"""`mambasdk doctor`: the environment, the native module, torch and the plugins, with a way out for what is wrong."""
+"""`mambasdk doctor`: the environment, the native runtime, torch and the plugins, with a way out for what is wrong.
+
+It must come to its end whatever is broken, so plugins are first imported, and native libraries first loaded, in a
+process of their own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -11,9 +16,11 @@ from importlib import metadata
 from typing import Any
 
 from mambasdk._version import __version__
-from mambasdk.cli.plugins import describe
-from mambasdk.errors import TORCH_COMMAND
-from mambasdk.plugins.host import SLOW_SECONDS, get_host
+from mambasdk.cli.plugins import NONE_INSTALLED, contents, describe
+from mambasdk.errors import TORCH_COMMAND, MissingDependencyError
+from mambasdk.installation import get_native_command
+from mambasdk.plugins.host import allow_list, get_host
+from mambasdk.plugins.record import ALLOW_LIST_VARIABLE
 
 OLDEST_TORCH = (2, 10)
 
@@ -32,8 +39,10 @@ class DoctorCommand:
             "mambasdk": __version__,
             "python": platform.python_version(),
             "executable": sys.executable,
+            "folder": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
             "platform": platform.platform(),
             "machine": platform.machine(),
+            "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("MAMBASDK_")},
             "native": _native(problems),
             "torch": _torch(problems),
             "plugins": plugins,
@@ -48,18 +57,30 @@ class DoctorCommand:
 def _native(problems: list[dict[str, str]]) -> dict[str, Any]:
     try:
         core = importlib.import_module("mambasdk._core")
-        abi = core.abi_version()
+        if core.version() != __version__:
+            reason = f"it has version {core.version()}, the Python part {__version__}: two installations are mixed"
+            problems.append(
+                _problem("native runtime", reason, "pip uninstall mambasdk until none is left, then install")
+            )
         return {
             "available": True,
-            "abi": list(abi) if isinstance(abi, (tuple, list)) else abi,
+            "abi": list(core.abi_version()),
             "cpu": dict(core.cpu_info()),
             "operations": len(core.list_ops()),
+            "command": _command(),
         }
     except Exception as error:  # whatever is broken in a native module is what doctor reports
         problems.append(
-            _problem("native module", f"{type(error).__name__}: {error}", "pip install --force-reinstall mambasdk")
+            _problem("native runtime", f"{type(error).__name__}: {error}", "pip install --force-reinstall mambasdk")
         )
         return {"available": False}
+
+
+def _command() -> str | None:
+    try:
+        return get_native_command()
+    except MissingDependencyError:
+        return None
 
 
 def _torch(problems: list[dict[str, str]]) -> dict[str, Any]:
@@ -87,23 +108,21 @@ def _torch(problems: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def _plugins(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
-    host = get_host()
+    host = get_host(isolated=True)
+    host.activate_all()
     for record in host.records:
         where = f"plugin {record.name}"
         if record.status == "quarantined":
             problems.append(_problem(where, record.reason, record.advice))
-            continue
-        if record.slow:
-            reason = f"takes {record.seconds:.1f} s to import, more than {SLOW_SECONDS} s"
-            problems.append(_problem(where, reason, "its author should import heavy modules lazily"))
-        if record.imported_torch:
+        problems += [_problem(where, what, way_out) for what, way_out in record.remarks()]
+    installed = {record.name for record in host.records}
+    for name in allow_list() or []:
+        if name not in installed:
+            reason = f"it names {name}, which no installed package has"
+            known = ", ".join(sorted(installed)) or "none"
             problems.append(
-                _problem(where, "imports torch while it is listed", "its author should import model code lazily")
+                _problem(ALLOW_LIST_VARIABLE, reason, f"install it or correct the name; there are: {known}")
             )
-        try:
-            host.activate(record)
-        except Exception as error:
-            problems.append(_problem(where, str(error), f"pip install --force-reinstall {record.distribution}"))
     return [describe(record) for record in host.records]
 
 
@@ -112,20 +131,38 @@ def _problem(where: str, reason: str, way_out: str) -> dict[str, str]:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    print(f"mambasdk {report['mambasdk']}, Python {report['python']}, {report['platform']}")
-    native, torch = report["native"], report["torch"]
-    if native["available"]:
-        cpu = ", ".join(f"{key} {value}" for key, value in native["cpu"].items())
-        print(f"native module: ABI {native['abi']}, {native['operations']} operations; CPU: {cpu}")
+    print(f"mambasdk {report['mambasdk']}\n  {report['folder']}")
+    print(f"  Python {report['python']}, {report['executable']}\n  {report['platform']}")
+    for name, value in report["variables"].items():
+        print(f"  {name}={value}")
+    _print_native(report["native"])
+    torch = report["torch"]
+    print("torch")
     if torch["available"]:
-        print(f"torch {torch['version']}, operations {torch.get('operations', 'not loaded')}")
+        print(f"  {torch['version']}, operations {torch.get('operations', 'not loaded')}")
     else:
-        print(f"torch: not installed; {torch['note']}")
+        print(f"  not installed; {torch['note']}")
+    print("plugins")
     for plugin in report["plugins"]:
-        print(f"plugin {plugin['name']} ({plugin['distribution']} {plugin['version']}): {plugin['status']}")
+        print(f"  plugin {plugin['name']} ({plugin['distribution']} {plugin['version']}): {plugin['status']}")
+        if plugin["status"] == "disabled":
+            print(f"    {plugin['reason']}; {plugin['advice']}")
+        for line in contents(plugin):
+            print(f"    {line}")
     if not report["plugins"]:
-        print("plugins: none; pip install mambasdk-language brings the Mamba language models")
+        print(f"  {NONE_INSTALLED}")
     for problem in report["problems"]:
         print(f"\nproblem: {problem['where']}: {problem['reason']}\n  way out: {problem['way_out']}")
-    if not report["problems"]:
-        print("no problems found")
+    print(f"\n{len(report['problems']) or 'no'} problem{'s' * (len(report['problems']) != 1)} found")
+
+
+def _print_native(native: Mapping[str, Any]) -> None:
+    print("native runtime")
+    if not native["available"]:
+        print("  does not load")
+        return
+    cpu = native["cpu"]
+    print(f"  ABI {'.'.join(map(str, native['abi']))}, {native['operations']} operations")
+    print(f"  instruction set {cpu['isa_active']} (the processor has {cpu['isa_detected']})")
+    print(f"  {cpu['num_threads']} threads")
+    print(f"  mambasdk-run: {native['command'] or 'not in this build'}")

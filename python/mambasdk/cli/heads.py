@@ -35,6 +35,7 @@ def head_of(model: str) -> Head:
     """The head of a package directory, a variant or a family."""
     if is_package(model):
         manifest = Manifest.read(model)
+        get_host().activate_distributions(plugin["name"] for plugin in manifest.requires.get("plugins", []))
         family, name = manifest.family, manifest.head
     else:
         spec, _ = find_model(model)

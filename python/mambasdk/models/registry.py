@@ -32,6 +32,7 @@ def find_model(name: str) -> tuple[FamilySpec, str | None]:
             return family, name
     if name in families:
         return families[name], None
+    host.check_withdrawn("variant", name)
     known = {*families, *(variant for family in families.values() for variant in family.variants)}
     way_out = closest(name, known)
     if not known:

@@ -1,8 +1,9 @@
 """Plugins: what they register (specs), how (hookspecs), and who finds and checks them (host). Imports no torch."""
 
 from mambasdk.plugins.hookspecs import ENTRY_POINT_GROUP, hookimpl, hookspec
-from mambasdk.plugins.host import PluginHost, PluginRecord, get_host, reset_host
+from mambasdk.plugins.host import PluginHost, get_host, reset_host
 from mambasdk.plugins.interfaces import Command, Head
+from mambasdk.plugins.record import PluginRecord
 from mambasdk.plugins.specs import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, resolve
 
 __all__ = [

@@ -2,100 +2,49 @@
 
 A plugin that raises, exits, registers something malformed or takes a name that is already taken is quarantined with its
 reason; it never takes the host down. Plugins are loaded in the order of their entry-point names, so the outcome is the
-same on every run.
+same on every run. Native libraries are loaded when they are first needed (`activate`).
 """
 
 from __future__ import annotations
 
-import importlib
 import os
+import re
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import pluggy
+from typing import TypeVar
 
 from mambasdk.errors import PluginError, UnknownNameError, closest
 from mambasdk.plugins import hookspecs
-from mambasdk.plugins.specs import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, check_library
-
-ALLOW_LIST_VARIABLE = "MAMBASDK_PLUGINS"
-SLOW_SECONDS = 0.5
+from mambasdk.plugins.collection import collect
+from mambasdk.plugins.isolation import DivertedOutput, import_in_a_process
+from mambasdk.plugins.native import load_library
+from mambasdk.plugins.record import ALLOW_LIST_VARIABLE, PluginRecord, Registrations
+from mambasdk.plugins.specs import FamilySpec, HeadSpec, ProcessorSpec
 
 _Spec = TypeVar("_Spec")
-
-_HOOKS: dict[str, type[Any]] = {
-    "mambasdk_families": FamilySpec,
-    "mambasdk_heads": HeadSpec,
-    "mambasdk_processors": ProcessorSpec,
-    "mambasdk_commands": CommandSpec,
-}
-
-
-@dataclass
-class Registrations:
-    """What one plugin, or all good plugins together, registered; keys are names."""
-
-    families: dict[str, FamilySpec] = field(default_factory=dict)
-    heads: dict[str, HeadSpec] = field(default_factory=dict)
-    processors: dict[str, ProcessorSpec] = field(default_factory=dict)
-    commands: dict[str, CommandSpec] = field(default_factory=dict)
-    libraries: list[Path] = field(default_factory=list)
-
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """Kind of registration -> its table."""
-        return {
-            "family": self.families,
-            "head": self.heads,
-            "processor": self.processors,
-            "command": self.commands,
-        }
-
-
-@dataclass
-class PluginRecord:
-    """What became of one entry point."""
-
-    name: str
-    value: str
-    distribution: str
-    version: str
-    status: Literal["good", "quarantined", "disabled"] = "good"
-    reason: str = ""
-    advice: str = ""
-    traceback: str = ""
-    seconds: float = 0.0
-    imported_torch: bool = False
-    registrations: Registrations = field(default_factory=Registrations)
-    natives_loaded: bool = False
-
-    @property
-    def slow(self) -> bool:
-        """Whether importing the plugin took longer than SLOW_SECONDS."""
-        return self.seconds > SLOW_SECONDS
-
-    def quarantine(self, reason: str, advice: str, trace: str = "") -> None:
-        """Take the plugin out of use."""
-        self.status, self.reason, self.advice, self.traceback = "quarantined", reason, advice, trace
-        self.registrations = Registrations()
 
 
 class PluginHost:
     """All plugins of this environment. Loading happens in the constructor; `records` tells what became of each."""
 
-    def __init__(self, allow: list[str] | None = None) -> None:
-        """allow: names of entry points to load; None reads MAMBASDK_PLUGINS (unset: all, empty: none)."""
+    def __init__(self, allow: list[str] | None = None, *, isolated: bool = False) -> None:
+        """allow: names of entry points to load; None reads MAMBASDK_PLUGINS (unset: all, empty: none).
+
+        isolated: import each plugin in a process of its own first, and quarantine it when that process dies or hangs
+        (`mambasdk doctor` does; it costs a Python start per plugin).
+        """
         self.records: list[PluginRecord] = []
         self.registrations = Registrations()
+        self._isolated = isolated
         self._owners: dict[tuple[str, str], PluginRecord] = {}
+        self._withdrawn: dict[tuple[str, str], PluginRecord] = {}
         self._lock = threading.Lock()
-        allowed = _allow_list() if allow is None else allow
+        allowed = allow_list() if allow is None else allow
         for record, entry_point in sorted(self._discover(), key=lambda pair: (pair[0].name, pair[0].distribution)):
             self.records.append(record)
             if record.status == "quarantined":
@@ -128,25 +77,56 @@ class PluginHost:
         return [record for record in self.records if record.status == "quarantined"]
 
     def activate(self, record: PluginRecord) -> None:
-        """Load the native libraries of a plugin, once. A library that fails raises PluginError."""
+        """Load the native libraries of a plugin, once.
+
+        A library that is refused, is no library or crashes raises PluginError and quarantines its plugin; the same
+        error comes at every later attempt.
+        """
         with self._lock:
-            if record.natives_loaded or not record.registrations.libraries:
-                return
-            core = importlib.import_module("mambasdk._core")
-            for path in record.registrations.libraries:
+            if record.status == "quarantined":
+                raise _quarantined(record)
+            for library in record.libraries:
+                if library.description is not None:
+                    continue
                 try:
-                    core.load_native_plugin(str(path))
-                except Exception as error:
-                    raise PluginError(
-                        f"native library {path} does not load: {error}",
-                        where=f"plugin {record.name}",
-                        way_out=f"pip install --force-reinstall {record.distribution}",
-                    ) from error
-            record.natives_loaded = True
+                    library.description = load_library(library.path, record.distribution)
+                except PluginError as error:
+                    advice = error.way_out or ""
+                    self._withdraw(record, str(error).removesuffix(f"; {advice}"), advice, _trace(error))
+                    raise _quarantined(record) from error
+
+    def activate_all(self) -> None:
+        """Load the native libraries of every plugin; a plugin whose library fails is quarantined."""
+        for record in self.records:
+            if record.status == "good":
+                try:
+                    self.activate(record)
+                except PluginError:
+                    continue  # its record says why
+
+    def activate_distributions(self, names: Iterable[str]) -> None:
+        """Load the native libraries of the plugins of these distributions (a package's `requires.plugins`).
+
+        A name that is not installed, or that MAMBASDK_PLUGINS leaves out, raises PluginError with what to do.
+        """
+        for name in names:
+            found = [record for record in self.records if _canonical(record.distribution) == _canonical(name)]
+            if not found:
+                raise PluginError(f"plugin {name} is not installed", way_out=f"pip install {name}")
+            for record in found:
+                if record.status == "disabled":
+                    raise PluginError(f"plugin {name} is {record.reason}", way_out=record.advice)
+                self.activate(record)
+
+    def check_withdrawn(self, kind: str, name: str) -> None:
+        """Raise PluginError where `name` ("family", "variant", …) went with a plugin that is quarantined by now."""
+        if record := self._withdrawn.get((kind, name)):
+            raise _quarantined(record)
 
     def _find(self, kind: str, table: dict[str, _Spec], name: str) -> _Spec:
         if name in table:
             return table[name]
+        self.check_withdrawn(kind, name)
         way_out = closest(name, table)
         if broken := self.quarantined():
             names = ", ".join(record.name for record in broken)
@@ -174,77 +154,71 @@ class PluginHost:
                     yield PluginRecord(entry.name, entry.value, name, version), entry
 
     def _load(self, record: PluginRecord, entry_point: metadata.EntryPoint) -> None:
+        if self._isolated and (death := import_in_a_process(entry_point.value)):
+            record.quarantine(
+                f"while it is imported, its process {death}",
+                f"pip uninstall {record.distribution}, or leave {record.name} out of {ALLOW_LIST_VARIABLE}",
+            )
+            return
         torch_before = "torch" in sys.modules
         start = time.perf_counter()
-        try:
-            staged = _collect(record.name, entry_point.load())
-            self._check_duplicates(staged)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may call sys.exit or raise what does not derive from Exception
-            record.quarantine(_reason(error), _advice(record, error), _trace(error))
-        else:
-            self._commit(record, staged)
+        with DivertedOutput() as output:
+            try:
+                staged = collect(record.name, entry_point.load())
+                self._check_duplicates(staged)
+            except KeyboardInterrupt as error:
+                raise KeyboardInterrupt(f"interrupted while plugin {record.name} was imported") from error
+            except BaseException as error:  # a plugin may call sys.exit or raise what does not derive from Exception
+                record.quarantine(_reason(error), _advice(record, error), _trace(error))
+            else:
+                self._commit(record, staged)
         record.seconds = time.perf_counter() - start
         record.imported_torch = not torch_before and "torch" in sys.modules
+        record.printed = output.printed
 
     def _check_duplicates(self, staged: Registrations) -> None:
         for kind, table in staged.tables().items():
             for name in table:
                 if owner := self._owners.get((kind, name)):
                     raise PluginError(f"{kind} {name!r} is already registered by plugin {owner.name}")
-        for family in staged.families.values():
-            for variant in (family.name, *family.variants):
-                taken = self._owners.get(("variant", variant))
-                if taken is not None:
-                    raise PluginError(f"model {variant!r} is already registered by plugin {taken.name}")
+        for variant in staged.models():
+            if owner := self._owners.get(("variant", variant)):
+                raise PluginError(f"model {variant!r} is already registered by plugin {owner.name}")
 
     def _commit(self, record: PluginRecord, staged: Registrations) -> None:
-        record.registrations = staged
+        record.take(staged)
         for (kind, table), target in zip(staged.tables().items(), self.registrations.tables().values(), strict=True):
             target.update(table)
             self._owners.update({(kind, name): record for name in table})
-        for family in staged.families.values():
-            self._owners.update({("variant", variant): record for variant in (family.name, *family.variants)})
-        self.registrations.libraries.extend(staged.libraries)
+        self._owners.update({("variant", variant): record for variant in staged.models()})
+
+    def _withdraw(self, record: PluginRecord, reason: str, advice: str, trace: str) -> None:
+        """Quarantine a plugin whose registrations are out already. Readers see the old tables or the new ones."""
+        gone = {key for key, owner in self._owners.items() if owner is record}
+        self._withdrawn.update(dict.fromkeys(gone, record))
+        self._owners = {key: owner for key, owner in self._owners.items() if key not in gone}
+        self.registrations = Registrations(
+            *(
+                {name: spec for name, spec in table.items() if (kind, name) not in gone}
+                for kind, table in self.registrations.tables().items()
+            )
+        )
+        record.quarantine(reason, advice, trace)
 
 
-def _allow_list() -> list[str] | None:
+def allow_list() -> list[str] | None:
+    """The names in MAMBASDK_PLUGINS; None where it is not set."""
     value = os.environ.get(ALLOW_LIST_VARIABLE)
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
-def _collect(name: str, plugin: object) -> Registrations:
-    """Call every hook of one plugin and check all that it returns; nothing of the host changes."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name)
-    manager.check_pending()
-    staged = Registrations()
-    for (hook, spec_type), table in zip(_HOOKS.items(), staged.tables().values(), strict=True):
-        for spec in _items(hook, getattr(manager.hook, hook)()):
-            if not isinstance(spec, spec_type):
-                raise PluginError("bad item", where=hook, expected=spec_type.__name__, got=repr(spec))
-            spec.validate()
-            if spec.name in table:
-                raise PluginError(f"{spec.name!r} is registered twice", where=hook)
-            table[spec.name] = spec
-    hook = "mambasdk_native_libraries"
-    staged.libraries = [check_library(path) for path in _items(hook, getattr(manager.hook, hook)())]
-    models: set[str] = set()
-    for family in staged.families.values():
-        for variant in {family.name, *family.variants}:
-            if variant in models:
-                raise PluginError(f"model {variant!r} is registered twice", where="mambasdk_families")
-            models.add(variant)
-    return staged
+def _canonical(distribution: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _items(hook: str, results: list[object]) -> Iterator[object]:
-    for result in results:
-        if not isinstance(result, (list, tuple)):
-            raise PluginError("bad result", where=hook, expected="a list", got=repr(result))
-        yield from result
+def _quarantined(record: PluginRecord) -> PluginError:
+    return PluginError(record.reason, where=f"plugin {record.name}", way_out=record.advice)
 
 
 def _reason(error: BaseException) -> str:
@@ -279,15 +253,15 @@ class _Process:
 _process = _Process()
 
 
-def get_host() -> PluginHost:
-    """The host of this process; the first call loads the plugins."""
+def get_host(*, isolated: bool = False) -> PluginHost:
+    """The host of this process; the first call loads the plugins, `isolated` where asked (see PluginHost)."""
     with _process.lock:
         if _process.loading:
             raise PluginError("a plugin asked for the host's registrations while it was being imported")
         if _process.host is None:
             _process.loading = True
             try:
-                _process.host = PluginHost()
+                _process.host = PluginHost(isolated=isolated)
             finally:
                 _process.loading = False
         return _process.host
