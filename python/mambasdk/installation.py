@@ -27,6 +27,12 @@ def get_cmake_dir() -> str:
     return str(_existing("lib/cmake/mambasdk"))
 
 
+def library_path(name: str) -> Path:
+    """Where the bundled library of that name ("mambasdk_aoti") lies; it may be absent."""
+    suffix = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
+    return _PREFIX / "lib" / f"lib{name}.{suffix}"
+
+
 def run_native_command() -> int:
     """The command `mambasdk-run`: becomes the C++ program of that name, which links no Python."""
     program = str(_existing("bin/mambasdk-run"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import platform
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from mambasdk._version import __version__
 from mambasdk.cli.plugins import describe
 from mambasdk.errors import TORCH_COMMAND
+from mambasdk.installation import library_path
 from mambasdk.plugins.host import SLOW_SECONDS, get_host
 
 OLDEST_TORCH = (2, 10)
@@ -36,6 +38,7 @@ class DoctorCommand:
             "machine": platform.machine(),
             "native": _native(problems),
             "torch": _torch(problems),
+            "engines": _engines(),
             "plugins": plugins,
             "problems": problems,
             "exit_code": 1 if problems else 0,
@@ -86,6 +89,22 @@ def _torch(problems: list[dict[str, str]]) -> dict[str, Any]:
     return found
 
 
+def _engines() -> dict[str, Any]:
+    """What runs packages without Python here: native always; aoti with the libtorch that this process has."""
+    library = library_path("mambasdk_aoti")
+    if not library.is_file():
+        return {"aoti": {"available": False, "reason": "this mambasdk was built with MAMBASDK_TORCH=OFF"}}
+    try:
+        probe = ctypes.CDLL(str(library)).mambasdk_aoti_torch
+        probe.argtypes, probe.restype = [ctypes.POINTER(ctypes.c_char_p)], ctypes.c_int32
+        text = ctypes.c_char_p()
+        found = probe(ctypes.byref(text)) == 0
+    except OSError as error:
+        return {"aoti": {"available": False, "reason": str(error)}}
+    answer = (text.value or b"").decode()
+    return {"aoti": {"available": True, "torch": answer} if found else {"available": False, "reason": answer}}
+
+
 def _plugins(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
     host = get_host()
     for record in host.records:
@@ -121,6 +140,11 @@ def _print(report: Mapping[str, Any]) -> None:
         print(f"torch {torch['version']}, operations {torch.get('operations', 'not loaded')}")
     else:
         print(f"torch: not installed; {torch['note']}")
+    aoti = report["engines"]["aoti"]
+    if aoti["available"]:
+        print(f"engine aoti: runs packages that were compiled for torch {aoti['torch']}")
+    else:
+        print(f"engine aoti: cannot run here: {aoti['reason']}")
     for plugin in report["plugins"]:
         print(f"plugin {plugin['name']} ({plugin['distribution']} {plugin['version']}): {plugin['status']}")
     if not report["plugins"]:
