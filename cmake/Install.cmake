@@ -23,7 +23,7 @@ install(
   PATTERN "*.hpp"
 )
 if(MAMBASDK_TORCH)
-  install(TARGETS mambasdk_torch LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS mambasdk_torch mambasdk_aoti LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 if(MAMBASDK_TOOLS)
   install(TARGETS mambasdk_run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -51,7 +51,7 @@ install(
 
 # What a wheel or an installation needs, without tests and benchmarks.
 add_custom_target(mambasdk_shipped DEPENDS mambasdk)
-foreach(_target mambasdk_torch mambasdk_run mambasdk_core)
+foreach(_target mambasdk_torch mambasdk_aoti mambasdk_run mambasdk_core)
   if(TARGET ${_target})
     add_dependencies(mambasdk_shipped ${_target})
   endif()

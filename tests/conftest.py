@@ -1,9 +1,9 @@
-"""Fixtures for all Python tests: where the golden tensors lie."""
+"""Fixtures for all Python tests: where the golden tensors lie, and a package of compiled code."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +21,31 @@ def golden() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolutional family's package for the engine aoti, compiled once for all tests (half a minute)."""
+    torch = pytest.importorskip("torch")
+    import fake_convolution
+
+    import mambasdk
+
+    folder = tmp_path_factory.mktemp("compiled")
+    with fake_convolution.installed(folder / "site"):
+        torch.manual_seed(0)
+        model = mambasdk.create_model("toyconv-4")
+        with torch.no_grad():
+            model.norm.running_mean.uniform_(-1, 1)
+            model.norm.running_var.uniform_(0.5, 2)
+        mambasdk.save_package(model, folder / "conv", engine="aoti")
+    return folder / "conv"
+
+
+@pytest.fixture(scope="module")
+def convolution_plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The plugin of that family, for as long as a module's tests run."""
+    import fake_convolution
+
+    with fake_convolution.installed(tmp_path_factory.mktemp("site")):
+        yield

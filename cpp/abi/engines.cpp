@@ -1,6 +1,9 @@
 #include "abi/engines.hpp"
 
+#include <dlfcn.h>
+
 #include "abi/convert.hpp"
+#include "abi/plugins.hpp"
 #include "runtime/package/mapped_file.hpp"
 
 namespace mambasdk::abi {
@@ -36,7 +39,9 @@ class EngineModel final : public runtime::Model {
   EngineModel(const EngineModel&) = delete;
   EngineModel& operator=(const EngineModel&) = delete;
 
-  [[nodiscard]] std::vector<runtime::StateSpec> states() const override { return {}; }
+  [[nodiscard]] std::vector<runtime::StateSpec> states() const override {
+    return runtime::state_specs(package().manifest().states);
+  }
   [[nodiscard]] std::unique_ptr<runtime::Session> new_session(std::unique_ptr<Context> context) const override;
   [[nodiscard]] const mambasdk_engine_definition& engine() const noexcept { return *engine_; }
   [[nodiscard]] void* handle() const noexcept { return model_; }
@@ -153,6 +158,21 @@ runtime::Engine wrap_engine(const mambasdk_engine_definition* definition, std::s
     return std::make_shared<const EngineModel>(std::move(package), Definition(kept, &kept->definition), manifest);
   };
   return engine;
+}
+
+void load_bundled_engine(std::string_view name) {
+#if defined(__APPLE__)
+  constexpr std::string_view file = "libmambasdk_aoti.dylib";
+#else
+  constexpr std::string_view file = "libmambasdk_aoti.so";
+#endif
+  Dl_info info{};
+  if (name != "aoti" || dladdr(reinterpret_cast<const void*>(&load_bundled_engine), &info) == 0) return;
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::canonical(info.dli_fname, error);
+  const std::string path = (self.parent_path() / file).string();
+  if (error || !std::filesystem::exists(path, error)) return;
+  check(plugin_load(view(std::string_view(path)), nullptr));
 }
 
 }  // namespace mambasdk::abi

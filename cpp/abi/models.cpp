@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "abi/convert.hpp"
+#include "abi/engines.hpp"
 
 namespace mambasdk::abi {
 
@@ -60,7 +61,7 @@ const runtime::Session& session_of(const mambasdk_session* session) {
 mambasdk_status* model_load(mambasdk_string directory, const mambasdk_load_options* options, mambasdk_model** model) {
   return guard(view(directory), [&] {
     if (model == nullptr) fail(ErrorCode::invalid_argument, "model is NULL");
-    runtime::LoadOptions wanted;
+    runtime::LoadOptions wanted{.missing_engine = load_bundled_engine};
     if (options != nullptr) {
       if (options->struct_size < sizeof(std::uint64_t) + sizeof(std::int32_t)) {
         fail(ErrorCode::invalid_argument, "load_options.struct_size is not set");

@@ -32,6 +32,12 @@ def get_native_command() -> str:
     return str(_existing("bin/mambasdk-run"))
 
 
+def library_path(name: str) -> Path:
+    """Where the bundled library of that name ("mambasdk_aoti") lies; it may be absent."""
+    suffix = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
+    return _PREFIX / "lib" / f"lib{name}.{suffix}"
+
+
 def run_native_command() -> int:
     """The command `mambasdk-run`: becomes the C++ program of that name, which links no Python."""
     program = get_native_command()

@@ -93,9 +93,9 @@ void bind_models(py::module_& m) {
 
   py::class_<Model>(m, "Model", "A model package in memory. Immutable; its sessions share it.")
       .def_property_readonly("description", &describe)
-      .def_property_readonly("inputs", [](const Model& model) { return describe(model)["inputs"]; })
-      .def_property_readonly("outputs", [](const Model& model) { return describe(model)["outputs"]; })
-      .def_property_readonly("states", [](const Model& model) { return describe(model)["states"]; })
+      .def_property_readonly("inputs", [](const Model& model) { return py::object(describe(model)["inputs"]); })
+      .def_property_readonly("outputs", [](const Model& model) { return py::object(describe(model)["outputs"]); })
+      .def_property_readonly("states", [](const Model& model) { return py::object(describe(model)["states"]); })
       .def_property_readonly("manifest", &describe)
       .def(
           "session", [](const Model& model) { return Session(model); }, "A new session with zero state.")

@@ -1,28 +1,13 @@
 #include "runtime/engine/engine.hpp"
 
-#include <cstdlib>
 #include <map>
 #include <mutex>
-#include <new>
 
 #include "mambasdk/mambasdk.h"
 #include "runtime/engine/native.hpp"
 #include "runtime/package/json.hpp"
 
 namespace mambasdk::runtime {
-
-OwnedTensor OwnedTensor::allocate(DType dtype, const std::int64_t* shape, int ndim) {
-  OwnedTensor out;
-  out.view = Tensor::contiguous(nullptr, dtype, shape, ndim);
-  const auto bytes = static_cast<std::size_t>(out.view.nbytes());
-  constexpr std::size_t alignment = 64;
-  const std::size_t rounded = (bytes + alignment) / alignment * alignment;  // at least one line, so never null
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
-  if (data == nullptr) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes, " bytes");
-  out.memory = std::shared_ptr<std::byte[]>(data, [](std::byte* p) { std::free(p); });
-  out.view.data = data;
-  return out;
-}
 
 namespace {
 
@@ -95,6 +80,10 @@ std::shared_ptr<const Model> load_model(const std::filesystem::path& directory, 
   }
   if (options.verify_files) package.verify_files();
   const Engine* engine = find_engine(manifest.engine);
+  if (engine == nullptr && options.missing_engine) {
+    options.missing_engine(manifest.engine);
+    engine = find_engine(manifest.engine);
+  }
   if (engine == nullptr) refuse_unknown_engine(package);
   return engine->load(std::move(package));
 }

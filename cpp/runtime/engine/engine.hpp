@@ -11,17 +11,10 @@
 #include <vector>
 
 #include "core/op.hpp"
+#include "runtime/engine/states.hpp"
 #include "runtime/package/package.hpp"
 
 namespace mambasdk::runtime {
-
-// A contiguous tensor that owns its memory (64-byte aligned).
-struct OwnedTensor {
-  std::shared_ptr<std::byte[]> memory;
-  Tensor view;
-
-  static OwnedTensor allocate(DType dtype, const std::int64_t* shape, int ndim);
-};
 
 struct NamedTensor {
   std::string_view name;
@@ -41,12 +34,6 @@ class Session {
   virtual void restore(std::span<const std::byte> image) = 0;
 };
 
-struct StateSpec {
-  std::string name;
-  DType dtype;
-  std::vector<Dimension> shape;
-};
-
 // Immutable; shared by threads. Always owned by a std::shared_ptr: sessions keep their model alive.
 class Model : public std::enable_shared_from_this<Model> {
  public:
@@ -63,6 +50,8 @@ class Model : public std::enable_shared_from_this<Model> {
 
 struct LoadOptions {
   bool verify_files = false;  // SHA-256 of every file
+  // Asked once for an engine that is not here; may add it.
+  std::function<void(std::string_view name)> missing_engine{};
 };
 
 // What loads the packages whose manifest names it.

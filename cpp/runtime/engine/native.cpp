@@ -9,31 +9,10 @@ namespace mambasdk::runtime {
 
 namespace {
 
-DType stored_dtype(const StoredTensor& t) {
-  static constexpr std::pair<const char*, DType> names[] = {
-      {"F32", dtype::f32}, {"BF16", dtype::bf16}, {"F16", dtype::f16}, {"F64", dtype::f64},
-      {"I32", dtype::i32}, {"I64", dtype::i64},   {"U8", dtype::u8},   {"BOOL", dtype::boolean}};
-  for (const auto& [name, type] : names) {
-    if (t.dtype == name) return type;
-  }
-  fail(ErrorCode::unsupported, "model.safetensors: ", t.name, " is ", t.dtype,
-       "; the native engine reads F32, BF16, F16, F64, I32, I64, U8 and BOOL");
-}
-
 Tensor stored_view(const StoredTensor& t) {
   // The engine never writes to a weight; Tensor has one pointer type for both uses.
   return Tensor::contiguous(const_cast<std::byte*>(t.data), stored_dtype(t), t.shape.data(),
                             static_cast<int>(t.shape.size()));
-}
-
-const char* safetensors_name(DType type) {
-  return type == dtype::f32    ? "F32"
-         : type == dtype::bf16 ? "BF16"
-         : type == dtype::f16  ? "F16"
-         : type == dtype::f64  ? "F64"
-         : type == dtype::i32  ? "I32"
-         : type == dtype::i64  ? "I64"
-                               : "U8";
 }
 
 }  // namespace
@@ -84,36 +63,10 @@ std::unique_ptr<Session> NativeModel::new_session(std::unique_ptr<Context> conte
 }
 
 NativeSession::NativeSession(std::shared_ptr<const NativeModel> model, std::unique_ptr<Context> context)
-    : model_(std::move(model)), context_(std::move(context)) {}
+    : model_(std::move(model)), context_(std::move(context)), states_(model_->program().states) {}
 
 void NativeSession::reset() {
   states_.clear();
-}
-
-void NativeSession::prepare_states(std::span<const Tensor> inputs) {
-  const Program& program = model_->program();
-  const auto symbols = bind_symbols(program.inputs, inputs);
-  const bool fresh = states_.empty();
-  if (fresh) states_.resize(program.states.size());
-  for (std::size_t i = 0; i < program.states.size(); ++i) {
-    const StateSpec& spec = program.states[i];
-    std::array<std::int64_t, kMaxDims> shape{};
-    for (std::size_t d = 0; d < spec.shape.size(); ++d) shape[d] = symbol_value(symbols, spec.shape[d]);
-    if (fresh) {
-      const int ndim = static_cast<int>(spec.shape.size());
-      states_[i] = {OwnedTensor::allocate(spec.dtype, shape.data(), ndim),
-                    OwnedTensor::allocate(spec.dtype, shape.data(), ndim)};
-      std::memset(states_[i].now.memory.get(), 0, static_cast<std::size_t>(states_[i].now.view.nbytes()));
-      continue;
-    }
-    const Tensor& held = states_[i].now.view;
-    for (std::size_t d = 0; d < spec.shape.size(); ++d) {
-      if (held.shape[d] != shape[d]) {
-        fail(ErrorCode::invalid_argument, "the session holds state for ", spec.shape[d].symbol, " = ", held.shape[d],
-             ", got inputs with ", spec.shape[d].symbol, " = ", shape[d], "; reset the session or make another");
-      }
-    }
-  }
 }
 
 Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
@@ -164,9 +117,9 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
   const bool fresh = states_.empty();
   std::vector<OwnedTensor> results;
   try {
-    prepare_states(ordered);
+    states_.bind(bind_symbols(program.inputs, ordered));
     std::vector<StateBuffers> buffers;
-    for (const State& state : states_) buffers.push_back({state.now.view, state.next.view});
+    for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
     Plan& plan = plan_for(ordered, wanted, buffers);
     plan.run(*context_, ordered, buffers);
     for (const std::int32_t value : wanted) {
@@ -175,7 +128,7 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
       copy_strided(from, results.back().view.data);
     }
     for (std::size_t i = 0; i < states_.size(); ++i) {
-      if (plan.writes_state(i)) std::swap(states_[i].now, states_[i].next);
+      if (plan.writes_state(i)) states_.advance(i);
     }
   } catch (...) {
     if (fresh) states_.clear();
@@ -187,67 +140,17 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
 std::unique_ptr<Session> NativeSession::clone() const {
   auto copy = std::make_unique<NativeSession>(model_, nullptr);
   copy->context_ = context_;
-  for (const State& state : states_) {
-    const Tensor& t = state.now.view;
-    copy->states_.push_back({OwnedTensor::allocate(t.dtype, t.shape.data(), t.ndim),
-                             OwnedTensor::allocate(t.dtype, t.shape.data(), t.ndim)});
-    std::memcpy(copy->states_.back().now.memory.get(), state.now.memory.get(), static_cast<std::size_t>(t.nbytes()));
-  }
+  copy->states_ = states_.copy();
   return copy;
 }
 
 std::vector<std::byte> NativeSession::save() const {
-  std::vector<StoredTensor> tensors;
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    const Tensor& t = states_[i].now.view;
-    tensors.push_back({model_->program().states[i].name,
-                       safetensors_name(t.dtype),
-                       {t.shape.begin(), t.shape.begin() + t.ndim},
-                       states_[i].now.memory.get(),
-                       static_cast<std::size_t>(t.nbytes())});
-  }
   const Manifest& manifest = model_->package().manifest();
-  return serialize_safetensors(tensors,
-                               {{"mambasdk_state", "1"}, {"family", manifest.family}, {"variant", manifest.variant}});
+  return states_.save({{"family", manifest.family}, {"variant", manifest.variant}});
 }
 
 void NativeSession::restore(std::span<const std::byte> image) {
-  const Safetensors saved = Safetensors::from_bytes(image, "saved state");
-  const auto& metadata = saved.metadata();
-  if (!metadata.contains("mambasdk_state")) fail(ErrorCode::corrupt, "this is no saved state of a session");
-  const Program& program = model_->program();
-  if (saved.tensors().empty()) return reset();
-  if (saved.tensors().size() != program.states.size()) {
-    fail(ErrorCode::invalid_argument, "the saved state has ", saved.tensors().size(), " tensors, the model ",
-         program.states.size(), "; it belongs to another model");
-  }
-  std::vector<State> made;
-  std::vector<std::pair<std::string, std::int64_t>> symbols;
-  for (const StateSpec& spec : program.states) {
-    const StoredTensor& t = saved.at(spec.name);
-    bool fits = stored_dtype(t) == spec.dtype && t.shape.size() == spec.shape.size();
-    for (std::size_t d = 0; fits && d < t.shape.size(); ++d) {
-      const Dimension& wanted = spec.shape[d];
-      if (wanted.symbol.empty()) {
-        fits = wanted.size == t.shape[d];
-        continue;
-      }
-      const auto found =
-          std::find_if(symbols.begin(), symbols.end(), [&](auto& s) { return s.first == wanted.symbol; });
-      if (found == symbols.end()) {
-        symbols.emplace_back(wanted.symbol, t.shape[d]);
-      } else {
-        fits = found->second == t.shape[d];
-      }
-    }
-    if (!fits)
-      fail(ErrorCode::invalid_argument, "saved state ", spec.name, " has another shape or dtype than the model's");
-    const int ndim = static_cast<int>(t.shape.size());
-    made.push_back({OwnedTensor::allocate(spec.dtype, t.shape.data(), ndim),
-                    OwnedTensor::allocate(spec.dtype, t.shape.data(), ndim)});
-    std::memcpy(made.back().now.memory.get(), t.data, t.size);
-  }
-  states_ = std::move(made);
+  states_.restore(image);
 }
 
 }  // namespace mambasdk::runtime

@@ -37,19 +37,14 @@ class NativeSession final : public Session {
   void restore(std::span<const std::byte> image) override;
 
  private:
-  struct State {
-    OwnedTensor now;   // what the next run reads
-    OwnedTensor next;  // what it writes; swapped when it succeeded
-  };
   static constexpr std::size_t kMaxPlans = 4;  // prompt chunk, its remainder, step, one more
 
-  void prepare_states(std::span<const Tensor> inputs);
   Plan& plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
                  std::span<const StateBuffers> states);
 
   std::shared_ptr<const NativeModel> model_;
   std::shared_ptr<Context> context_;
-  std::vector<State> states_;                 // empty until the first run binds the batch
+  SessionStates states_;
   std::vector<std::unique_ptr<Plan>> plans_;  // most recently used first
 };
 

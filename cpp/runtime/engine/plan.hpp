@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/engine/program.hpp"
+#include "runtime/engine/shapes.hpp"
 
 namespace mambasdk::runtime {
 
@@ -55,7 +56,7 @@ class Plan {
   std::span<const Tensor> weights_;
   std::vector<Tensor> inputs_;
   std::vector<std::int32_t> outputs_;
-  std::vector<std::pair<std::string, std::int64_t>> symbols_;
+  Symbols symbols_;
   std::vector<Step> steps_;
   std::vector<Tensor> values_;
   std::vector<std::int32_t> root_;  // value -> the value that owns its memory; kState, kWeight otherwise
@@ -64,12 +65,6 @@ class Plan {
   OwnedTensor arena_;
   std::size_t arena_bytes_ = 0;
 };
-
-// Binds the symbols of `specs` ("B", "L") to the extents of `tensors`. Throws Error(invalid_argument) naming the input.
-std::vector<std::pair<std::string, std::int64_t>> bind_symbols(const std::vector<TensorSpec>& specs,
-                                                               std::span<const Tensor> tensors);
-[[nodiscard]] std::int64_t symbol_value(const std::vector<std::pair<std::string, std::int64_t>>& symbols,
-                                        const Dimension& d);
 
 // Runs `prepare`: fills the weights that are made from other weights; returns the memory that holds them.
 std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>& weights, const Context& context);

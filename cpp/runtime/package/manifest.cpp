@@ -167,6 +167,7 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
     fail(ErrorCode::corrupt, engine_where, ": the native engine needs \"program\"");
   }
 
+  manifest.states = read_tensor_specs(engine, "states", engine_where);
   manifest.inputs = read_tensor_specs(root, "inputs", source);
   manifest.outputs = read_tensor_specs(root, "outputs", source);
   if (const json* processors = json_find(root, "processors")) {

@@ -56,6 +56,7 @@ struct Manifest {
   std::string config_json;               // the model's configuration, as JSON text
   std::string engine;                    // "native", "aoti"
   std::string program;                   // file of the native program; empty for other engines
+  std::vector<TensorSpec> states;        // what sessions carry, for other engines; native: in the program
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
   std::optional<TextProcessor> text;

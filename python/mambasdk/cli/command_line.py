@@ -39,7 +39,7 @@ BUILTIN_COMMANDS = {
         _builtin("train", "train a model and save it as a package"),
         _builtin("generate", "run a package on an input"),
         _builtin("import", "turn an upstream checkpoint into a package"),
-        _builtin("export", "write a package in another weight type"),
+        _builtin("export", "write a package in another weight type or for another engine"),
         _builtin("verify", "check a package's files and outputs"),
         _builtin("bench", "measure a model's speed"),
         _builtin("paths", "show where the headers, the library and the CMake package are"),

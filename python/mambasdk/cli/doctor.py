@@ -7,6 +7,7 @@ process of their own.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import os
 import platform
@@ -18,7 +19,7 @@ from typing import Any
 from mambasdk._version import __version__
 from mambasdk.cli.plugins import NONE_INSTALLED, contents, describe
 from mambasdk.errors import TORCH_COMMAND, MissingDependencyError
-from mambasdk.installation import get_native_command
+from mambasdk.installation import get_native_command, library_path
 from mambasdk.plugins.host import allow_list, get_host
 from mambasdk.plugins.record import ALLOW_LIST_VARIABLE
 
@@ -45,6 +46,7 @@ class DoctorCommand:
             "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("MAMBASDK_")},
             "native": _native(problems),
             "torch": _torch(problems),
+            "engines": _engines(),
             "plugins": plugins,
             "problems": problems,
             "exit_code": 1 if problems else 0,
@@ -107,6 +109,22 @@ def _torch(problems: list[dict[str, str]]) -> dict[str, Any]:
     return found
 
 
+def _engines() -> dict[str, Any]:
+    """What runs packages without Python here: native always; aoti with the libtorch that this process has."""
+    library = library_path("mambasdk_aoti")
+    if not library.is_file():
+        return {"aoti": {"available": False, "reason": "this mambasdk was built with MAMBASDK_TORCH=OFF"}}
+    try:
+        probe = ctypes.CDLL(str(library)).mambasdk_aoti_torch
+        probe.argtypes, probe.restype = [ctypes.POINTER(ctypes.c_char_p)], ctypes.c_int32
+        text = ctypes.c_char_p()
+        found = probe(ctypes.byref(text)) == 0
+    except OSError as error:
+        return {"aoti": {"available": False, "reason": str(error)}}
+    answer = (text.value or b"").decode()
+    return {"aoti": {"available": True, "torch": answer} if found else {"available": False, "reason": answer}}
+
+
 def _plugins(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
     host = get_host(isolated=True)
     host.activate_all()
@@ -142,6 +160,12 @@ def _print(report: Mapping[str, Any]) -> None:
         print(f"  {torch['version']}, operations {torch.get('operations', 'not loaded')}")
     else:
         print(f"  not installed; {torch['note']}")
+    aoti = report["engines"]["aoti"]
+    print("engine aoti")
+    if aoti["available"]:
+        print(f"  runs packages that were compiled for torch {aoti['torch']}")
+    else:
+        print(f"  cannot run here: {aoti['reason']}")
     print("plugins")
     for plugin in report["plugins"]:
         print(f"  plugin {plugin['name']} ({plugin['distribution']} {plugin['version']}): {plugin['status']}")

@@ -142,7 +142,15 @@ class CausalLM(nn.Module):
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the native program computes, in torch: {"tokens"} -> {"logits", "last_logits"}."""
-        logits = self(inputs["tokens"], return_state=False).logits[..., : self.vocab_size].float()
+        return self._named(self(inputs["tokens"], return_state=False))
+
+    def native_step(self, inputs: dict[str, Tensor], state: ModelState) -> tuple[dict[str, Tensor], ModelState]:
+        """`native_outputs` of tokens that continue `state`, and the state after them."""
+        out = self(inputs["tokens"], state)
+        return self._named(out), out.state
+
+    def _named(self, out: ModelOutput) -> dict[str, Tensor]:
+        logits = out.logits[..., : self.vocab_size].float()
         return {"logits": logits, "last_logits": logits[:, -1]}
 
     def example_inputs(self) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from mambasdk.errors import MissingDependencyError, UnknownNameError, closest
+from mambasdk.installation import library_path
 from mambasdk.ops._autocast import autocast_kernel
 from mambasdk.ops._autograd import autograd_kernel
 from mambasdk.ops._signature import Binding, Signature
@@ -26,12 +26,11 @@ _OVERRIDE = "MAMBASDK_TORCH_LIBRARY"
 
 def _library_path() -> Path:
     override = os.environ.get(_OVERRIDE)
-    suffix = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
-    path = Path(override) if override else Path(__file__).parents[1] / "lib" / f"libmambasdk_torch.{suffix}"
+    path = Path(override) if override else library_path("mambasdk_torch")
     if not path.is_file():
         raise MissingDependencyError(
             f"the PyTorch adapter is missing: there is no {path}",
-            way_out=f"{_OVERRIDE} must name libmambasdk_torch.{suffix}"
+            way_out=f"{_OVERRIDE} must name libmambasdk_torch"
             if override
             else "reinstall mambasdk (pip install --force-reinstall mambasdk); it was built with MAMBASDK_TORCH=OFF",
         )

@@ -15,11 +15,9 @@ def model_card(manifest: Manifest, summary: str, parameters: int) -> str:
         for kind, entries in (("input", manifest.inputs), ("output", manifest.outputs))
         for port in entries
     )
-    native = (
-        f"\nWithout Python:\n\n```\nmambasdk-run PACKAGE --prompt '…'\n```\n\nInputs and outputs:\n\n{ports}\n"
-        if manifest.engine["name"] == "native"
-        else ""
-    )
+    without_python = ""
+    if manifest.engine["name"] != "torch":
+        without_python = f"\nWithout Python:\n\n{_without_python(manifest)}\n\nInputs and outputs:\n\n{ports}\n"
     return f"""# {name}
 {summary}. {parameters:,} parameters. A model package of family `{manifest.family}`, head `{manifest.head}`.
 
@@ -32,9 +30,19 @@ mambasdk verify PACKAGE
 import mambasdk
 model = mambasdk.load("PACKAGE")
 ```
-{native}
+{without_python}
 ## Configuration
 | field | value |
 |---|---|
 {rows}
 """
+
+
+def _without_python(manifest: Manifest) -> str:
+    if manifest.engine["name"] == "native":
+        return "```\nmambasdk-run PACKAGE --prompt '…'\n```"
+    target = manifest.engine["target"]
+    return (
+        f"Machine code for {target['system']} on {target['machine']} ({target['isa']}), to run with libtorch "
+        f'{".".join(manifest.engine["torch"].split(".")[:2])}; see "Engines" in the guide to embedding.'
+    )

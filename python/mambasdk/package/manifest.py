@@ -22,6 +22,8 @@ MANIFEST_FILE = "mambasdk.json"
 WEIGHTS_FILE = "model.safetensors"
 PROGRAM_FILE = "program.json"
 GOLDEN_FILE = "golden.safetensors"
+COMPILED_FILE = "model.pt2"
+CONSTANTS_FILE = "constants.safetensors"
 FORMAT = (1, 1)
 ABI = (1, 1)
 NATIVE_ABI = (1, 0)  # the least that a package of the native engine needs
@@ -112,6 +114,9 @@ class Manifest:
         if self.engine["name"] == "native" and "program" not in self.engine:
             raise PackageError("the native engine needs a program", where=where)
         names.append(("engine.program", self.engine.get("program")))
+        if self.engine["name"] == "aoti":
+            self._check_compiled(where)
+            names += [(f"engine.{key}", self.engine.get(key)) for key in ("file", "constants")]
         for slot, entry in self.processors.items():
             if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
                 raise PackageError(f"processor {slot!r} has no kind", where=where)
@@ -125,6 +130,17 @@ class Manifest:
             isinstance(plugin, dict) and isinstance(plugin.get("name"), str) for plugin in plugins
         ):
             raise PackageError("bad requires.plugins", where=where, expected="objects with a name")
+
+    def _check_compiled(self, where: str) -> None:
+        """What the engine aoti needs to know before it loads machine code: from which torch, for which machine."""
+        check = _Checker(self.engine, f"{where}: engine")
+        check.get("file", str, required=True)
+        check.get("torch", str, required=True)
+        check.get("aliases", dict)
+        target = _Checker(check.get("target", dict, required=True), f"{where}: engine.target")
+        for key in ("system", "machine", "isa"):
+            target.get(key, str, required=True)
+        _ports(check.get("states", list) or [], f"{where}: engine.states")
 
     def check_abi(self, where: str) -> None:
         """Refuse a package that needs another major of the SDK's ABI; raises PackageVersionError."""

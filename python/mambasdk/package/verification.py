@@ -1,4 +1,4 @@
-"""Checking a package: hashes, then its golden inputs through PyTorch and through the native engine."""
+"""Checking a package: hashes, then its golden inputs through PyTorch and through the engine that the manifest names."""
 
 from __future__ import annotations
 
@@ -57,15 +57,33 @@ def verify(directory: str | os.PathLike[str], *, tolerance: float = RELATIVE_TOL
     inputs, outputs = _golden(folder)
     report.scales = {name: float(tensor.abs().max()) if tensor.numel() else 0.0 for name, tensor in outputs.items()}
     report.errors["torch"] = _compare(outputs, _run_torch(folder, inputs))
-    if manifest.engine["name"] != "native":
+    engine = manifest.engine["name"]
+    if engine not in ("native", "aoti"):
         return report
     try:
         core = importlib.import_module("mambasdk._core")
     except ImportError as error:
-        report.skipped["native"] = f"the native module cannot be imported: {error}"
+        report.skipped[engine] = f"the native module cannot be imported: {error}"
         return report
-    report.errors["native"] = _compare(outputs, _run_native(core, folder, inputs, list(outputs)))
+    if engine == "aoti" and (reason := _other_torch(manifest)):
+        report.skipped[engine] = reason
+        return report
+    try:
+        found = _run_engine(core, folder, inputs, list(outputs))
+    except NotImplementedError as error:  # a package for another machine
+        report.skipped[engine] = str(error)
+        return report
+    report.errors[engine] = _compare(outputs, found)
     return report
+
+
+def _other_torch(manifest: Manifest) -> str | None:
+    """Why a compiled package cannot run beside this torch, or None where it can."""
+    version = require_torch("verifying a package").__version__.split("+")[0]
+    wanted = manifest.engine["torch"]
+    if wanted.split(".")[:2] == version.split(".")[:2]:
+        return None
+    return f"it was compiled for torch {wanted}, this is torch {version}"
 
 
 def _golden(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -90,13 +108,15 @@ def _run_torch(folder: Path, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return outputs
 
 
-def _run_native(core: Any, folder: Path, inputs: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+def _run_engine(core: Any, folder: Path, inputs: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     torch = require_torch("verifying a package")
     arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
     try:
         found = core.load_package(str(folder)).session().run(arrays, outputs=names)
+    except NotImplementedError:
+        raise
     except Exception as error:  # the native module raises builtin exceptions
-        raise PackageError(f"the native engine refuses the package: {error}", where=str(folder)) from error
+        raise PackageError(f"its engine refuses the package: {error}", where=str(folder)) from error
     return {name: torch.from_numpy(array) for name, array in found.items()}
 
 

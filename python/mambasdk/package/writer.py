@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -10,12 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mambasdk.errors import InvalidArgumentError, PackageError, require_module, require_torch
+from mambasdk.errors import InvalidArgumentError, LoweringError, PackageError, require_module, require_torch
 from mambasdk.lowering import Program
 from mambasdk.models.checkpoint import load_tensors
 from mambasdk.models.identity import identity
 from mambasdk.package.card import model_card
+from mambasdk.package.compiled import write_compiled
 from mambasdk.package.manifest import (
+    ABI,
     GOLDEN_FILE,
     MANIFEST_FILE,
     NATIVE_ABI,
@@ -25,7 +28,6 @@ from mambasdk.package.manifest import (
     Manifest,
     sha256_file,
 )
-from mambasdk.package.reader import empty_model
 from mambasdk.plugins.host import get_host
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _DTYPES = ("float32", "bfloat16", "float16")
+ENGINES = ("native", "aoti", "torch")
 
 
 def save_package(
@@ -41,6 +44,8 @@ def save_package(
     *,
     processors: Mapping[str, Mapping[str, Any]] | None = None,
     dtype: str | None = None,
+    engine: str | None = None,
+    isa: str | None = None,
     readme: bool = True,
     golden: bool = True,
     overwrite: bool = False,
@@ -52,14 +57,21 @@ def save_package(
         which is copied in. None takes the family's default.
     dtype: of the stored weights, "float32", "bfloat16" or "float16"; None keeps the model's. Parameters that must stay
         float32 do.
+    engine: what runs it without Python. "native" for models that lower to the SDK's operations; "aoti" compiles the
+        model with torch's AOTInductor, which takes minutes and a C++ compiler and ties the package to this torch
+        version; "torch" for Python alone. None: native where the model can, else torch.
+    isa: the instruction set of an "aoti" package, "baseline", "avx2" or "avx512"; None: "avx2" where it is there.
     golden: write the inputs and outputs that `verify` checks. overwrite: replace a package that is there.
-    The target appears complete or not at all. Raises PackageError when the target is in the way.
+    The target appears complete or not at all. Raises PackageError when the target is in the way, LoweringError when
+    the model cannot be written for the engine.
     """
     who = identity(model)
     family = get_host().family(who.family)
     target = Path(directory).expanduser().absolute()
     _check_target(target, overwrite)
     stored = _stored_dtype(dtype)
+    program = native_program(model) if engine in (None, "native") else None
+    engine = _engine(engine, program, model)
     entries = {slot: dict(entry) for slot, entry in (family.processors if processors is None else processors).items()}
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,25 +79,32 @@ def save_package(
     try:
         work.chmod(0o755)
         tensors = stored_tensors(model, stored)
-        program = native_program(model)
-        if program is not None:
-            _check_weights(program, tensors)
-            (work / PROGRAM_FILE).write_text(json.dumps(program.to_json(), indent=1) + "\n", "utf-8")
         _save_tensors(tensors, work / WEIGHTS_FILE)
         _copy_files(entries, work)
-        if golden and program is not None:
-            _save_tensors(golden_tensors(model, stored), work / GOLDEN_FILE)
         manifest = Manifest(
             family=who.family,
             variant=who.variant,
             config=who.config,
             head=family.head,
-            engine={"name": "torch"} if program is None else {"name": "native", "program": PROGRAM_FILE},
-            inputs=[] if program is None else program.inputs,
-            outputs=[] if program is None else program.outputs,
+            engine={"name": engine},
             processors=entries,
-            requires={"mambasdk_abi": list(NATIVE_ABI), "plugins": _required_plugins(who.family)},
+            requires={
+                "mambasdk_abi": list(ABI if engine == "aoti" else NATIVE_ABI),
+                "plugins": _required_plugins(who.family),
+            },
         )
+        if program is not None:
+            _check_weights(program, tensors)
+            (work / PROGRAM_FILE).write_text(json.dumps(program.to_json(), indent=1) + "\n", "utf-8")
+            manifest.engine["program"] = PROGRAM_FILE
+            manifest.inputs.extend(program.inputs)
+            manifest.outputs.extend(program.outputs)
+        if engine != "torch":
+            twin = float32_twin(model, stored)
+            if golden:
+                _save_tensors(golden_tensors(twin), work / GOLDEN_FILE)
+            if engine == "aoti":
+                write_compiled(twin, manifest, work, isa)
         if readme:
             count = sum(parameter.numel() for parameter in model.parameters())
             (work / "README.md").write_text(model_card(manifest, family.summary, count), "utf-8")
@@ -136,19 +155,43 @@ def stored_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Ten
     return result
 
 
-def golden_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """`inputs.*` and `outputs.*` of the model in float32, its weights rounded as they are stored."""
+def float32_twin(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A copy of the model that computes in float32 with its weights rounded as they are stored, on the CPU."""
     torch = require_torch("saving a package")
-    source: Any = model
-    twin: Any = empty_model(identity(model))
+    twin = copy.deepcopy(model).cpu().eval()
     load_tensors(twin, stored_tensors(model, dtype), where="save_package", device="cpu", dtype=torch.float32)
-    inputs = source.example_inputs()
+    for parent in twin.modules():  # what no state dict has
+        for name, buffer in parent.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                parent.register_buffer(name, buffer.float(), name not in parent._non_persistent_buffers_set)
+    return twin
+
+
+def golden_tensors(twin: nn.Module) -> dict[str, Tensor]:
+    """`inputs.*` and `outputs.*` of what `float32_twin` gave."""
+    torch = require_torch("saving a package")
+    model: Any = twin
+    inputs = model.example_inputs()
     with torch.no_grad():
-        outputs = twin.eval().native_outputs(inputs)
+        outputs = model.native_outputs(inputs)
     return {
         **{f"inputs.{name}": tensor for name, tensor in inputs.items()},
         **{f"outputs.{name}": tensor.contiguous() for name, tensor in outputs.items()},
     }
+
+
+def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
+    if name is None:
+        return "torch" if program is None else "native"
+    if name not in ENGINES:
+        raise InvalidArgumentError("bad engine", where="save_package", expected=" or ".join(ENGINES), got=repr(name))
+    if name == "native" and program is None:
+        raise LoweringError(
+            f"{type(model).__name__} has no lower(): it cannot run on the native engine",
+            where="save_package",
+            way_out='pass engine="aoti"',
+        )
+    return name
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -1,0 +1,244 @@
+"""A model as one torch.export graph of named tensors: inputs and states in, outputs and new states out.
+
+What a model offers for it: `example_inputs()` and `native_outputs(inputs)`, both dicts of tensors by name; optionally
+`input_shapes()`, which names the dims that are free at run time; and, where it carries a state from call to call,
+`initial_state(batch_size)` and `native_step(inputs, state) -> (outputs, state)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from mambasdk.errors import LoweringError
+from mambasdk.lowering.program import Program
+
+Dims = list[int | str]
+_DTYPES = {
+    torch.float32: "f32",
+    torch.float64: "f64",
+    torch.bfloat16: "bf16",
+    torch.float16: "f16",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.uint8: "u8",
+    torch.bool: "bool",
+}
+_WHERE = "torch.export"
+
+
+@dataclass
+class ExportedModel:
+    """The graph, whose arguments are `inputs` then `states` and whose results are `outputs` then `states`.
+
+    Ports are {"name", "dtype", "shape"}; a string in a shape is a dim that is free at run time. constants: tensors of
+    the graph that the model's state dict does not have. aliases: names of weights that are another weight.
+    """
+
+    program: torch.export.ExportedProgram
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    states: list[dict[str, Any]] = field(default_factory=list)
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+class _Flat(nn.Module):
+    """The model with flat arguments. It is called `model` here, so its weights are `model.<name>` in the graph."""
+
+    def __init__(self, model: nn.Module, inputs: Sequence[str], spec: Any) -> None:
+        super().__init__()
+        self.model = model
+        self._inputs = list(inputs)
+        self._spec = spec
+        self.outputs: list[str] = []
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        model: Any = self.model
+        count = len(self._inputs)
+        inputs = dict(zip(self._inputs, tensors[:count], strict=True))
+        if self._spec is None:
+            outputs, states = model.native_outputs(inputs), []
+        else:
+            outputs, state = model.native_step(inputs, pytree.tree_unflatten(list(tensors[count:]), self._spec))
+            states = pytree.tree_leaves(state)
+        self.outputs = list(outputs)
+        # The engine hands out memory as it lies.
+        return tuple(tensor.contiguous() for tensor in (*outputs.values(), *states))
+
+
+def export_model(model: nn.Module) -> ExportedModel:
+    """Trace `model`, whose parameters are on the CPU; raises LoweringError that says what cannot be exported."""
+    source: Any = model
+    for name in ("example_inputs", "native_outputs"):
+        if not callable(getattr(source, name, None)):
+            raise LoweringError(
+                f"{type(model).__name__} has no {name}()",
+                where=_WHERE,
+                way_out="docs/architecture.md says what it returns",
+            )
+    inputs: dict[str, Tensor] = source.example_inputs()
+    shapes = _input_shapes(source, inputs)
+    batch = next(iter(shapes.values()))[:1]
+    names, leaves, spec = _states(source, inputs, batch)
+    flat = _Flat(model.eval(), list(inputs), spec)
+    state_shapes = [[*batch, *tensor.shape[1:]] for tensor in leaves]
+    arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
+    program = _trace(flat, arguments, argument_shapes)
+    _check_size_one(flat, program, arguments, argument_shapes)
+    symbols = _symbols(program, argument_shapes)
+    results = [node.meta["val"] for node in program.graph.output_node().args[0]]
+    return ExportedModel(
+        program,
+        inputs=[_port(name, tensor, shapes[name]) for name, tensor in inputs.items()],
+        outputs=[
+            _port(name, value, [_dim(size, symbols) for size in value.shape])
+            for name, value in zip(flat.outputs, results, strict=False)
+        ],
+        states=[_port(*entry) for entry in zip(names, leaves, state_shapes, strict=True)],
+        constants={_own_name(name): tensor.detach().clone() for name, tensor in program.constants.items()},
+        aliases=_aliases(model),
+    )
+
+
+def _input_shapes(source: Any, inputs: Mapping[str, Tensor]) -> dict[str, Dims]:
+    if callable(getattr(source, "input_shapes", None)):
+        shapes = {name: list(shape) for name, shape in source.input_shapes().items()}
+    elif callable(getattr(source, "lower", None)):
+        program = Program()
+        source.lower(program)
+        shapes = {port["name"]: list(port["shape"]) for port in program.inputs}
+    else:
+        shapes = {name: list(tensor.shape) for name, tensor in inputs.items()}
+    if list(shapes) != list(inputs):
+        raise LoweringError("input_shapes() and example_inputs() differ", expected=list(inputs), got=list(shapes))
+    for name, tensor in inputs.items():
+        fits = len(shapes[name]) == tensor.ndim and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(shapes[name], tensor.shape, strict=True)
+        )
+        if not fits:
+            raise LoweringError(f"example input {name}", expected=shapes[name], got=tuple(tensor.shape))
+    return shapes
+
+
+def _states(source: Any, inputs: Mapping[str, Tensor], batch: Dims) -> tuple[list[str], list[Tensor], Any]:
+    """Names, zeros and tree of the state, for the example's batch; nothing where the model keeps none."""
+    if not callable(getattr(source, "initial_state", None)):
+        return [], [], None
+    family = type(source).__name__
+    if not callable(getattr(source, "native_step", None)):
+        raise LoweringError(
+            f"{family} keeps a state that it does not hand over: it has initial_state() but no native_step()",
+            where=_WHERE,
+            way_out="give it native_step(inputs, state) -> (outputs, state)",
+        )
+    size = next(iter(inputs.values())).shape[0]
+    entries, spec = pytree.tree_flatten_with_path(source.initial_state(size))
+    names = [re.sub(r"\W+", ".", pytree.keystr(path)).strip(".") for path, _ in entries]
+    leaves = [leaf for _, leaf in entries]
+    for name, leaf in zip(names, leaves, strict=True):
+        if not isinstance(leaf, Tensor) or leaf.ndim == 0 or leaf.shape[0] != size or bool(leaf.any()):
+            raise LoweringError(
+                f"state {name} of {family}",
+                where=_WHERE,
+                expected=f"zeros whose first dim is the batch ({size})",
+                got=tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__,
+            )
+    if not batch:
+        raise LoweringError(f"{family} keeps a state, so its first input must start with the batch", where=_WHERE)
+    return names, leaves, spec
+
+
+def _trace(flat: _Flat, arguments: Sequence[Tensor], shapes: Sequence[Dims]) -> torch.export.ExportedProgram:
+    free = torch.export.Dim.DYNAMIC
+    dynamic = tuple({i: free for i, dim in enumerate(shape) if isinstance(dim, str)} for shape in shapes)
+    try:
+        with torch.no_grad():
+            return torch.export.export(flat, tuple(arguments), dynamic_shapes=(dynamic,), strict=False)
+    except Exception as error:  # torch raises a dozen kinds
+        reason = " ".join(str(error).split())
+        raise LoweringError(
+            f"{type(flat.model).__name__} cannot be exported: {reason[:1500]}",
+            where=_WHERE,
+            way_out="dims that may not vary are numbers in input_shapes()",
+        ) from error
+
+
+def _check_size_one(
+    flat: _Flat, program: torch.export.ExportedProgram, arguments: Sequence[Tensor], shapes: Sequence[Dims]
+) -> None:
+    """Torch traces a free dim as if it were two or more; a stream's step is one. Where the model takes that, so must
+    the graph.
+    """
+    ones = []
+    for tensor, shape in zip(arguments, shapes, strict=True):
+        one = tensor
+        for index, dim in enumerate(shape):
+            one = one.narrow(index, 0, 1) if isinstance(dim, str) else one
+        ones.append(one.contiguous())
+    with torch.no_grad():
+        try:
+            expected = flat(*ones)
+        except Exception:  # the model itself does not take it
+            return
+        try:
+            found = program.module(check_guards=False)(*ones)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        except Exception as error:
+            raise LoweringError(
+                f"the graph of {type(flat.model).__name__} is wrong where the free dims are 1, the model is not",
+                where=_WHERE,
+                way_out="a dim that is never 1 can be a number in input_shapes()",
+            ) from error
+
+
+def _symbols(program: torch.export.ExportedProgram, shapes: Sequence[Dims]) -> dict[Any, str]:
+    """Torch's symbols of the free dims -> their names; refuses two names for what must be one size."""
+    user = [node.meta["val"] for node in program.graph.nodes if node.name in set(program.graph_signature.user_inputs)]
+    symbols: dict[Any, str] = {}
+    for value, shape in zip(user, shapes, strict=True):
+        for size, dim in zip(value.shape, shape, strict=True):
+            if isinstance(dim, str) and symbols.setdefault(size.node.expr, dim) != dim:
+                raise LoweringError(
+                    f"the model needs {symbols[size.node.expr]} and {dim} to be equal",
+                    where=_WHERE,
+                    way_out="give them one name in input_shapes()",
+                )
+    return symbols
+
+
+def _dim(size: Any, symbols: Mapping[Any, str]) -> int | str:
+    """A size, the name of a free dim, or an expression of them such as "(H - 1)//2 + 1"."""
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    text = str(size.node.expr)
+    for symbol, name in symbols.items():
+        text = re.sub(rf"\b{re.escape(str(symbol))}\b", name, text)
+    return text
+
+
+def _port(name: str, tensor: Tensor, shape: Dims) -> dict[str, Any]:
+    if tensor.dtype not in _DTYPES:
+        known = ", ".join(_DTYPES.values())
+        raise LoweringError(f"{name} is {tensor.dtype}", where=_WHERE, expected=f"one of {known}")
+    return {"name": name, "dtype": _DTYPES[tensor.dtype], "shape": shape}
+
+
+def _own_name(name: str) -> str:
+    return name.removeprefix("model.")
+
+
+def _aliases(model: nn.Module) -> dict[str, str]:
+    """Names of tied parameters -> the name under which the value is stored, the first."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if (owner := first.setdefault(id(tensor), name)) != name:
+            found[name] = owner
+    return found

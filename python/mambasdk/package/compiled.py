@@ -1,0 +1,50 @@
+"""The compiled part of a package of the engine aoti: `model.pt2`, and tensors that are no weights of the model."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mambasdk.errors import MissingDependencyError, require_module
+from mambasdk.package.manifest import COMPILED_FILE, CONSTANTS_FILE, Manifest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def write_compiled(twin: nn.Module, manifest: Manifest, work: Path, isa: str | None) -> None:
+    """Compile `twin` into the folder `work` and say so in the manifest: its engine, inputs, outputs and states.
+
+    isa: instruction set; None for the default of this machine. Raises LoweringError.
+    """
+    exported = importlib.import_module("mambasdk.lowering.exported")
+    inductor = importlib.import_module("mambasdk.lowering.aot_inductor")
+    detected = _detected_isa()
+    model = exported.export_model(twin)
+    about = inductor.compile_model(
+        model, work / COMPILED_FILE, isa or inductor.default_instruction_set(detected), detected
+    )
+    manifest.engine.update(name="aoti", file=COMPILED_FILE, **about)
+    if model.states:
+        manifest.engine["states"] = model.states
+    if model.aliases:
+        manifest.engine["aliases"] = model.aliases
+    if model.constants:
+        safetensors = require_module("safetensors.torch", "saving a package", "pip install safetensors")
+        safetensors.save_file(
+            {name: tensor.contiguous() for name, tensor in model.constants.items()}, work / CONSTANTS_FILE
+        )
+        manifest.engine["constants"] = CONSTANTS_FILE
+    manifest.inputs.extend(model.inputs)
+    manifest.outputs.extend(model.outputs)
+
+
+def _detected_isa() -> str:
+    try:
+        core: Any = importlib.import_module("mambasdk._core")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"exporting for the engine aoti needs the native module: {error}", way_out="pip install mambasdk"
+        ) from error
+    return str(core.cpu_info()["isa_detected"])
