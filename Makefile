@@ -102,12 +102,15 @@ tidy: $(STAMPS)/sdk ## clang-tidy over cpp/
 	git ls-files 'cpp/*.cpp' | grep -v '\.isa\.cpp$$' | xargs -P $(JOBS) -n 1 clang-tidy --quiet -p $(BUILD)
 
 .PHONY: wheels
-wheels: $(STAMPS)/tools ## release wheels of the core and of every plugin, in wheelhouse/
+wheels: setup ## release wheels of the core and of every plugin, in wheelhouse/
 	rm -rf wheelhouse build/unrepaired
 	$(PIP) wheel . --no-deps --no-build-isolation -w build/unrepaired -C build-dir=build/wheel
 	auditwheel repair build/unrepaired/mambasdk-*.whl -w wheelhouse
-	for plugin in $(PLUGINS); do $(PIP) wheel ./plugins/$$plugin --no-deps --no-build-isolation -w wheelhouse; done
+	for plugin in $(PLUGINS); do $(PIP) wheel ./plugins/$$plugin --no-deps --no-build-isolation -w build/unrepaired; done
+	for wheel in build/unrepaired/mambasdk_*.whl; do \
+	  case $$wheel in *-none-any.whl) cp $$wheel wheelhouse/ ;; *) auditwheel repair $$wheel -w wheelhouse ;; esac; done
 	ls -l wheelhouse
+	MAMBASDK_WHEELS=$(abspath wheelhouse) $(VENV)/bin/python -m pytest -q tests/install/test_wheels.py
 
 .PHONY: clean
 clean: ## remove what was built, not .venv
