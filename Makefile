@@ -74,6 +74,17 @@ bench: setup ## measure every kernel beside PyTorch and the machine's limits
 	$(VENV)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 ##@ Deeper checks
+.PHONY: test-torch
+test-torch: setup ## the Python tests beside another torch: TORCH=2.15.0 (several GB, in build/torch-2.15.0)
+	.ci/test-torch $(or $(TORCH),$(error TORCH is missing: make test-torch TORCH=2.15.0)) -m "not slow" $(PYTEST_ARGS)
+
+.PHONY: aarch64
+aarch64: ## cross-compile the runtime for 64-bit ARM and run its C++ tests under qemu (10 minutes)
+	@.ci/system cmake ninja nlohmann-json gtest aarch64 qemu
+	cmake --preset $@
+	cmake --build --preset $@ --target mambasdk_tests mambasdk_run
+	ctest --preset $@ -j $(JOBS)
+
 .PHONY: asan ubsan tsan
 asan ubsan tsan: $(STAMPS)/tools ## the C++ tests under a sanitizer
 	cmake --preset $@
@@ -97,12 +108,15 @@ tidy: $(STAMPS)/sdk ## clang-tidy over cpp/
 	git ls-files 'cpp/*.cpp' | grep -v '\.isa\.cpp$$' | xargs -P $(JOBS) -n 1 clang-tidy --quiet -p $(BUILD)
 
 .PHONY: wheels
-wheels: $(STAMPS)/tools ## release wheels of the core and of every plugin, in wheelhouse/
+wheels: setup ## release wheels of the core and of every plugin, in wheelhouse/
 	rm -rf wheelhouse build/unrepaired
 	$(PIP) wheel . --no-deps --no-build-isolation -w build/unrepaired -C build-dir=build/wheel
 	auditwheel repair build/unrepaired/mambasdk-*.whl -w wheelhouse
-	for plugin in $(PLUGINS); do $(PIP) wheel ./plugins/$$plugin --no-deps --no-build-isolation -w wheelhouse; done
+	for plugin in $(PLUGINS); do $(PIP) wheel ./plugins/$$plugin --no-deps --no-build-isolation -w build/unrepaired; done
+	for wheel in build/unrepaired/mambasdk_*.whl; do \
+	  case $$wheel in *-none-any.whl) cp $$wheel wheelhouse/ ;; *) auditwheel repair $$wheel -w wheelhouse ;; esac; done
 	ls -l wheelhouse
+	MAMBASDK_WHEELS=$(abspath wheelhouse) $(VENV)/bin/python -m pytest -q tests/install/test_wheels.py
 
 .PHONY: clean
 clean: ## remove what was built, not .venv
@@ -110,7 +124,7 @@ clean: ## remove what was built, not .venv
 
 # What the above stand on. A stamp is made anew when what it depends on changes.
 $(STAMPS)/tools: pyproject.toml constraints.txt
-	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark
+	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark httplib
 	$(call say,"Python tools into $(VENV)")
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet 'pip>=25.1'

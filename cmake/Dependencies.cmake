@@ -8,6 +8,7 @@ FetchContent_Declare(
 )
 FetchContent_MakeAvailable(nlohmann_json)
 if(MAMBASDK_TESTS)
+  set(INSTALL_GTEST OFF CACHE BOOL "") # where it is built here, it stays here
   FetchContent_Declare(
     googletest
     URL https://github.com/google/googletest/archive/refs/tags/v1.14.0.tar.gz

@@ -18,6 +18,8 @@
 #endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define MAMBASDK_SIMD static inline __attribute__((always_inline))
@@ -73,6 +75,20 @@ MAMBASDK_SIMD vf max(vf a, vf b) {
 #endif
 }
 
+// a*b+c in one rounding wherever the instruction set has it. `a * b + c` contracts too, but only where the compiler
+// keeps both in one basic block; sums that must come out the same from several instantiations say fma.
+MAMBASDK_SIMD vf fma(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
 // ---- memory: any of float, bf16, f16; unaligned; `_n` forms touch only the first n elements, the rest read as 0 ----
 
 MAMBASDK_SIMD vf load(const float* p) {
@@ -101,6 +117,8 @@ MAMBASDK_SIMD vf widen_f16(vh h) {
   return (vf)_mm512_cvtph_ps((__m256i)h);
 #elif defined(__F16C__)
   return (vf)_mm256_cvtph_ps((__m128i)h);
+#elif defined(__aarch64__)
+  return (vf)vcvt_f32_f16((float16x4_t)h);
 #else
   vf x;
   for (int i = 0; i < kLanes; ++i) x[i] = to_float(f16{h[i]});
@@ -112,6 +130,8 @@ MAMBASDK_SIMD vh narrow_f16(vf x) {
   return (vh)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(__F16C__)
   return (vh)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__aarch64__)
+  return (vh)vcvt_f16_f32((float32x4_t)x);
 #else
   vh h;
   for (int i = 0; i < kLanes; ++i) h[i] = from_float<f16>::cast(x[i]).bits;

@@ -124,15 +124,27 @@ std::string text(mambasdk_string s) {
   return std::string(s.data, s.size);
 }
 
+// This thread's last failure: torch tells Python the message of an exception but, since 2.15, not its type.
+struct Failure {
+  std::int32_t code = 0;
+  std::string message;
+};
+thread_local Failure last_failure;
+
 void raise(mambasdk_status* status) {
   if (status == nullptr) return;
   const std::int32_t code = api().status_code(status);
-  const std::string message = text(api().status_message(status));
+  std::string message = text(api().status_message(status));
   api().status_release(status);
-  // Python sees ValueError, MemoryError and RuntimeError.
+  last_failure = {code, message};
   if (code == MAMBASDK_ERROR_INVALID_ARGUMENT) throw std::invalid_argument(message);
   if (code == MAMBASDK_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
   throw std::runtime_error(message);
+}
+
+[[noreturn]] void refuse(const std::string& message) {
+  last_failure = {MAMBASDK_ERROR_INVALID_ARGUMENT, message};
+  throw std::invalid_argument(message);
 }
 
 // The arguments of one call. Owns the handles that torch put on the stack, whatever happens.
@@ -230,8 +242,8 @@ class Arguments {
     t.data = const_cast<void*>(data);  // inputs are read only
     t.dtype = dlpack_dtype(i, dtype);
     if (device_type != s.aoti_torch_device_type_cpu() && device_type != s.aoti_torch_device_type_cuda()) {
-      throw std::invalid_argument(operation_.name + ": " + operation_.inputs[i].name +
-                                  " is on a device other than the CPU; move it with .cpu()");
+      refuse(operation_.name + ": " + operation_.inputs[i].name +
+             " is on a device other than the CPU; move it with .cpu()");
     }
     t.device.type = device_type == s.aoti_torch_device_type_cuda() ? dl_cuda : dl_cpu;
     if (t.device.type == dl_cpu) t.device.index = 0;
@@ -244,9 +256,10 @@ class Arguments {
       if (pair.torch == dtype) return pair.dtype;
     }
     if (dtype == shim().aoti_torch_dtype_int8()) return {0, 8, 1};
-    throw std::invalid_argument(operation_.name + ": " + operation_.inputs[i].name +
-                                " has a dtype that no operation takes; expected one of float32, bfloat16, float16, "
-                                "float64, complex64, int32, int64, uint8, bool");
+    refuse(
+        operation_.name + ": " + operation_.inputs[i].name +
+        " has a dtype that no operation takes; expected one of float32, bfloat16, float16, float64, complex64, int32, "
+        "int64, uint8, bool");
   }
 
   const Operation& operation_;
@@ -392,6 +405,12 @@ MAMBASDK_EXPORT const char* mambasdk_torch_describe(std::int64_t index) {
 // Which kernel this thread's calls take from now on (MAMBASDK_KERNEL_*); returns what it was.
 MAMBASDK_EXPORT std::int32_t mambasdk_torch_choose_kernel(std::int32_t kernel) {
   return std::exchange(adapter::kernel_choice, kernel);
+}
+
+// MAMBASDK_ERROR_* of the last call on this thread that failed, 0 when none did; *message stays valid until the next.
+MAMBASDK_EXPORT std::int32_t mambasdk_torch_last_failure(const char** message) {
+  *message = adapter::last_failure.message.c_str();
+  return adapter::last_failure.code;
 }
 
 }  // extern "C"

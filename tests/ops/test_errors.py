@@ -168,3 +168,11 @@ def test_public_functions_raise_errors_of_the_sdk() -> None:
 
 def _text(shape: Any) -> str:
     return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
+
+
+def test_error_types_do_not_depend_on_the_mode() -> None:
+    """torch 2.15 makes a RuntimeError of every C++ exception; in inference mode nothing of Python stands in between."""
+    x, weight = torch.zeros(2, 5, 3), torch.zeros(4, 4)  # D is 3 and 4
+    for mode in (torch.inference_mode(), torch.no_grad(), torch.enable_grad()):
+        with mode, pytest.raises(ValueError, match=r"causal_conv1d: weight is \(4, 4\), expected \(3, "):
+            ops.causal_conv1d(x, weight)

@@ -14,7 +14,7 @@ MAMBASDK_SIMD Index at_least_one(Index n) {
 }
 
 // Dot products of one weight row with kRows rows of x. One row of weights at a time: memory then sees a single stream,
-// which its prefetcher follows across rows. The order of additions does not depend on kRows.
+// which its prefetcher follows across rows. The order of additions and their roundings do not depend on kRows.
 template <class W, int kRows>
 MAMBASDK_SIMD void dot_rows(const W* w, const float* x, Index x_stride, Index n, float* out) {
   constexpr int kChains = 4;
@@ -23,13 +23,13 @@ MAMBASDK_SIMD void dot_rows(const W* w, const float* x, Index x_stride, Index n,
   for (; i + kChains * kLanes <= n; i += kChains * kLanes) {
     for (int c = 0; c < kChains; ++c) {
       const vf weight = load(w + i + c * kLanes);
-      for (int r = 0; r < kRows; ++r) sum[r][c] = sum[r][c] + weight * load(x + r * x_stride + i + c * kLanes);
+      for (int r = 0; r < kRows; ++r) sum[r][c] = fma(weight, load(x + r * x_stride + i + c * kLanes), sum[r][c]);
     }
   }
   for (; i < n; i += kLanes) {
     const int count = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const vf weight = load_n(w + i, count);
-    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][0] + weight * load_n(x + r * x_stride + i, count);
+    for (int r = 0; r < kRows; ++r) sum[r][0] = fma(weight, load_n(x + r * x_stride + i, count), sum[r][0]);
   }
   for (int r = 0; r < kRows; ++r) out[r] = reduce_add((sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]));
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mambasdk.ops._failure import typed
 from mambasdk.ops._signature import Signature
 
 _GRAD = "grad_"
@@ -21,6 +22,7 @@ def autograd_kernel(op: Any, signature: Signature, signatures: Mapping[str, Sign
     """The kernel of `op` for the Autograd key. `signatures` is looked up at each call: derivatives may come later."""
     derivative = f"{signature.name}_backward"
 
+    @typed
     def below(keyset: Any, args: list[Any]) -> tuple[torch.Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             result = op.redispatch(keyset & torch._C._after_autograd_keyset, *args)

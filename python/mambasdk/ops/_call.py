@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from mambasdk.errors import InvalidArgumentError, closest
+from mambasdk.ops._failure import typed
 from mambasdk.ops._library import adapter
 
 _REFERENCE = 1
 
 
+@typed
 def call(name: str, **arguments: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
     """Call any registered operation, of a plugin too, by name.
 

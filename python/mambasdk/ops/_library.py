@@ -18,6 +18,7 @@ from mambasdk.errors import MissingDependencyError, UnknownNameError, closest
 from mambasdk.installation import library_path
 from mambasdk.ops._autocast import autocast_kernel
 from mambasdk.ops._autograd import autograd_kernel
+from mambasdk.ops._failure import watch
 from mambasdk.ops._signature import Binding, Signature
 
 NAMESPACE = "mambasdk"
@@ -51,6 +52,7 @@ class Adapter:
         self._library.mambasdk_torch_describe.restype = ctypes.c_char_p
         self._library.mambasdk_torch_choose_kernel.argtypes = [ctypes.c_int32]
         self._library.mambasdk_torch_choose_kernel.restype = ctypes.c_int32
+        watch(self._library)
         self._torch = torch.library.Library(NAMESPACE, "FRAGMENT")
         self._lock = threading.Lock()
         self.signatures: dict[str, Signature] = {}

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambasdk.ops._failure import typed
 
+
+@typed
 def causal_conv1d(
     x: Tensor,
     weight: Tensor,
@@ -50,6 +53,7 @@ def causal_conv1d(
     return (y, final_state) if return_final_state else y
 
 
+@typed
 def causal_conv1d_update(
     state: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, silu: bool = False
 ) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambasdk.ops._failure import typed
 
+
+@typed
 def rms_norm(
     x: Tensor,
     weight: Tensor | None = None,
@@ -39,6 +42,7 @@ def rms_norm(
     return _norm(torch.ops.mambasdk.rms_norm, x, weight, bias, residual, z, eps, group_size, norm_before_gate)
 
 
+@typed
 def layer_norm(
     x: Tensor,
     weight: Tensor | None = None,

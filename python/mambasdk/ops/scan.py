@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from mambasdk.ops._arguments import check_rank, widen
+from mambasdk.ops._failure import typed
 
 _NAME = "selective_scan"
 
 
+@typed
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -103,6 +105,7 @@ def selective_scan(
     return y, final_state if routed else final_state.squeeze(1)
 
 
+@typed
 def selective_state_update(
     state: Tensor,
     x: Tensor,
@@ -150,6 +153,7 @@ def selective_state_update(
     return y, new_state
 
 
+@typed
 def diagonal_scan(
     b: Tensor,
     a: Tensor,

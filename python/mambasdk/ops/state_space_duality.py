@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from mambasdk.ops._arguments import check_rank, widen
+from mambasdk.ops._failure import typed
 
 _NO_LIMIT = (0.0, math.inf)
 
 
+@typed
 def ssd(
     x: Tensor,
     dt: Tensor,
@@ -87,6 +89,7 @@ def ssd(
     return (y, final_state) if return_final_state else y
 
 
+@typed
 def ssd_state_update(
     state: Tensor,
     x: Tensor,

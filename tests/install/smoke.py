@@ -1,0 +1,83 @@
+"""What an installation can do, in a minute: run by the wheels' tests, and by cibuildwheel in each wheel's environment.
+
+Prints JSON: the torch that was there (or null), what each plugin showed, and families that were verified. Fails loudly.
+Needs the installed packages alone. Where torch is not installed, models cannot be made, so only the runtime is tried.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mambasdk
+from mambasdk import _core
+from mambasdk.plugins import get_host
+from mambasdk.plugins.specs import resolve
+
+
+def runtime() -> None:
+    """The library, the extension and the native command answer; an operation gives what its formula says."""
+    out = _core.call("neg_exp", x=np.array([0.0, 1.0], np.float32))
+    np.testing.assert_allclose(np.asarray(out["y"]), [-1.0, -np.e], rtol=1e-6)
+    prefix = Path(mambasdk.__file__).parent
+    subprocess.run([str(prefix / "bin" / "mambasdk-run"), "--version"], check=True, capture_output=True)
+
+
+def plugin(record: Any) -> dict[str, Any]:
+    """What it brings can be loaded; its smallest models are made, exported, and run by every engine."""
+    assert record.status == "good", f"{record.name}: {record.reason}"
+    host = get_host()
+    host.activate(record)  # native libraries
+    brought = record.registrations
+    for spec in brought.processors.values():
+        resolve(spec.factory)
+    verified = {}
+    if importlib.util.find_spec("torch") is not None:
+        for head in brought.heads.values():
+            resolve(head.implementation)
+        for family in brought.families:
+            verified[family] = model(family)
+    return {
+        "families": verified,
+        "processors": sorted(brought.processors),
+        "libraries": [Path(path).name for path in brought.libraries],
+    }
+
+
+def model(family: str) -> list[str]:
+    """Engines on which a tiny model of the family gave its golden outputs, from its package."""
+    from mambasdk.models import build
+    from mambasdk.package.verification import verify
+
+    spec = get_host().family(family)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / family
+        mambasdk.save_package(build(spec, spec.tiny).eval(), package)
+        report = verify(package)
+        assert report.golden, f"{family}: the package has no golden outputs"
+        assert report.passed, f"{family}: {report.errors}"
+        return sorted(report.errors)
+
+
+def main() -> int:
+    """Everything; the JSON line comes last."""
+    runtime()
+    plugins = {record.name: plugin(record) for record in get_host().records}
+    version = None
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        version = str(torch.__version__)
+    print(json.dumps({"torch": version, "python": sys.version.split()[0], "plugins": plugins}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
