@@ -73,7 +73,7 @@ class Arena {
 
   const Tensor* integers(const std::vector<std::int32_t>& values) {
     const Tensor t = empty(dtype::i32, {static_cast<std::int64_t>(values.size())});
-    std::memcpy(t.data, values.data(), values.size() * sizeof(std::int32_t));
+    if (!values.empty()) std::memcpy(t.data, values.data(), values.size() * sizeof(std::int32_t));
     return keep(t);
   }
 
