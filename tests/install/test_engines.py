@@ -81,8 +81,8 @@ def test_both_engines_in_one_program(program: Path, compiled_package: Path, tiny
 def test_the_program_links_no_torch_and_no_python(program: Path) -> None:
     needed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout
     assert "libmambasdk.so.1" in needed
-    assert "torch" not in needed
-    assert "python" not in needed
+    assert "libtorch" not in needed
+    assert "libpython" not in needed
 
 
 def test_the_engine_links_no_torch_and_exports_its_entry_points_only(prefix: Path) -> None:

@@ -138,7 +138,8 @@ def test_weights_stored_in_bfloat16_are_widened(compiled_package: Path, tmp_path
 
     def narrow(manifest: dict[str, Any]) -> None:
         path = tmp_path / "p" / "model.safetensors"
-        save_file({k: v.bfloat16() if v.is_floating_point() else v for k, v in load_file(path).items()}, path)
+        # Not the vectors: inductor writes those of up to eight elements into the code.
+        save_file({k: v.bfloat16() if v.ndim > 1 else v for k, v in load_file(path).items()}, path)
         manifest["files"]["model.safetensors"] = {"sha256": sha256_file(path), "size": path.stat().st_size}
 
     package = edited(compiled_package, tmp_path / "p", narrow)
