@@ -1,0 +1,359 @@
+// A running range of the backward scan. For *.isa.cpp only.
+#pragma once
+
+#include "ops/selective_scan/scan_backward_sums.hpp"
+#include "ops/selective_scan/scan_reduce.hpp"
+
+namespace mambasdk::MAMBASDK_ISA {
+namespace {
+
+// One running range: its scratch, and the walk over batch rows, chunks, state blocks and channel blocks.
+template <class T>
+class BackwardWorker {
+ public:
+  BackwardWorker(const BackwardSums<T>& all, char* scratch, Index k, Index round)
+      : all_(all), a_(all.args()), g_(all.grads()), plan_(all.plan()), k_(k), round_(round) {
+    const auto take = [&](Index floats) {
+      float* p = reinterpret_cast<float*>(scratch);
+      scratch += floats * static_cast<Index>(sizeof(float));
+      return p;
+    };
+    const Index blocks = plan_.channels.task_blocks;
+    A_ = take(blocks * plan_.block_floats);
+    state_ = take(blocks * plan_.block_floats);
+    tiles_ = take(blocks * BackwardPlan::kTiles * plan_.tile_floats);
+    kept_ = take(2 * kMostStates * plan_.tile_floats);
+    sums_ = take(2 * kMostStates * plan_.tile_floats);
+    B_ = take(kScanChunk * a_.states);
+    C_ = take(kScanChunk * a_.states);
+    reduced_ = take(2 * kLanes);
+    position_ = reinterpret_cast<Index*>(scratch);
+    row_ = position_ + kScanChunk;
+    iota_ = row_ + kScanChunk;
+    for (Index i = 0; i < kScanChunk; ++i) iota_[i] = i;
+    segments_ = reinterpret_cast<Segment*>(iota_ + kScanChunk);
+  }
+
+  void run(Index item) {
+    task_index_ = item / plan_.batch_groups;
+    batch_group_ = item % plan_.batch_groups;
+    task_ = Task::make(plan_.channels, task_index_);
+    for (Index block = 0; block < task_.blocks; ++block) {
+      const ScanView& v = a_.A;
+      load_states(A_of(block), input<float>(v) + k_ * v.stride[0] + task_.channel(block) * v.stride[1], v.stride[1],
+                  v.stride[2], a_.states, task_.lanes(block), kLog2e);
+      if (round_ != plan_.rounds - 1) continue;
+      clear_floats(grad_A(block), plan_.block_floats);
+      clear_floats(channel_sum(plan_.grad_D, block), kLanes);
+      clear_floats(channel_sum(plan_.grad_bias, block), kLanes);
+    }
+    const Index first = a_.batch * batch_group_ / plan_.batch_groups;
+    const Index last = a_.batch * (batch_group_ + 1) / plan_.batch_groups;
+    for (batch_ = first; batch_ < last; ++batch_) {
+      if (round_ == plan_.rounds - 1) pass_empty_sequences();
+      const Index from = round_ * plan_.round_steps, to = lesser(from + plan_.round_steps, a_.steps);
+      for (Index t0 = (to - 1) / kScanChunk * kScanChunk; t0 >= from && to > 0; t0 -= kScanChunk) {
+        run_chunk(t0, lesser(kScanChunk, a_.steps - t0));
+      }
+    }
+  }
+
+ private:
+  enum Tile { kDt, kDx, kU, kDy, kGradDt, kGradDx, kY, kGate, kSlope };
+  float* tile(Index block, Tile which) const {
+    return tiles_ + (block * BackwardPlan::kTiles + which) * plan_.tile_floats;
+  }
+  float* A_of(Index block) const { return A_ + block * plan_.block_floats; }
+  float* carry(Index block) const {
+    return all_.block_sum(plan_.carry, plan_.rounds > 1 ? batch_ : batch_group_, task_index_, block,
+                          plan_.block_floats);
+  }
+  float* grad_A(Index block) const {
+    return all_.block_sum(plan_.grad_A, batch_group_, task_index_, block, plan_.block_floats);
+  }
+  float* channel_sum(Index offset, Index block) const {
+    return all_.block_sum(offset, batch_group_, task_index_, block, kLanes);
+  }
+  template <class X>
+  X* at(const ScanView& v, Index channel) const {  // (b, :, channel) of a [B,L,D] tensor
+    return static_cast<X*>(v.data) + batch_ * v.stride[0] + channel * v.stride[2];
+  }
+  vf per_channel(const ScanView& v, Index channel, int n) const {  // acc[K,D]
+    return load_lanes(input<float>(v) + k_ * v.stride[0] + channel * v.stride[1], v.stride[1], n);
+  }
+  // States [n, n + count) of a block in an acc[S,K,D,N] tensor.
+  void load_sequence(const ScanView& v, Index sequence, Index block, Index n, Index count, float* to) const {
+    if (v.data == nullptr) return clear_floats(to, count * kLanes);
+    load_states(to,
+                input<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
+                    n * v.stride[3],
+                v.stride[2], v.stride[3], count, task_.lanes(block), 1.0f);
+  }
+  void store_sequence(const ScanView& v, Index sequence, Index block, Index n, Index count, const float* from) const {
+    if (v.data == nullptr) return;
+    store_states(output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
+                     n * v.stride[3],
+                 v.stride[2], v.stride[3], from, count, task_.lanes(block));
+  }
+  void pass_empty_sequences() {
+    if (g_.grad_initial_state.data == nullptr) return;
+    const Sequences sequences{&a_, batch_};
+    for (Index s = sequences.first(); s < sequences.last(); ++s) {
+      if (sequences.begin(s) < sequences.end(s)) continue;
+      for (Index block = 0; block < task_.blocks; ++block) {
+        load_sequence(g_.grad_final_state, s, block, 0, a_.states, carry(block));
+        store_sequence(g_.grad_initial_state, s, block, 0, a_.states, carry(block));
+      }
+    }
+  }
+
+  void run_chunk(Index t0, Index rows) {
+    t0_ = t0;
+    rows_ = rows;
+    load_order(a_, k_, t0, rows, position_, row_);
+    segment_count_ = Sequences{&a_, batch_}.segments(t0, t0 + rows, segments_);
+    const T* B = input<T>(a_.B) + batch_ * a_.B.stride[0] + k_ * a_.B.stride[1] + task_.group * a_.B.stride[3];
+    load_projection(B_, B, a_.B.stride[2], a_.B.stride[4], row_, rows, a_.states);
+    const T* C = input<T>(a_.C) + batch_ * a_.C.stride[0] + k_ * a_.C.stride[1] + task_.group * a_.C.stride[3];
+    load_projection(C_, C, a_.C.stride[2], a_.C.stride[4], row_, rows, a_.states);
+    bool fast = true;
+    for (Index block = 0; block < task_.blocks; ++block) fast &= load_block(block);
+    using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
+    if (a_.z.data != nullptr) {
+      fast ? run_states<Fast, true>() : run_states<ClampedExp2<Fast>, true>();
+    } else {
+      fast ? run_states<Fast, false>() : run_states<ClampedExp2<Fast>, false>();
+    }
+    for (Index block = 0; block < task_.blocks; ++block) store_block(block);
+  }
+
+  // Tiles and start states of a channel block; returns whether the fast exp2 will do.
+  bool load_block(Index block) {
+    const Index channel = task_.channel(block);
+    const int n = task_.lanes(block);
+    const bool fast = is_fast(stage(block, channel, n), largest_magnitude(A_of(block), a_.states));
+    if (a_.z.data != nullptr) stage_gate(block, channel, n);
+    if (t0_ == 0) {  // a sequence starts here
+      clear_floats(state_ + block * plan_.block_floats, plan_.block_floats);
+      return fast;
+    }
+    const ScanView& v = a_.chunk_states;
+    load_states(state_ + block * plan_.block_floats,
+                input<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0_ / kScanChunk * v.stride[2] +
+                    channel * v.stride[3],
+                v.stride[3], v.stride[4], a_.states, n, 1.0f);
+    return fast;
+  }
+
+  bool is_plain(int n) const {
+    return n == kLanes && a_.u.stride[2] == 1 && a_.delta.stride[3] == 1 && g_.grad_y.stride[2] == 1;
+  }
+  Rows<T> u_rows(Index channel) const { return {at<T>(a_.u, channel), a_.u.stride[1], position_}; }
+  Rows<float> tile_rows(Index block, Tile which) const { return {tile(block, which), kLanes, iota_}; }
+
+  // Fills dt (with bias and softplus), dx = dt u, dy and, with softplus, its slope; u too where it had to be moved.
+  vi stage(Index block, Index channel, int n) {
+    const vf bias = a_.delta_bias.data != nullptr ? per_channel(a_.delta_bias, channel, n) : zero();
+    const Rows<T> u = u_rows(channel), dy{at<T>(g_.grad_y, channel), g_.grad_y.stride[1], position_};
+    const Rows<T> delta{
+        input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
+        a_.delta.stride[2], row_};
+    if (is_plain(n)) {
+      return a_.delta_softplus ? stage_rows<true>(block, u, delta, dy, bias)
+                               : stage_rows<false>(block, u, delta, dy, bias);
+    }
+    load_rows(tile(block, kU), u.base, u.stride, a_.u.stride[2], position_, rows_, n);
+    load_rows(tile(block, kDt), delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+    load_rows(tile(block, kDy), dy.base, dy.stride, g_.grad_y.stride[2], position_, rows_, n);
+    const Rows<float> u_tile = tile_rows(block, kU), delta_tile = tile_rows(block, kDt),
+                      dy_tile = tile_rows(block, kDy);
+    return a_.delta_softplus ? stage_rows<true>(block, u_tile, delta_tile, dy_tile, bias)
+                             : stage_rows<false>(block, u_tile, delta_tile, dy_tile, bias);
+  }
+  template <bool kSoftplus, class X>
+  vi stage_rows(Index block, Rows<X> u, Rows<X> delta, Rows<X> dy, vf bias) {
+    float *to_dt = tile(block, kDt), *to_dx = tile(block, kDx), *to_dy = tile(block, kDy);
+    float* to_slope = tile(block, kSlope);
+    vi largest = vi{};
+    for (Index i = 0; i < rows_; ++i) {
+      vf d = load(delta(i)) + bias;
+      if constexpr (kSoftplus) {
+        vf slope;
+        d = softplus(d, slope);
+        store(to_slope + i * kLanes, slope);
+      }
+      const vf x = load(u(i)), g = load(dy(i));
+      prefetch(delta(i), kLanes * sizeof(X));
+      prefetch(u(i), kLanes * sizeof(X));
+      prefetch(dy(i), kLanes * sizeof(X));
+      largest = larger_bits(largest, d);
+      store(to_dt + i * kLanes, d);
+      store(to_dx + i * kLanes, d * x);
+      store(to_dy + i * kLanes, g);
+    }
+    return largest;
+  }
+  // dy through the gate, what y is to be multiplied by for grad_z, and y's share that passes by the states.
+  void stage_gate(Index block, Index channel, int n) {
+    float *y = tile(block, kY), *gate = tile(block, kGate), *dy = tile(block, kDy), *u = tile(block, kU);
+    const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+    load_rows(gate, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
+    if (is_plain(n)) load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
+    for (Index i = 0; i < rows_; ++i) {
+      const vf z = load(gate + i * kLanes), g = load(dy + i * kLanes), s = sigmoid(z);
+      store(dy + i * kLanes, g * z * s);
+      store(gate + i * kLanes, g * s * (1.0f + z * (1.0f - s)));
+      store(y + i * kLanes, skip * load(u + i * kLanes));
+    }
+  }
+
+  template <class Exp2, bool kOutput>
+  void run_states() {
+    Index n = 0;
+    if constexpr (kMostStates >= 8) n = run_width<8, Exp2, kOutput>(n);
+    n = run_width<4, Exp2, kOutput>(n);
+    n = run_width<2, Exp2, kOutput>(n);
+    run_width<1, Exp2, kOutput>(n);
+  }
+  template <int kStates, class Exp2, bool kOutput>
+  Index run_width(Index n) {
+    for (; n + kStates <= a_.states; n += kStates) {
+      for (Index block = 0; block < task_.blocks; ++block) {
+        if (block == 0) {
+          run_pair<kStates, Exp2, kOutput, true>(block, n);
+        } else {
+          run_pair<kStates, Exp2, kOutput, false>(block, n);
+        }
+      }
+      reduce_sums<kStates>(n);
+    }
+    return n;
+  }
+  // Sweep and reverse pass of states [n, n + kStates) of a channel block.
+  template <int kStates, class Exp2, bool kOutput, bool kFirst>
+  void run_pair(Index block, Index n) {
+    constexpr Index kRow = 2 * kStates * kLanes;
+    const float *dt = tile(block, kDt), *dx = tile(block, kDx), *dy = tile(block, kDy), *A = A_of(block) + n * kLanes;
+    float* h = state_ + block * plan_.block_floats + n * kLanes;
+    float* w = carry(block) + n * kLanes;
+    for (Index i = 0; i < segment_count_; ++i) {
+      const Segment& s = segments_[i];
+      const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
+      if (s.starts) load_sequence(a_.initial_state, s.sequence, block, n, kStates, h);
+      sweep<kStates, Exp2, kFirst, kOutput>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row,
+                                            A, h, kept_ + s.begin * kRow, sums_ + s.begin * kRow, tile(block, kY) + at);
+    }
+    for (Index i = segment_count_ - 1; i >= 0; --i) {
+      const Segment& s = segments_[i];
+      const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
+      if (s.ends) load_sequence(g_.grad_final_state, s.sequence, block, n, kStates, w);
+      reverse<kStates, kFirst>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row, A,
+                               kept_ + s.begin * kRow, w, grad_A(block) + n * kLanes, sums_ + s.begin * kRow,
+                               tile(block, kGradDt) + at, tile(block, kGradDx) + at, n > 0);
+      if (s.starts) store_sequence(g_.grad_initial_state, s.sequence, block, n, kStates, w);
+    }
+  }
+
+  // Lanes of `sums_` to rows of grad_B and grad_C (or of the task's partial sums), states [n, n + kStates).
+  template <int kStates>
+  void reduce_sums(Index n) {
+    constexpr int kWidth = 2 * kStates;
+    for (Index t = 0; t < rows_; ++t) {
+      const float* row = sums_ + t * (kWidth * kLanes);
+      if constexpr (kWidth >= kLanes) {
+        MAMBASDK_UNROLL
+        for (int i = 0; i < kWidth; i += kLanes) store(reduced_ + i, reduce_rows(row + i * kLanes));
+      } else {
+        MAMBASDK_UNROLL
+        for (int i = 0; i < kWidth; ++i) reduced_[i] = reduce_add(load(row + i * kLanes));
+      }
+      if (!plan_.direct) {
+        const Index t_round = t0_ + t - round_ * plan_.round_steps;
+        float* to = all_.partial(batch_, task_index_) + t_round * 2 * a_.states + n;
+        __builtin_memcpy(to, reduced_, kStates * sizeof(float));
+        __builtin_memcpy(to + a_.states, reduced_ + kStates, kStates * sizeof(float));
+      } else if (plan_.scatter) {
+        float* to_B = all_.sums_B(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
+        float* to_C = all_.sums_C(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
+        for (int i = 0; i < kStates; ++i) {
+          to_B[i] += reduced_[i];
+          to_C[i] += reduced_[kStates + i];
+        }
+      } else {
+        T* to_B = all_.params_row(g_.grad_B, batch_, k_, row_[t]) + task_.group * a_.states + n;
+        T* to_C = all_.params_row(g_.grad_C, batch_, k_, row_[t]) + task_.group * a_.states + n;
+        for (int i = 0; i < kStates; ++i) {
+          to_B[i] = from_float<T>::cast(reduced_[i]);
+          to_C[i] = from_float<T>::cast(reduced_[kStates + i]);
+        }
+      }
+    }
+  }
+
+  void store_block(Index block) {
+    const Index channel = task_.channel(block);
+    const int n = task_.lanes(block);
+    if (is_plain(n)) {
+      store_gradients(block, channel, n, u_rows(channel));
+    } else {
+      store_gradients(block, channel, n, tile_rows(block, kU));
+    }
+    if (a_.z.data == nullptr) return;
+    const float *y = tile(block, kY), *gate = tile(block, kGate);
+    const Sums<T> sum_z = all_.sums_z();
+    T* out_z = at<T>(g_.grad_z, channel);
+    for (Index i = 0; i < rows_; ++i) {
+      const vf out = load(y + i * kLanes) * load(gate + i * kLanes);
+      if (plan_.routed) {
+        add_to(sum_z.row(batch_, position_[i]) + channel, out, n);
+      } else {
+        store_n(out_z + position_[i] * g_.grad_z.stride[1], out, n);
+      }
+    }
+  }
+  template <class X>
+  void store_gradients(Index block, Index channel, int n, Rows<X> u) {
+    const float *dt = tile(block, kDt), *dy = tile(block, kDy), *slope = tile(block, kSlope);
+    const float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx);
+    const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+    vf grad_skip = zero(), grad_bias = zero();
+    const Sums<T> sum_u = all_.sums_u(), sum_delta = all_.sums_delta(k_);
+    T* out_u = at<T>(g_.grad_u, channel);
+    T* out_delta = all_.params_row(g_.grad_delta, batch_, k_, 0) + channel;
+    for (Index i = 0; i < rows_; ++i) {
+      const vf x = load(u(i)), g = load(dy + i * kLanes), gx = load(grad_dx + i * kLanes);
+      vf raw = load(grad_dt + i * kLanes) * kLn2 + gx * x;
+      if (a_.delta_softplus) raw = raw * load(slope + i * kLanes);
+      grad_bias = grad_bias + raw;
+      grad_skip = grad_skip + g * x;
+      if (plan_.scatter) {
+        add_to(sum_delta.row(batch_, row_[i]) + channel, raw, n);
+      } else {
+        store_n(out_delta + row_[i] * g_.grad_delta.stride[2], raw, n);
+      }
+      const vf out = gx * load(dt + i * kLanes) + skip * g;
+      if (plan_.routed) {
+        add_to(sum_u.row(batch_, position_[i]) + channel, out, n);
+      } else {
+        store_n(out_u + position_[i] * g_.grad_u.stride[1], out, n);
+      }
+    }
+    float *sum_skip = channel_sum(plan_.grad_D, block), *sum_bias = channel_sum(plan_.grad_bias, block);
+    store(sum_skip, load(sum_skip) + grad_skip);
+    store(sum_bias, load(sum_bias) + grad_bias);
+  }
+
+  const BackwardSums<T>& all_;
+  const SelectiveScanArgs& a_;
+  const SelectiveScanGrads& g_;
+  const BackwardPlan& plan_;
+  Index k_, round_;
+  float *A_, *state_, *tiles_, *kept_, *sums_, *B_, *C_, *reduced_;
+  Index *position_, *row_, *iota_;
+  Segment* segments_;
+  Index task_index_ = 0, batch_group_ = 0, batch_ = 0, t0_ = 0, rows_ = 0, segment_count_ = 0;
+  Task task_{};
+};
+
+}  // namespace
+}  // namespace mambasdk::MAMBASDK_ISA
