@@ -2,6 +2,7 @@
 // reverse with the gradients. For *.isa.cpp only.
 #pragma once
 
+#include "ops/selective_scan/scan_reduce.hpp"
 #include "ops/selective_scan/scan_tile.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -13,29 +14,30 @@ constexpr int kMostStates = 8;  // states in registers; each needs two vectors
 constexpr int kMostStates = 4;
 #endif
 
-// Recomputes the states of a segment. Keeps decay a_t and carried state a_t h_{t-1} of each step (`kept`: rows of
-// 2 * kStates vectors), adds dy_t h_t to the C half of `sums` (rows of 2 * kStates vectors: B, then C).
-template <int kStates, class Exp2, bool kFirst, bool kOutput>
-__attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, const float* dx, const float* dy,
-                                     const float* B, const float* C, const float* A, float* state, float* kept,
-                                     float* sums, float* y) {
+// Recomputes the states of a segment and keeps decay a_t (`decays`, rows of kStates vectors) and state h_t (`states`,
+// the same, row t + 1; row 0 is the state that enters). y is added to.
+template <int kStates, class Exp2, bool kOutput>
+__attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, const float* dx, const float* B,
+                                     const float* C, const float* A, float* state, float* decays, float* states,
+                                     float* y, const Ahead& ahead, Index first) {
+  constexpr Index kRow = kStates * kLanes;
   const Exp2 exp2_of = Exp2::make();
   vf h[kStates];
   MAMBASDK_UNROLL
-  for (int n = 0; n < kStates; ++n) h[n] = load(state + n * kLanes);
+  for (int n = 0; n < kStates; ++n) {
+    h[n] = load(state + n * kLanes);
+    store(states + n * kLanes, h[n]);
+  }
   for (Index t = 0; t < steps; ++t) {
-    const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes), g = load(dy + t * kLanes);
+    const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes);
+    ahead.prefetch(first + t);
     vf sum = kOutput ? load(y + t * kLanes) : zero();
-    float* keep = kept + t * (2 * kStates * kLanes);
-    float* sum_C = sums + t * (2 * kStates * kLanes) + kStates * kLanes;
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
       const vf a = exp2_of(d * load(A + n * kLanes));
-      const vf carried = a * h[n];
-      h[n] = carried + x * B[t * row + n];
-      store(keep + (2 * n) * kLanes, a);
-      store(keep + (2 * n + 1) * kLanes, carried);
-      store(sum_C + n * kLanes, kFirst ? h[n] * g : load(sum_C + n * kLanes) + h[n] * g);
+      h[n] = a * h[n] + x * B[t * row + n];
+      store(decays + t * kRow + n * kLanes, a);
+      store(states + (t + 1) * kRow + n * kLanes, h[n]);
       if constexpr (kOutput) sum = sum + h[n] * C[t * row + n];
     }
     if constexpr (kOutput) store(y + t * kLanes, sum);
@@ -44,33 +46,72 @@ __attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, co
   for (int n = 0; n < kStates; ++n) store(state + n * kLanes, h[n]);
 }
 
+// Sums across lanes of the 2 * kStates products of each step, added to rows of 2 * kStates floats. Steps come last to
+// first; as many are collected as fill kLanes sums, so rows up to kLanes floats around a segment's may have 0 added.
+template <int kStates>
+struct ProductSums {
+  static constexpr int kWidth = 2 * kStates;
+  static constexpr int kSteps = kWidth < kLanes ? kLanes / kWidth : 1;
+  alignas(64) float rows[kSteps * kWidth * kLanes];
+  float* sums;
+
+  MAMBASDK_ALWAYS_INLINE explicit ProductSums(float* to) : sums(to) {
+    if constexpr (kSteps > 1) {
+      for (int i = 0; i < kSteps * kWidth; ++i) store(rows + i * kLanes, zero());
+    }
+  }
+  MAMBASDK_ALWAYS_INLINE void add(Index t, vf (&products)[kWidth]) {
+    if constexpr (kWidth == kLanes) {
+      float* out = sums + t * kWidth;
+      store(out, load(out) + reduce_vectors(products));
+    } else {
+      const Index slot = t % kSteps;
+      MAMBASDK_UNROLL
+      for (int i = 0; i < kWidth; ++i) store(rows + (slot * kWidth + i) * kLanes, products[i]);
+      if (slot > 0) return;
+      MAMBASDK_UNROLL
+      for (int i = 0; i < kSteps * kWidth; i += kLanes) {
+        float* out = sums + t * kWidth + i;
+        store(out, load(out) + reduce_rows(rows + i * kLanes));
+      }
+    }
+  }
+};
+
 // The reverse pass over the same steps. `carry`: gradient of the state that enters; `grad_A` adds up. A is scaled by
-// log2 e, so `grad_dt` is still to be multiplied by ln 2. grad_dt and grad_dx are stored, or added to with `add`.
-template <int kStates, bool kFirst>
+// log2 e, so `grad_dt` is still to be multiplied by ln 2. grad_dt and grad_dx are stored, or added to with `add`; the
+// gradients of B and C of the block are added to `sums`, rows of 2 * kStates floats: B, then C.
+template <int kStates>
 __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, const float* dx, const float* dy,
-                                       const float* B, const float* C, const float* A, const float* kept, float* carry,
-                                       float* grad_A, float* sums, float* grad_dt, float* grad_dx, bool add) {
+                                       const float* B, const float* C, const float* A, const float* decays,
+                                       const float* states, float* carry, float* grad_A, float* sums, float* grad_dt,
+                                       float* grad_dx, bool add, const Ahead& ahead, Index first) {
+  constexpr Index kRow = kStates * kLanes;
   vf w[kStates], gA[kStates];
   MAMBASDK_UNROLL
   for (int n = 0; n < kStates; ++n) {
     w[n] = load(carry + n * kLanes);
     gA[n] = zero();
   }
+  ProductSums<kStates> product_sums(sums);
   for (Index t = steps - 1; t >= 0; --t) {
     const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes), g = load(dy + t * kLanes);
+    ahead.prefetch(first + t);
     vf sum_dt = add ? load(grad_dt + t * kLanes) : zero(), sum_dx = add ? load(grad_dx + t * kLanes) : zero();
-    const float* keep = kept + t * (2 * kStates * kLanes);
-    float* sum_B = sums + t * (2 * kStates * kLanes);
+    const float *decay = decays + t * kRow, *before = states + t * kRow, *after = before + kRow;
+    vf products[2 * kStates];
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
       const vf dh = w[n] + g * C[t * row + n];
-      const vf dz = dh * load(keep + (2 * n + 1) * kLanes);
-      w[n] = dh * load(keep + (2 * n) * kLanes);
-      store(sum_B + n * kLanes, kFirst ? dh * x : load(sum_B + n * kLanes) + dh * x);
-      sum_dt = sum_dt + dz * load(A + n * kLanes);
+      products[n] = dh * x;
+      products[kStates + n] = g * load(after + n * kLanes);
       sum_dx = sum_dx + dh * B[t * row + n];
+      w[n] = dh * load(decay + n * kLanes);
+      const vf dz = w[n] * load(before + n * kLanes);
+      sum_dt = sum_dt + dz * load(A + n * kLanes);
       gA[n] = gA[n] + dz * d;
     }
+    product_sums.add(t, products);
     store(grad_dt + t * kLanes, sum_dt);
     store(grad_dx + t * kLanes, sum_dx);
   }

@@ -37,9 +37,9 @@ struct BackwardPlan {
     p.rounds = greater(1, ceil_div(a.steps, p.round_steps));
     p.block_floats = N * kLanes;
     p.tile_floats = kScanChunk * kLanes;
-    const Index scratch_floats = p.channels.task_blocks * (2 * p.block_floats + kTiles * p.tile_floats) +
-                                 4 * kMostStates * p.tile_floats + 2 * kScanChunk * N + 2 * kLanes;
-    p.scratch = static_cast<std::size_t>(scratch_floats) * sizeof(float) + 3 * kScanChunk * sizeof(Index) +
+    const Index scratch_floats = p.channels.task_blocks * p.block_floats + p.block_floats + kTiles * p.tile_floats +
+                                 3 * kMostStates * p.tile_floats + 2 * kScanChunk * N + 2 * kLanes + 2 * kScanChunk * N;
+    p.scratch = static_cast<std::size_t>(scratch_floats) * sizeof(float) + 5 * kScanChunk * sizeof(Index) +
                 kScanChunk * sizeof(Segment);
     Index at = 0;
     const auto take = [&](Index floats) {

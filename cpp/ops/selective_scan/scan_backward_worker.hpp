@@ -20,21 +20,25 @@ class BackwardWorker {
     };
     const Index blocks = plan_.channels.task_blocks;
     A_ = take(blocks * plan_.block_floats);
-    state_ = take(blocks * plan_.block_floats);
-    tiles_ = take(blocks * BackwardPlan::kTiles * plan_.tile_floats);
-    kept_ = take(2 * kMostStates * plan_.tile_floats);
-    sums_ = take(2 * kMostStates * plan_.tile_floats);
+    state_ = take(plan_.block_floats);
+    tiles_ = take(BackwardPlan::kTiles * plan_.tile_floats);
+    decays_ = take(kMostStates * plan_.tile_floats);
+    states_ = take(2 * kMostStates * plan_.tile_floats);
+    sums_ = take(2 * kScanChunk * a_.states + 2 * kLanes) + kLanes;
     B_ = take(kScanChunk * a_.states);
     C_ = take(kScanChunk * a_.states);
-    reduced_ = take(2 * kLanes);
     position_ = reinterpret_cast<Index*>(scratch);
     row_ = position_ + kScanChunk;
-    iota_ = row_ + kScanChunk;
+    next_position_ = row_ + kScanChunk;
+    next_row_ = next_position_ + kScanChunk;
+    iota_ = next_row_ + kScanChunk;
     for (Index i = 0; i < kScanChunk; ++i) iota_[i] = i;
     segments_ = reinterpret_cast<Segment*>(iota_ + kScanChunk);
   }
 
-  void run(Index item) {
+  // Items run in order up to `end`.
+  void run(Index item, Index end) {
+    next_item_ = item + 1 < end ? item + 1 : -1;
     task_index_ = item / plan_.batch_groups;
     batch_group_ = item % plan_.batch_groups;
     task_ = Task::make(plan_.channels, task_index_);
@@ -48,8 +52,8 @@ class BackwardWorker {
       clear_floats(channel_sum(plan_.grad_bias, block), kLanes);
     }
     const Index first = a_.batch * batch_group_ / plan_.batch_groups;
-    const Index last = a_.batch * (batch_group_ + 1) / plan_.batch_groups;
-    for (batch_ = first; batch_ < last; ++batch_) {
+    last_batch_ = a_.batch * (batch_group_ + 1) / plan_.batch_groups;
+    for (batch_ = first; batch_ < last_batch_; ++batch_) {
       if (round_ == plan_.rounds - 1) pass_empty_sequences();
       const Index from = round_ * plan_.round_steps, to = lesser(from + plan_.round_steps, a_.steps);
       for (Index t0 = (to - 1) / kScanChunk * kScanChunk; t0 >= from && to > 0; t0 -= kScanChunk) {
@@ -60,9 +64,7 @@ class BackwardWorker {
 
  private:
   enum Tile { kDt, kDx, kU, kDy, kGradDt, kGradDx, kY, kGate, kSlope };
-  float* tile(Index block, Tile which) const {
-    return tiles_ + (block * BackwardPlan::kTiles + which) * plan_.tile_floats;
-  }
+  float* tile(Tile which) const { return tiles_ + which * plan_.tile_floats; }
   float* A_of(Index block) const { return A_ + block * plan_.block_floats; }
   float* carry(Index block) const {
     return all_.block_sum(plan_.carry, plan_.rounds > 1 ? batch_ : batch_group_, task_index_, block,
@@ -116,29 +118,91 @@ class BackwardWorker {
     load_projection(B_, B, a_.B.stride[2], a_.B.stride[4], row_, rows, a_.states);
     const T* C = input<T>(a_.C) + batch_ * a_.C.stride[0] + k_ * a_.C.stride[1] + task_.group * a_.C.stride[3];
     load_projection(C_, C, a_.C.stride[2], a_.C.stride[4], row_, rows, a_.states);
-    bool fast = true;
-    for (Index block = 0; block < task_.blocks; ++block) fast &= load_block(block);
+    clear_floats(sums_, 2 * rows * a_.states);
+    find_next();
+    for (Index block = 0; block < task_.blocks; ++block) run_block(block);
+    put_sums();
+  }
+
+  void run_block(Index block) {
     using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
+    const bool fast = load_block(block);
     if (a_.z.data != nullptr) {
-      fast ? run_states<Fast, true>() : run_states<ClampedExp2<Fast>, true>();
+      fast ? run_states<Fast, true>(block) : run_states<ClampedExp2<Fast>, true>(block);
     } else {
-      fast ? run_states<Fast, false>() : run_states<ClampedExp2<Fast>, false>();
+      fast ? run_states<Fast, false>(block) : run_states<ClampedExp2<Fast>, false>(block);
     }
-    for (Index block = 0; block < task_.blocks; ++block) store_block(block);
+    store_block(block);
+  }
+
+  // The chunk after this one in the order of work: of this batch row, the next row or the next item.
+  void find_next() {
+    next_ = {t0_ - kScanChunk, batch_, task_.first_channel, true};
+    if (next_.t0 < round_ * plan_.round_steps) {
+      next_.t0 = (lesser((round_ + 1) * plan_.round_steps, a_.steps) - 1) / kScanChunk * kScanChunk;
+      if (++next_.batch == last_batch_) {
+        next_.exists = next_item_ >= 0;
+        if (!next_.exists) return;
+        next_.batch = a_.batch * (next_item_ % plan_.batch_groups) / plan_.batch_groups;
+        next_.channel = Task::make(plan_.channels, next_item_ / plan_.batch_groups).first_channel;
+      }
+    }
+    load_order_padded(a_, k_, next_.t0, lesser(kScanChunk, a_.steps - next_.t0), kScanChunk, next_position_, next_row_);
+  }
+  // The inputs of the block after this one.
+  Ahead inputs_ahead(Index block) const {
+    Ahead ahead = Ahead::nothing(iota_);
+    Index batch = batch_, channel = task_.channel(block) + kLanes;
+    const Index *position = position_, *row = row_;
+    if (block + 1 == task_.blocks) {
+      if (!next_.exists) return ahead;
+      batch = next_.batch, channel = next_.channel, position = next_position_, row = next_row_;
+    }
+    const auto rows_of = [&](int i, const ScanView& v) {
+      ahead.set(i, input<T>(v) + batch * v.stride[0] + channel * v.stride[2], v.stride[1], position);
+    };
+    rows_of(0, a_.u);
+    rows_of(1, g_.grad_y);
+    ahead.set(2,
+              input<T>(a_.delta) + batch * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
+              a_.delta.stride[2], row);
+    if (a_.z.data != nullptr) rows_of(3, a_.z);
+    return ahead;
+  }
+  // The rows that this block writes.
+  Ahead outputs_ahead(Index block) const {
+    Ahead ahead = Ahead::nothing(iota_);
+    const Index channel = task_.channel(block);
+    const auto sum_rows = [&](int i, const Sums<T>& sum, const Index* rows) {
+      ahead.set(i, sum.row(batch_, 0) + channel, sum.row_stride, rows);
+    };
+    if (plan_.routed) {
+      sum_rows(0, all_.sums_u(), position_);
+      if (a_.z.data != nullptr) sum_rows(2, all_.sums_z(), position_);
+    } else {
+      ahead.set(0, at<T>(g_.grad_u, channel), g_.grad_u.stride[1], position_);
+      if (a_.z.data != nullptr) ahead.set(2, at<T>(g_.grad_z, channel), g_.grad_z.stride[1], position_);
+    }
+    if (plan_.scatter) {
+      sum_rows(1, all_.sums_delta(k_), row_);
+    } else {
+      ahead.set(1, all_.params_row(g_.grad_delta, batch_, k_, 0) + channel, g_.grad_delta.stride[2], row_);
+    }
+    return ahead;
   }
 
   // Tiles and start states of a channel block; returns whether the fast exp2 will do.
   bool load_block(Index block) {
     const Index channel = task_.channel(block);
     const int n = task_.lanes(block);
-    const bool fast = is_fast(stage(block, channel, n), largest_magnitude(A_of(block), a_.states));
-    if (a_.z.data != nullptr) stage_gate(block, channel, n);
+    const bool fast = is_fast(stage(channel, n), largest_magnitude(A_of(block), a_.states));
+    if (a_.z.data != nullptr) stage_gate(channel, n);
     if (t0_ == 0) {  // a sequence starts here
-      clear_floats(state_ + block * plan_.block_floats, plan_.block_floats);
+      clear_floats(state_, plan_.block_floats);
       return fast;
     }
     const ScanView& v = a_.chunk_states;
-    load_states(state_ + block * plan_.block_floats,
+    load_states(state_,
                 input<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0_ / kScanChunk * v.stride[2] +
                     channel * v.stride[3],
                 v.stride[3], v.stride[4], a_.states, n, 1.0f);
@@ -149,31 +213,29 @@ class BackwardWorker {
     return n == kLanes && a_.u.stride[2] == 1 && a_.delta.stride[3] == 1 && g_.grad_y.stride[2] == 1;
   }
   Rows<T> u_rows(Index channel) const { return {at<T>(a_.u, channel), a_.u.stride[1], position_}; }
-  Rows<float> tile_rows(Index block, Tile which) const { return {tile(block, which), kLanes, iota_}; }
+  Rows<float> tile_rows(Tile which) const { return {tile(which), kLanes, iota_}; }
 
   // Fills dt (with bias and softplus), dx = dt u, dy and, with softplus, its slope; u too where it had to be moved.
-  vi stage(Index block, Index channel, int n) {
+  vi stage(Index channel, int n) {
     const vf bias = a_.delta_bias.data != nullptr ? per_channel(a_.delta_bias, channel, n) : zero();
     const Rows<T> u = u_rows(channel), dy{at<T>(g_.grad_y, channel), g_.grad_y.stride[1], position_};
     const Rows<T> delta{
         input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
         a_.delta.stride[2], row_};
     if (is_plain(n)) {
-      return a_.delta_softplus ? stage_rows<true>(block, u, delta, dy, bias)
-                               : stage_rows<false>(block, u, delta, dy, bias);
+      return a_.delta_softplus ? stage_rows<true>(u, delta, dy, bias) : stage_rows<false>(u, delta, dy, bias);
     }
-    load_rows(tile(block, kU), u.base, u.stride, a_.u.stride[2], position_, rows_, n);
-    load_rows(tile(block, kDt), delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
-    load_rows(tile(block, kDy), dy.base, dy.stride, g_.grad_y.stride[2], position_, rows_, n);
-    const Rows<float> u_tile = tile_rows(block, kU), delta_tile = tile_rows(block, kDt),
-                      dy_tile = tile_rows(block, kDy);
-    return a_.delta_softplus ? stage_rows<true>(block, u_tile, delta_tile, dy_tile, bias)
-                             : stage_rows<false>(block, u_tile, delta_tile, dy_tile, bias);
+    load_rows(tile(kU), u.base, u.stride, a_.u.stride[2], position_, rows_, n);
+    load_rows(tile(kDt), delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+    load_rows(tile(kDy), dy.base, dy.stride, g_.grad_y.stride[2], position_, rows_, n);
+    const Rows<float> u_tile = tile_rows(kU), delta_tile = tile_rows(kDt), dy_tile = tile_rows(kDy);
+    return a_.delta_softplus ? stage_rows<true>(u_tile, delta_tile, dy_tile, bias)
+                             : stage_rows<false>(u_tile, delta_tile, dy_tile, bias);
   }
   template <bool kSoftplus, class X>
-  vi stage_rows(Index block, Rows<X> u, Rows<X> delta, Rows<X> dy, vf bias) {
-    float *to_dt = tile(block, kDt), *to_dx = tile(block, kDx), *to_dy = tile(block, kDy);
-    float* to_slope = tile(block, kSlope);
+  vi stage_rows(Rows<X> u, Rows<X> delta, Rows<X> dy, vf bias) {
+    float *to_dt = tile(kDt), *to_dx = tile(kDx), *to_dy = tile(kDy);
+    float* to_slope = tile(kSlope);
     vi largest = vi{};
     for (Index i = 0; i < rows_; ++i) {
       vf d = load(delta(i)) + bias;
@@ -183,9 +245,6 @@ class BackwardWorker {
         store(to_slope + i * kLanes, slope);
       }
       const vf x = load(u(i)), g = load(dy(i));
-      prefetch(delta(i), kLanes * sizeof(X));
-      prefetch(u(i), kLanes * sizeof(X));
-      prefetch(dy(i), kLanes * sizeof(X));
       largest = larger_bits(largest, d);
       store(to_dt + i * kLanes, d);
       store(to_dx + i * kLanes, d * x);
@@ -194,8 +253,8 @@ class BackwardWorker {
     return largest;
   }
   // dy through the gate, what y is to be multiplied by for grad_z, and y's share that passes by the states.
-  void stage_gate(Index block, Index channel, int n) {
-    float *y = tile(block, kY), *gate = tile(block, kGate), *dy = tile(block, kDy), *u = tile(block, kU);
+  void stage_gate(Index channel, int n) {
+    float *y = tile(kY), *gate = tile(kGate), *dy = tile(kDy), *u = tile(kU);
     const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
     load_rows(gate, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
     if (is_plain(n)) load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
@@ -208,84 +267,73 @@ class BackwardWorker {
   }
 
   template <class Exp2, bool kOutput>
-  void run_states() {
+  void run_states(Index block) {
     Index n = 0;
-    if constexpr (kMostStates >= 8) n = run_width<8, Exp2, kOutput>(n);
-    n = run_width<4, Exp2, kOutput>(n);
-    n = run_width<2, Exp2, kOutput>(n);
-    run_width<1, Exp2, kOutput>(n);
+    if constexpr (kMostStates >= 8) n = run_width<8, Exp2, kOutput>(block, n);
+    n = run_width<4, Exp2, kOutput>(block, n);
+    n = run_width<2, Exp2, kOutput>(block, n);
+    run_width<1, Exp2, kOutput>(block, n);
   }
+  // Sweep and reverse pass of states [n, n + kStates), and so on while as many are left.
   template <int kStates, class Exp2, bool kOutput>
-  Index run_width(Index n) {
+  Index run_width(Index block, Index n) {
+    constexpr Index kRow = kStates * kLanes;
+    const float *dt = tile(kDt), *dx = tile(kDx), *dy = tile(kDy);
     for (; n + kStates <= a_.states; n += kStates) {
-      for (Index block = 0; block < task_.blocks; ++block) {
-        if (block == 0) {
-          run_pair<kStates, Exp2, kOutput, true>(block, n);
-        } else {
-          run_pair<kStates, Exp2, kOutput, false>(block, n);
-        }
+      const float* A = A_of(block) + n * kLanes;
+      float *h = state_ + n * kLanes, *w = carry(block) + n * kLanes, *sums = sums_ + n * 2 * rows_;
+      const Ahead inputs = n == 0 ? inputs_ahead(block) : Ahead::nothing(iota_);
+      for (Index i = 0; i < segment_count_; ++i) {
+        const Segment& s = segments_[i];
+        const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
+        if (s.starts) load_sequence(a_.initial_state, s.sequence, block, n, kStates, h);
+        sweep<kStates, Exp2, kOutput>(s.end - s.begin, a_.states, dt + at, dx + at, B_ + row, C_ + row, A, h,
+                                      decays_ + s.begin * kRow, states_ + (s.begin + i) * kRow, tile(kY) + at, inputs,
+                                      s.begin);
       }
-      reduce_sums<kStates>(n);
+      const Ahead outputs = n + kStates == a_.states ? outputs_ahead(block) : Ahead::nothing(iota_);
+      for (Index i = segment_count_ - 1; i >= 0; --i) {
+        const Segment& s = segments_[i];
+        const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
+        if (s.ends) load_sequence(g_.grad_final_state, s.sequence, block, n, kStates, w);
+        reverse<kStates>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row, A,
+                         decays_ + s.begin * kRow, states_ + (s.begin + i) * kRow, w, grad_A(block) + n * kLanes,
+                         sums + s.begin * 2 * kStates, tile(kGradDt) + at, tile(kGradDx) + at, n > 0, outputs, s.begin);
+        if (s.starts) store_sequence(g_.grad_initial_state, s.sequence, block, n, kStates, w);
+      }
     }
     return n;
   }
-  // Sweep and reverse pass of states [n, n + kStates) of a channel block.
-  template <int kStates, class Exp2, bool kOutput, bool kFirst>
-  void run_pair(Index block, Index n) {
-    constexpr Index kRow = 2 * kStates * kLanes;
-    const float *dt = tile(block, kDt), *dx = tile(block, kDx), *dy = tile(block, kDy), *A = A_of(block) + n * kLanes;
-    float* h = state_ + block * plan_.block_floats + n * kLanes;
-    float* w = carry(block) + n * kLanes;
-    for (Index i = 0; i < segment_count_; ++i) {
-      const Segment& s = segments_[i];
-      const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
-      if (s.starts) load_sequence(a_.initial_state, s.sequence, block, n, kStates, h);
-      sweep<kStates, Exp2, kFirst, kOutput>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row,
-                                            A, h, kept_ + s.begin * kRow, sums_ + s.begin * kRow, tile(block, kY) + at);
-    }
-    for (Index i = segment_count_ - 1; i >= 0; --i) {
-      const Segment& s = segments_[i];
-      const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
-      if (s.ends) load_sequence(g_.grad_final_state, s.sequence, block, n, kStates, w);
-      reverse<kStates, kFirst>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row, A,
-                               kept_ + s.begin * kRow, w, grad_A(block) + n * kLanes, sums_ + s.begin * kRow,
-                               tile(block, kGradDt) + at, tile(block, kGradDx) + at, n > 0);
-      if (s.starts) store_sequence(g_.grad_initial_state, s.sequence, block, n, kStates, w);
+
+  // `sums_` to rows of grad_B and grad_C (or of the task's partial sums).
+  void put_sums() {
+    Index n = 0;
+    for (Index width = kMostStates; width > 0; width /= 2) {
+      for (; n + width <= a_.states; n += width) {
+        for (Index t = 0; t < rows_; ++t) put_row(t, n, width, sums_ + n * 2 * rows_ + t * 2 * width);
+      }
     }
   }
-
-  // Lanes of `sums_` to rows of grad_B and grad_C (or of the task's partial sums), states [n, n + kStates).
-  template <int kStates>
-  void reduce_sums(Index n) {
-    constexpr int kWidth = 2 * kStates;
-    for (Index t = 0; t < rows_; ++t) {
-      const float* row = sums_ + t * (kWidth * kLanes);
-      if constexpr (kWidth >= kLanes) {
-        MAMBASDK_UNROLL
-        for (int i = 0; i < kWidth; i += kLanes) store(reduced_ + i, reduce_rows(row + i * kLanes));
-      } else {
-        MAMBASDK_UNROLL
-        for (int i = 0; i < kWidth; ++i) reduced_[i] = reduce_add(load(row + i * kLanes));
+  void put_row(Index t, Index n, Index width, const float* sums) {
+    if (!plan_.direct) {
+      float* to = all_.partial(batch_, task_index_) + (t0_ + t - round_ * plan_.round_steps) * 2 * a_.states + n;
+      for (Index i = 0; i < width; ++i) {
+        to[i] = sums[i];
+        to[a_.states + i] = sums[width + i];
       }
-      if (!plan_.direct) {
-        const Index t_round = t0_ + t - round_ * plan_.round_steps;
-        float* to = all_.partial(batch_, task_index_) + t_round * 2 * a_.states + n;
-        __builtin_memcpy(to, reduced_, kStates * sizeof(float));
-        __builtin_memcpy(to + a_.states, reduced_ + kStates, kStates * sizeof(float));
-      } else if (plan_.scatter) {
-        float* to_B = all_.sums_B(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
-        float* to_C = all_.sums_C(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
-        for (int i = 0; i < kStates; ++i) {
-          to_B[i] += reduced_[i];
-          to_C[i] += reduced_[kStates + i];
-        }
-      } else {
-        T* to_B = all_.params_row(g_.grad_B, batch_, k_, row_[t]) + task_.group * a_.states + n;
-        T* to_C = all_.params_row(g_.grad_C, batch_, k_, row_[t]) + task_.group * a_.states + n;
-        for (int i = 0; i < kStates; ++i) {
-          to_B[i] = from_float<T>::cast(reduced_[i]);
-          to_C[i] = from_float<T>::cast(reduced_[kStates + i]);
-        }
+    } else if (plan_.scatter) {
+      float* to_B = all_.sums_B(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
+      float* to_C = all_.sums_C(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
+      for (Index i = 0; i < width; ++i) {
+        to_B[i] += sums[i];
+        to_C[i] += sums[width + i];
+      }
+    } else {
+      T* to_B = all_.params_row(g_.grad_B, batch_, k_, row_[t]) + task_.group * a_.states + n;
+      T* to_C = all_.params_row(g_.grad_C, batch_, k_, row_[t]) + task_.group * a_.states + n;
+      for (Index i = 0; i < width; ++i) {
+        to_B[i] = from_float<T>::cast(sums[i]);
+        to_C[i] = from_float<T>::cast(sums[width + i]);
       }
     }
   }
@@ -296,10 +344,10 @@ class BackwardWorker {
     if (is_plain(n)) {
       store_gradients(block, channel, n, u_rows(channel));
     } else {
-      store_gradients(block, channel, n, tile_rows(block, kU));
+      store_gradients(block, channel, n, tile_rows(kU));
     }
     if (a_.z.data == nullptr) return;
-    const float *y = tile(block, kY), *gate = tile(block, kGate);
+    const float *y = tile(kY), *gate = tile(kGate);
     const Sums<T> sum_z = all_.sums_z();
     T* out_z = at<T>(g_.grad_z, channel);
     for (Index i = 0; i < rows_; ++i) {
@@ -313,8 +361,8 @@ class BackwardWorker {
   }
   template <class X>
   void store_gradients(Index block, Index channel, int n, Rows<X> u) {
-    const float *dt = tile(block, kDt), *dy = tile(block, kDy), *slope = tile(block, kSlope);
-    const float *grad_dt = tile(block, kGradDt), *grad_dx = tile(block, kGradDx);
+    const float *dt = tile(kDt), *dy = tile(kDy), *slope = tile(kSlope);
+    const float *grad_dt = tile(kGradDt), *grad_dx = tile(kGradDx);
     const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
     vf grad_skip = zero(), grad_bias = zero();
     const Sums<T> sum_u = all_.sums_u(), sum_delta = all_.sums_delta(k_);
@@ -348,9 +396,14 @@ class BackwardWorker {
   const SelectiveScanGrads& g_;
   const BackwardPlan& plan_;
   Index k_, round_;
-  float *A_, *state_, *tiles_, *kept_, *sums_, *B_, *C_, *reduced_;
-  Index *position_, *row_, *iota_;
+  float *A_, *state_, *tiles_, *decays_, *states_, *sums_, *B_, *C_;
+  Index *position_, *row_, *next_position_, *next_row_, *iota_;
   Segment* segments_;
+  struct Next {
+    Index t0, batch, channel;
+    bool exists;
+  } next_{};
+  Index next_item_ = -1, last_batch_ = 0;
   Index task_index_ = 0, batch_group_ = 0, batch_ = 0, t0_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};
 };

@@ -8,16 +8,18 @@ constexpr Index kTile = 64;  // steps; divides kScanChunk
 static_assert(kScanChunk % kTile == 0);
 
 // kStates neighbouring states over `steps` steps. dt, dx, y: rows of kLanes; B, C: rows of `row` floats. y is stored,
-// or added to with `add`.
+// or added to with `add`. The first step's rows of `ahead` are number `first`.
 template <int kStates, class Exp2, bool kOutput>
 __attribute__((noinline)) void scan_states(Index steps, Index row, const float* dt, const float* dx, const float* B,
-                                           const float* C, const float* A, float* state, float* y, bool add) {
+                                           const float* C, const float* A, float* state, float* y, bool add,
+                                           const Ahead& ahead, Index first) {
   const Exp2 exp2_of = Exp2::make();
   vf h[kStates];
   MAMBASDK_UNROLL
   for (int n = 0; n < kStates; ++n) h[n] = load(state + n * kLanes);
   for (Index t = 0; t < steps; ++t) {
     const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes);
+    ahead.prefetch(first + t);
     vf sum0 = kOutput && add ? load(y + t * kLanes) : zero(), sum1 = zero();
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
@@ -39,11 +41,11 @@ __attribute__((noinline)) void scan_states(Index steps, Index row, const float* 
 
 template <class Exp2, bool kOutput>
 void scan_block(Index states, Index steps, const float* dt, const float* dx, const float* B, const float* C,
-                const float* A, float* state, float* y) {
+                const float* A, float* state, float* y, const Ahead& ahead, Index first) {
   Index n = 0;
   const auto run = [&](auto* kernel, Index width) {
     for (; n + width <= states; n += width) {
-      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0);
+      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0, ahead, first);
     }
   };
 #if defined(__AVX512F__)
@@ -68,7 +70,7 @@ struct Plan {
     p.block_floats = a.states * kLanes;
     const Index floats = p.channels.task_blocks * (p.block_floats * (1 + a.routes) + kLanes * a.routes) +
                          3 * kTile * kLanes + 2 * kTile * a.states + 2 * kLanes;
-    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 3 * kTile * sizeof(Index) + kTile * sizeof(Segment);
+    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 5 * kTile * sizeof(Index) + kTile * sizeof(Segment);
     return p;
   }
 };
@@ -93,12 +95,16 @@ class Forward {
     C_ = take(kTile * args.states);
     position_ = reinterpret_cast<Index*>(scratch);
     row_ = position_ + kTile;
-    iota_ = row_ + kTile;
+    next_position_ = row_ + kTile;
+    next_row_ = next_position_ + kTile;
+    iota_ = next_row_ + kTile;
     for (Index i = 0; i < kTile; ++i) iota_[i] = i;
     segments_ = reinterpret_cast<Segment*>(iota_ + kTile);
   }
 
-  void run(Index item) {
+  // Items run in order up to `end`.
+  void run(Index item, Index end) {
+    next_item_ = item + 1 < end ? item + 1 : -1;
     const Index task = item / a_.batch;
     batch_ = item % a_.batch;
     if (task != loaded_task_) load_A(task);
@@ -139,6 +145,7 @@ class Forward {
     for (Index t0 = 0; t0 < a_.steps; t0 += kTile) {
       rows_ = lesser(kTile, a_.steps - t0);
       load_order(a_, k, t0, rows_, position_, row_);
+      find_next(t0);
       segment_count_ = sequences.segments(t0, t0 + rows_, segments_);
       const T* B = input<T>(a_.B) + batch_ * a_.B.stride[0] + k * a_.B.stride[1] + task_.group * a_.B.stride[3];
       load_projection(B_, B, a_.B.stride[2], a_.B.stride[4], row_, rows_, a_.states);
@@ -146,6 +153,49 @@ class Forward {
       load_projection(C_, C, a_.C.stride[2], a_.C.stride[4], row_, rows_, a_.states);
       for (Index block = 0; block < task_.blocks; ++block) run_tile(t0, block);
     }
+  }
+
+  // The tile after this one: of this route, the next route or the next item.
+  void find_next(Index t0) {
+    next_ = {t0 + kTile, k_, batch_, task_.first_channel, true};
+    if (next_.t0 >= a_.steps) {
+      next_.t0 = 0;
+      if (++next_.route == a_.routes) {
+        next_.exists = next_item_ >= 0;
+        if (!next_.exists) return;
+        next_.route = 0;
+        next_.batch = next_item_ % a_.batch;
+        next_.channel = Task::make(plan_.channels, next_item_ / a_.batch).first_channel;
+      }
+    }
+    load_order_padded(a_, next_.route, next_.t0, lesser(kTile, a_.steps - next_.t0), kTile, next_position_, next_row_);
+  }
+  // What to prefetch during the scan of a block: the inputs of the block after it, the rows that it will write.
+  Ahead ahead_of(Index block) const {
+    Ahead ahead = Ahead::nothing(iota_);
+    const Index channel = task_.channel(block);
+    if (block + 1 < task_.blocks) {
+      ahead_inputs(ahead, batch_, k_, channel + kLanes, position_, row_);
+    } else if (next_.exists) {
+      ahead_inputs(ahead, next_.batch, next_.route, next_.channel, next_position_, next_row_);
+    }
+    if (a_.y.data != nullptr) {
+      if (plan_.direct) {
+        ahead.set(2, at<T>(a_.y, channel), a_.y.stride[1], position_);
+      } else {
+        const float* sums = sum_row(0, channel);
+        ahead.set(2, sums, sum_row(1, channel) - sums, position_);
+      }
+      if (a_.z.data != nullptr && plan_.direct) ahead.set(3, at<T>(a_.z, channel), a_.z.stride[1], position_);
+    }
+    return ahead;
+  }
+  void ahead_inputs(Ahead& ahead, Index batch, Index route, Index channel, const Index* position,
+                    const Index* row) const {
+    ahead.set(0, input<T>(a_.u) + batch * a_.u.stride[0] + channel * a_.u.stride[2], a_.u.stride[1], position);
+    ahead.set(
+        1, input<T>(a_.delta) + batch * a_.delta.stride[0] + route * a_.delta.stride[1] + channel * a_.delta.stride[3],
+        a_.delta.stride[2], row);
   }
 
   void run_tile(Index t0, Index block) {
@@ -160,10 +210,11 @@ class Forward {
                    v.stride[3], v.stride[4], h, a_.states, n);
     }
     const bool fast = is_fast(stage(channel, n), load(largest_of(k_, block)));
+    const Ahead ahead = ahead_of(block);
     for (Index i = 0; i < segment_count_; ++i) {
       const Segment& g = segments_[i];
       if (g.starts) load_initial(g.sequence, block, h);
-      run_segment(g, fast, A, h);
+      run_segment(g, fast, A, h, ahead);
       if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
     }
     if (a_.y.data == nullptr) return;
@@ -208,8 +259,6 @@ class Forward {
       vf d = load(delta(i)) + bias;
       if constexpr (kSoftplus) d = softplus(d);
       const vf x = load(u(i));
-      prefetch(delta(i), kLanes * sizeof(X));
-      prefetch(u(i), kLanes * sizeof(X));
       largest = larger_bits(largest, d);
       store(dt_ + i * kLanes, d);
       store(dx_ + i * kLanes, d * x);
@@ -221,7 +270,7 @@ class Forward {
     for (Index i = 0; i < rows_; ++i) store(y_ + i * kLanes, load(y_ + i * kLanes) + skip * load(u(i)));
   }
 
-  void run_segment(const Segment& g, bool fast, const float* A, float* h) {
+  void run_segment(const Segment& g, bool fast, const float* A, float* h, const Ahead& ahead) {
     using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
     using Clamped = ClampedExp2<Fast>;
     const Index steps = g.end - g.begin;
@@ -230,14 +279,14 @@ class Forward {
     float* y = y_ + g.begin * kLanes;
     if (a_.y.data != nullptr) {
       if (fast) {
-        scan_block<Fast, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+        scan_block<Fast, true>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       } else {
-        scan_block<Clamped, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+        scan_block<Clamped, true>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       }
     } else if (fast) {
-      scan_block<Fast, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+      scan_block<Fast, false>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     } else {
-      scan_block<Clamped, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+      scan_block<Clamped, false>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     }
   }
 
@@ -277,11 +326,7 @@ class Forward {
     }
     T* y = at<T>(a_.y, channel);
     if (n == kLanes) {
-      for (Index i = 0; i < rows_; ++i) {
-        T* row = y + position_[i] * a_.y.stride[1];
-        prefetch(row, kLanes * sizeof(T));
-        store(row, load(y_ + i * kLanes));
-      }
+      for (Index i = 0; i < rows_; ++i) store(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes));
       return;
     }
     for (Index i = 0; i < rows_; ++i) store_n(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes), n);
@@ -289,13 +334,12 @@ class Forward {
   template <class X>
   void gate(Rows<X> z) {
     for (Index i = 0; i < rows_; ++i) {
-      prefetch(z(i), kLanes * sizeof(X));
       store(y_ + i * kLanes, load(y_ + i * kLanes) * silu(load(z(i))));
     }
   }
 
   // Routed: sums over visits in float32, in y itself where T is float.
-  float* sum_row(Index position, Index channel) {
+  float* sum_row(Index position, Index channel) const {
     if constexpr (sizeof(T) == 4) {
       return at<float>(a_.y, channel) + position * a_.y.stride[1];
     } else {
@@ -335,9 +379,13 @@ class Forward {
   const Plan& plan_;
   float* sums_;
   float *A_, *largest_, *state_, *dt_, *dx_, *y_, *B_, *C_;
-  Index *position_, *row_, *iota_;
+  Index *position_, *row_, *next_position_, *next_row_, *iota_;
   Segment* segments_;
-  Index loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
+  struct Next {
+    Index t0, route, batch, channel;
+    bool exists;
+  } next_{};
+  Index next_item_ = -1, loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};
 };
 
@@ -356,7 +404,7 @@ bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scrat
       return;
     }
     Forward<T> task(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
-    for (Index item = begin; item < end; ++item) task.run(item);
+    for (Index item = begin; item < end; ++item) task.run(item, end);
     scratch.put(scratch.self, memory, plan.scratch);
   });
   return ok;

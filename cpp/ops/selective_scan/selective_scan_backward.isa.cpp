@@ -1,6 +1,5 @@
 // Selective scan, backward: states are recomputed chunk by chunk from the saved ones, then the chunk runs in reverse.
-// grad_B and grad_C are summed as vectors over a task's channel blocks, across lanes once, and over tasks in their
-// order.
+// grad_B and grad_C are summed across lanes at once, then over channel blocks and tasks in their order.
 #include "ops/selective_scan/scan_backward_worker.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -27,7 +26,7 @@ bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, co
           return;
         }
         BackwardWorker<T> worker(sums, static_cast<char*>(memory), k, round);
-        for (Index item = begin; item < end; ++item) worker.run(item);
+        for (Index item = begin; item < end; ++item) worker.run(item, end);
         scratch.put(scratch.self, memory, plan.scratch);
       });
       if (!plan.direct) sums.reduce_partials(parallel, k, round);
