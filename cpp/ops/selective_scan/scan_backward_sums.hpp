@@ -119,6 +119,33 @@ class BackwardSums {
     });
   }
 
+  // What a part adds to grad_dt, grad_dx and y of a chunk of the round: tiles.
+  float* part_tile(Index part, Index b, Index task, Index chunk, Index which) const {
+    return work_ + plan_.part_tiles +
+           (chunk_index(part * a_.batch + b, task, chunk) * BackwardPlan::kPartTiles + which) * plan_.tile_floats;
+  }
+  // grad_D and grad_delta_bias of a chunk of the round, where the chunks are combined from parts.
+  float* chunk_sums(Index b, Index task, Index chunk) const {
+    return work_ + plan_.chunk_sums + chunk_index(b, task, chunk) * 2 * kLanes;
+  }
+  Index chunk_index(Index b, Index task, Index chunk) const {
+    return (b * plan_.channels.tasks + task) * (plan_.round_steps / kScanChunk) + chunk;
+  }
+  // Chunks in order. A batch row is a batch group here, and a task one block.
+  void add_chunk_sums(Index chunks) const {
+    for (Index b = 0; b < a_.batch; ++b) {
+      for (Index task = 0; task < plan_.channels.tasks; ++task) {
+        float* sum_skip = block_sum(plan_.grad_D, b, task, 0, kLanes);
+        float* sum_bias = block_sum(plan_.grad_bias, b, task, 0, kLanes);
+        for (Index chunk = 0; chunk < chunks; ++chunk) {
+          const float* more = chunk_sums(b, task, chunk);
+          store(sum_skip, load(sum_skip) + load(more));
+          store(sum_bias, load(sum_bias) + load(more + kLanes));
+        }
+      }
+    }
+  }
+
   float* partial(Index b, Index task) const {
     return work_ + plan_.partial + (b * plan_.channels.tasks + task) * plan_.round_steps * 2 * a_.states;
   }

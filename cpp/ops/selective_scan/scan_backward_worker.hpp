@@ -39,15 +39,19 @@ class BackwardWorker {
   // Items run in order up to `end`.
   void run(Index item, Index end) {
     next_item_ = item + 1 < end ? item + 1 : -1;
-    task_index_ = item / plan_.batch_groups;
-    batch_group_ = item % plan_.batch_groups;
+    part_ = item % plan_.parts;
+    first_state_ = a_.states * part_ / plan_.parts;
+    end_state_ = a_.states * (part_ + 1) / plan_.parts;
+    task_index_ = item / plan_.parts / plan_.batch_groups;
+    batch_group_ = item / plan_.parts % plan_.batch_groups;
     task_ = Task::make(plan_.channels, task_index_);
     for (Index block = 0; block < task_.blocks; ++block) {
       const ScanView& v = a_.A;
       load_states(A_of(block), input<float>(v) + k_ * v.stride[0] + task_.channel(block) * v.stride[1], v.stride[1],
                   v.stride[2], a_.states, task_.lanes(block), kLog2e);
       if (round_ != plan_.rounds - 1) continue;
-      clear_floats(grad_A(block), plan_.block_floats);
+      clear_floats(grad_A(block) + first_state_ * kLanes, (end_state_ - first_state_) * kLanes);
+      if (part_ > 0) continue;
       clear_floats(channel_sum(plan_.grad_D, block), kLanes);
       clear_floats(channel_sum(plan_.grad_bias, block), kLanes);
     }
@@ -62,9 +66,44 @@ class BackwardWorker {
     }
   }
 
+  // grad_u, grad_delta and grad_z of a chunk of the round, from what the parts left.
+  void combine(Index batch, Index chunk) {
+    batch_ = batch_group_ = batch;
+    chunk_ = chunk;
+    t0_ = round_ * plan_.round_steps + chunk * kScanChunk;
+    rows_ = lesser(kScanChunk, a_.steps - t0_);
+    load_order(a_, k_, t0_, rows_, position_, row_);
+    for (task_index_ = 0; task_index_ < plan_.channels.tasks; ++task_index_) {
+      task_ = Task::make(plan_.channels, task_index_);
+      const Index channel = task_.channel(0);
+      stage(channel, task_.lanes(0));
+      if (a_.z.data != nullptr) stage_gate(channel, task_.lanes(0));
+      for (int which = 0; which < (a_.z.data != nullptr ? 3 : 2); ++which) {
+        float* sum = tiles_ + kPartTile[which] * plan_.tile_floats;
+        for (Index i = 0; i < rows_ * kLanes; i += kLanes) {
+          vf total = zero();
+          for (Index part = 0; part < plan_.parts; ++part) {
+            total = total + load(all_.part_tile(part, batch_, task_index_, chunk, which) + i);
+          }
+          store(sum + i, total);
+        }
+      }
+      clear_floats(all_.chunk_sums(batch_, task_index_, chunk), 2 * kLanes);
+      store_block(0);
+    }
+  }
+
  private:
   enum Tile { kDt, kDx, kU, kDy, kGradDt, kGradDx, kY, kGate, kSlope };
-  float* tile(Tile which) const { return tiles_ + which * plan_.tile_floats; }
+  static constexpr Tile kPartTile[] = {kGradDt, kGradDx, kY};
+  float* tile(Tile which) const {
+    if (leaves_parts_) {
+      for (int i = 0; i < BackwardPlan::kPartTiles; ++i) {
+        if (which == kPartTile[i]) return all_.part_tile(part_, batch_, task_index_, chunk_, i);
+      }
+    }
+    return tiles_ + which * plan_.tile_floats;
+  }
   float* A_of(Index block) const { return A_ + block * plan_.block_floats; }
   float* carry(Index block) const {
     return all_.block_sum(plan_.carry, plan_.rounds > 1 ? batch_ : batch_group_, task_index_, block,
@@ -103,8 +142,9 @@ class BackwardWorker {
     for (Index s = sequences.first(); s < sequences.last(); ++s) {
       if (sequences.begin(s) < sequences.end(s)) continue;
       for (Index block = 0; block < task_.blocks; ++block) {
-        load_sequence(g_.grad_final_state, s, block, 0, a_.states, carry(block));
-        store_sequence(g_.grad_initial_state, s, block, 0, a_.states, carry(block));
+        float* w = carry(block) + first_state_ * kLanes;
+        load_sequence(g_.grad_final_state, s, block, first_state_, end_state_ - first_state_, w);
+        store_sequence(g_.grad_initial_state, s, block, first_state_, end_state_ - first_state_, w);
       }
     }
   }
@@ -112,6 +152,8 @@ class BackwardWorker {
   void run_chunk(Index t0, Index rows) {
     t0_ = t0;
     rows_ = rows;
+    chunk_ = (t0 - round_ * plan_.round_steps) / kScanChunk;
+    leaves_parts_ = plan_.parts > 1;
     load_order(a_, k_, t0, rows, position_, row_);
     segment_count_ = Sequences{&a_, batch_}.segments(t0, t0 + rows, segments_);
     const T* B = input<T>(a_.B) + batch_ * a_.B.stride[0] + k_ * a_.B.stride[1] + task_.group * a_.B.stride[3];
@@ -132,7 +174,7 @@ class BackwardWorker {
     } else {
       fast ? run_states<Fast, false>(block) : run_states<ClampedExp2<Fast>, false>(block);
     }
-    store_block(block);
+    if (!leaves_parts_) store_block(block);
   }
 
   // The chunk after this one in the order of work: of this batch row, the next row or the next item.
@@ -143,8 +185,9 @@ class BackwardWorker {
       if (++next_.batch == last_batch_) {
         next_.exists = next_item_ >= 0;
         if (!next_.exists) return;
-        next_.batch = a_.batch * (next_item_ % plan_.batch_groups) / plan_.batch_groups;
-        next_.channel = Task::make(plan_.channels, next_item_ / plan_.batch_groups).first_channel;
+        const Index next = next_item_ / plan_.parts;
+        next_.batch = a_.batch * (next % plan_.batch_groups) / plan_.batch_groups;
+        next_.channel = Task::make(plan_.channels, next / plan_.batch_groups).first_channel;
       }
     }
     load_order_padded(a_, k_, next_.t0, lesser(kScanChunk, a_.steps - next_.t0), kScanChunk, next_position_, next_row_);
@@ -172,6 +215,7 @@ class BackwardWorker {
   // The rows that this block writes.
   Ahead outputs_ahead(Index block) const {
     Ahead ahead = Ahead::nothing(iota_);
+    if (leaves_parts_) return ahead;
     const Index channel = task_.channel(block);
     const auto sum_rows = [&](int i, const Sums<T>& sum, const Index* rows) {
       ahead.set(i, sum.row(batch_, 0) + channel, sum.row_stride, rows);
@@ -255,7 +299,7 @@ class BackwardWorker {
   // dy through the gate, what y is to be multiplied by for grad_z, and y's share that passes by the states.
   void stage_gate(Index channel, int n) {
     float *y = tile(kY), *gate = tile(kGate), *dy = tile(kDy), *u = tile(kU);
-    const vf skip = a_.D.data != nullptr ? per_channel(a_.D, channel, n) : zero();
+    const vf skip = a_.D.data != nullptr && part_ == 0 ? per_channel(a_.D, channel, n) : zero();
     load_rows(gate, at<T>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
     if (is_plain(n)) load_rows(u, at<T>(a_.u, channel), a_.u.stride[1], a_.u.stride[2], position_, rows_, n);
     for (Index i = 0; i < rows_; ++i) {
@@ -268,7 +312,7 @@ class BackwardWorker {
 
   template <class Exp2, bool kOutput>
   void run_states(Index block) {
-    Index n = 0;
+    Index n = first_state_;
     if constexpr (kMostStates >= 8) n = run_width<8, Exp2, kOutput>(block, n);
     n = run_width<4, Exp2, kOutput>(block, n);
     n = run_width<2, Exp2, kOutput>(block, n);
@@ -279,10 +323,10 @@ class BackwardWorker {
   Index run_width(Index block, Index n) {
     constexpr Index kRow = kStates * kLanes;
     const float *dt = tile(kDt), *dx = tile(kDx), *dy = tile(kDy);
-    for (; n + kStates <= a_.states; n += kStates) {
+    for (; n + kStates <= end_state_; n += kStates) {
       const float* A = A_of(block) + n * kLanes;
       float *h = state_ + n * kLanes, *w = carry(block) + n * kLanes, *sums = sums_ + n * 2 * rows_;
-      const Ahead inputs = n == 0 ? inputs_ahead(block) : Ahead::nothing(iota_);
+      const Ahead inputs = n == first_state_ ? inputs_ahead(block) : Ahead::nothing(iota_);
       for (Index i = 0; i < segment_count_; ++i) {
         const Segment& s = segments_[i];
         const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
@@ -291,14 +335,15 @@ class BackwardWorker {
                                       decays_ + s.begin * kRow, states_ + (s.begin + i) * kRow, tile(kY) + at, inputs,
                                       s.begin);
       }
-      const Ahead outputs = n + kStates == a_.states ? outputs_ahead(block) : Ahead::nothing(iota_);
+      const Ahead outputs = n + kStates == end_state_ ? outputs_ahead(block) : Ahead::nothing(iota_);
       for (Index i = segment_count_ - 1; i >= 0; --i) {
         const Segment& s = segments_[i];
         const Index at = s.begin * kLanes, row = s.begin * a_.states + n;
         if (s.ends) load_sequence(g_.grad_final_state, s.sequence, block, n, kStates, w);
         reverse<kStates>(s.end - s.begin, a_.states, dt + at, dx + at, dy + at, B_ + row, C_ + row, A,
                          decays_ + s.begin * kRow, states_ + (s.begin + i) * kRow, w, grad_A(block) + n * kLanes,
-                         sums + s.begin * 2 * kStates, tile(kGradDt) + at, tile(kGradDx) + at, n > 0, outputs, s.begin);
+                         sums + s.begin * 2 * kStates, tile(kGradDt) + at, tile(kGradDx) + at, n > first_state_,
+                         outputs, s.begin);
         if (s.starts) store_sequence(g_.grad_initial_state, s.sequence, block, n, kStates, w);
       }
     }
@@ -307,9 +352,9 @@ class BackwardWorker {
 
   // `sums_` to rows of grad_B and grad_C (or of the task's partial sums).
   void put_sums() {
-    Index n = 0;
+    Index n = first_state_;
     for (Index width = kMostStates; width > 0; width /= 2) {
-      for (; n + width <= a_.states; n += width) {
+      for (; n + width <= end_state_; n += width) {
         for (Index t = 0; t < rows_; ++t) put_row(t, n, width, sums_ + n * 2 * rows_ + t * 2 * width);
       }
     }
@@ -387,6 +432,10 @@ class BackwardWorker {
       }
     }
     float *sum_skip = channel_sum(plan_.grad_D, block), *sum_bias = channel_sum(plan_.grad_bias, block);
+    if (plan_.parts > 1) {
+      sum_skip = all_.chunk_sums(batch_, task_index_, chunk_);
+      sum_bias = sum_skip + kLanes;
+    }
     store(sum_skip, load(sum_skip) + grad_skip);
     store(sum_bias, load(sum_bias) + grad_bias);
   }
@@ -403,6 +452,8 @@ class BackwardWorker {
     Index t0, batch, channel;
     bool exists;
   } next_{};
+  bool leaves_parts_ = false;  // running a part: grad_dt, grad_dx and y go to the workspace
+  Index part_ = 0, first_state_ = 0, end_state_ = 0, chunk_ = 0;
   Index next_item_ = -1, last_batch_ = 0;
   Index task_index_ = 0, batch_group_ = 0, batch_ = 0, t0_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};

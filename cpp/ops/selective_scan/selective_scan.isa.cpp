@@ -40,12 +40,12 @@ __attribute__((noinline)) void scan_states(Index steps, Index row, const float* 
 }
 
 template <class Exp2, bool kOutput>
-void scan_block(Index states, Index steps, const float* dt, const float* dx, const float* B, const float* C,
+void scan_block(Index states, Index row, Index steps, const float* dt, const float* dx, const float* B, const float* C,
                 const float* A, float* state, float* y, const Ahead& ahead, Index first) {
   Index n = 0;
   const auto run = [&](auto* kernel, Index width) {
     for (; n + width <= states; n += width) {
-      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0, ahead, first);
+      kernel(steps, row, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0, ahead, first);
     }
   };
 #if defined(__AVX512F__)
@@ -59,6 +59,7 @@ void scan_block(Index states, Index steps, const float* dt, const float* dx, con
 
 struct Plan {
   ChannelPlan channels;
+  Index parts;          // work items that share the states of a block; with more than one, y is their sum
   bool direct;          // one visit per position: outputs are stored at once
   std::size_t scratch;  // bytes of a running range
   Index block_floats;   // A or states of a block
@@ -67,12 +68,16 @@ struct Plan {
     Plan p;
     p.channels = ChannelPlan::make(a, 8, 16);
     p.direct = a.routes == 1 && a.order.data == nullptr;
+    // One block of channels keeps one thread busy, three keep two busy by turns: there the states are shared out too.
+    const Index blocks = p.channels.group_blocks * a.groups * a.batch;
+    p.parts = p.direct && (blocks == 1 || blocks == 3) && a.states % 16 == 0 && a.steps >= 2 * kTile ? 2 : 1;
     p.block_floats = a.states * kLanes;
     const Index floats = p.channels.task_blocks * (p.block_floats * (1 + a.routes) + kLanes * a.routes) +
                          3 * kTile * kLanes + 2 * kTile * a.states + 2 * kLanes;
     p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 5 * kTile * sizeof(Index) + kTile * sizeof(Segment);
     return p;
   }
+  MAMBASDK_ALWAYS_INLINE Index items(const SelectiveScanArgs& a) const { return channels.tasks * a.batch * parts; }
 };
 
 template <class T>
@@ -105,15 +110,46 @@ class Forward {
   // Items run in order up to `end`.
   void run(Index item, Index end) {
     next_item_ = item + 1 < end ? item + 1 : -1;
-    const Index task = item / a_.batch;
-    batch_ = item % a_.batch;
+    const Index part = item % plan_.parts, task = item / plan_.parts / a_.batch;
+    batch_ = item / plan_.parts % a_.batch;
+    first_state_ = a_.states * part / plan_.parts;
+    end_state_ = a_.states * (part + 1) / plan_.parts;
+    part_ = part;
     if (task != loaded_task_) load_A(task);
     if (a_.y.data != nullptr && !plan_.direct) clear_sums();
     for (Index k = 0; k < a_.routes; ++k) run_route(k);
     if (a_.y.data != nullptr && !plan_.direct) finish_sums();
   }
 
+  // y of tile `index` of `batch` from the sums over the parts' states.
+  void combine(Index batch, Index index) {
+    batch_ = batch;
+    k_ = 0;
+    const Index t0 = index * kTile;
+    rows_ = lesser(kTile, a_.steps - t0);
+    load_order(a_, 0, t0, rows_, position_, row_);
+    for (Index i = 0; i < plan_.channels.tasks; ++i) {
+      task_ = Task::make(plan_.channels, i);
+      for (Index block = 0; block < task_.blocks; ++block) {
+        const Index channel = task_.channel(block);
+        const int n = task_.lanes(block);
+        for (Index row = 0; row < rows_; ++row) {
+          vf sum = zero();
+          for (Index part = 0; part < plan_.parts; ++part) {
+            sum = sum + load_n(static_cast<const float*>(part_row(part, t0 + row, channel)), n);
+          }
+          store(y_ + row * kLanes, sum);
+        }
+        finish_tile(channel, n);
+      }
+    }
+  }
+
  private:
+  float* part_row(Index part, Index step, Index channel) const {
+    return sums_ + ((part * a_.batch + batch_) * a_.steps + step) * a_.channels + channel;
+  }
+
   void load_A(Index task) {
     loaded_task_ = task;
     task_ = Task::make(plan_.channels, task);
@@ -164,8 +200,8 @@ class Forward {
         next_.exists = next_item_ >= 0;
         if (!next_.exists) return;
         next_.route = 0;
-        next_.batch = next_item_ % a_.batch;
-        next_.channel = Task::make(plan_.channels, next_item_ / a_.batch).first_channel;
+        next_.batch = next_item_ / plan_.parts % a_.batch;
+        next_.channel = Task::make(plan_.channels, next_item_ / plan_.parts / a_.batch).first_channel;
       }
     }
     load_order_padded(a_, next_.route, next_.t0, lesser(kTile, a_.steps - next_.t0), kTile, next_position_, next_row_);
@@ -179,7 +215,7 @@ class Forward {
     } else if (next_.exists) {
       ahead_inputs(ahead, next_.batch, next_.route, next_.channel, next_position_, next_row_);
     }
-    if (a_.y.data != nullptr) {
+    if (a_.y.data != nullptr && plan_.parts == 1) {
       if (plan_.direct) {
         ahead.set(2, at<T>(a_.y, channel), a_.y.stride[1], position_);
       } else {
@@ -206,8 +242,8 @@ class Forward {
     if (a_.chunk_states.data != nullptr && t0 % kScanChunk == 0) {
       const ScanView& v = a_.chunk_states;
       store_states(output<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0 / kScanChunk * v.stride[2] +
-                       channel * v.stride[3],
-                   v.stride[3], v.stride[4], h, a_.states, n);
+                       channel * v.stride[3] + first_state_ * v.stride[4],
+                   v.stride[3], v.stride[4], h + first_state_ * kLanes, end_state_ - first_state_, n);
     }
     const bool fast = is_fast(stage(channel, n), load(largest_of(k_, block)));
     const Ahead ahead = ahead_of(block);
@@ -218,6 +254,14 @@ class Forward {
       if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
     }
     if (a_.y.data == nullptr) return;
+    if (plan_.parts > 1) {
+      for (Index i = 0; i < rows_; ++i) store_n(part_row(part_, t0 + i, channel), load(y_ + i * kLanes), n);
+    } else {
+      finish_tile(channel, n);
+    }
+  }
+  // Adds D u to y of a tile and stores it, gated, or adds it to the sums over visits.
+  void finish_tile(Index channel, int n) {
     if (a_.D.data != nullptr) {
       const vf skip = per_channel(a_.D, channel, n);
       const Rows<T> u{at<T>(a_.u, channel), a_.u.stride[1], position_};
@@ -275,18 +319,21 @@ class Forward {
     using Clamped = ClampedExp2<Fast>;
     const Index steps = g.end - g.begin;
     const float *dt = dt_ + g.begin * kLanes, *dx = dx_ + g.begin * kLanes;
-    const float *B = B_ + g.begin * a_.states, *C = C_ + g.begin * a_.states;
+    const Index begin = g.begin * a_.states + first_state_, count = end_state_ - first_state_;
+    const float *B = B_ + begin, *C = C_ + begin;
+    A += first_state_ * kLanes;
+    h += first_state_ * kLanes;
     float* y = y_ + g.begin * kLanes;
     if (a_.y.data != nullptr) {
       if (fast) {
-        scan_block<Fast, true>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+        scan_block<Fast, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       } else {
-        scan_block<Clamped, true>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+        scan_block<Clamped, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       }
     } else if (fast) {
-      scan_block<Fast, false>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+      scan_block<Fast, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     } else {
-      scan_block<Clamped, false>(a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+      scan_block<Clamped, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     }
   }
 
@@ -297,20 +344,24 @@ class Forward {
   vf per_channel(const ScanView& v, Index channel, int n) const {  // acc[K,D]
     return load_lanes(input<float>(v) + k_ * v.stride[0] + channel * v.stride[1], v.stride[1], n);
   }
-  float* state_at(const ScanView& v, Index sequence, Index block) const {  // acc[S,K,D,N]
-    return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2];
+  // The part's first state in an acc[S,K,D,N] tensor.
+  float* state_at(const ScanView& v, Index sequence, Index block) const {
+    return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
+           first_state_ * v.stride[3];
   }
   void load_initial(Index sequence, Index block, float* h) {
     const ScanView& v = a_.initial_state;
     if (v.data != nullptr) {
-      load_states(h, state_at(v, sequence, block), v.stride[2], v.stride[3], a_.states, task_.lanes(block), 1.0f);
+      load_states(h + first_state_ * kLanes, state_at(v, sequence, block), v.stride[2], v.stride[3],
+                  end_state_ - first_state_, task_.lanes(block), 1.0f);
     } else {
       for (Index i = 0; i < plan_.block_floats; i += kLanes) store(h + i, zero());
     }
   }
   void store_final(Index sequence, Index block, const float* h) {
     const ScanView& v = a_.final_state;
-    store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h, a_.states, task_.lanes(block));
+    store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h + first_state_ * kLanes,
+                 end_state_ - first_state_, task_.lanes(block));
   }
 
   // y of a tile, gated.
@@ -385,6 +436,7 @@ class Forward {
     Index t0, route, batch, channel;
     bool exists;
   } next_{};
+  Index part_ = 0, first_state_ = 0, end_state_ = 0;
   Index next_item_ = -1, loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};
 };
@@ -392,20 +444,31 @@ class Forward {
 template <class T>
 bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
   const Plan plan = Plan::make(args);
-  const Index items = plan.channels.tasks * args.batch;
   // About 100 thousand vector steps keep a thread busy for a good part of a millisecond.
   const Index work = args.routes * (args.steps + 1) * plan.channels.task_blocks * (args.states + 4);
   const Index grain = greater(1, (Index{1} << 15) / greater(1, work));
   bool ok = true;
-  parallel(items, grain, [&](Index begin, Index end) {
+  const auto with_worker = [&](auto&& body) {
     void* memory = scratch.get(scratch.self, plan.scratch);
     if (memory == nullptr) {
       __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
       return;
     }
-    Forward<T> task(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
-    for (Index item = begin; item < end; ++item) task.run(item, end);
+    Forward<T> worker(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
+    body(worker);
     scratch.put(scratch.self, memory, plan.scratch);
+  };
+  parallel(plan.items(args), grain, [&](Index begin, Index end) {
+    with_worker([&](Forward<T>& worker) {
+      for (Index item = begin; item < end; ++item) worker.run(item, end);
+    });
+  });
+  if (plan.parts == 1 || args.y.data == nullptr || !ok) return ok;
+  const Index tiles = ceil_div(args.steps, kTile);
+  parallel(args.batch * tiles, 8, [&](Index begin, Index end) {
+    with_worker([&](Forward<T>& worker) {
+      for (Index i = begin; i < end; ++i) worker.combine(i / tiles, i % tiles);
+    });
   });
   return ok;
 }
@@ -413,8 +476,12 @@ bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scrat
 }  // namespace
 
 std::size_t selective_scan_workspace(const SelectiveScanArgs& args) {
-  const bool routed = args.routes != 1 || args.order.data != nullptr;
-  if (!routed || args.type.bits == 32 || args.y.data == nullptr) return 0;
+  if (args.y.data == nullptr) return 0;
+  const Plan plan = Plan::make(args);
+  if (plan.parts > 1) {
+    return static_cast<std::size_t>(plan.parts * args.batch * args.steps * args.channels) * sizeof(float);
+  }
+  if (plan.direct || args.type.bits == 32) return 0;
   return static_cast<std::size_t>(args.batch * args.length * args.channels) * sizeof(float);
 }
 

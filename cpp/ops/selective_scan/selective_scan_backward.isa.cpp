@@ -10,7 +10,10 @@ bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, co
               float* workspace, Parallel parallel, ScanScratch scratch) {
   BackwardSums<T> sums(args, grads, plan, workspace);
   bool ok = true;
-  const Index items = plan.channels.tasks * plan.batch_groups;
+  // A range of 32 thousand vector steps takes about a fifth of a millisecond; less is not worth a second thread.
+  const Index work =
+      (args.steps + 1) * ceil_div(args.batch, plan.batch_groups) * plan.channels.task_blocks * (args.states + 4);
+  const Index grain = greater(1, (Index{1} << 15) / greater(1, work));
   if (args.channels == 0) return sums.clear_without_channels(), true;
   if (plan.routed) {
     sums.clear(parallel, grads.grad_u, sums.sums_u());
@@ -19,16 +22,31 @@ bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, co
   for (Index k = 0; k < args.routes; ++k) {
     if (plan.scatter) sums.clear_params(parallel, k);
     for (Index round = plan.rounds - 1; round >= 0; --round) {
-      parallel(items, 1, [&](Index begin, Index end) {
+      const auto with_worker = [&](auto&& body) {
         void* memory = scratch.get(scratch.self, plan.scratch);
         if (memory == nullptr) {
           __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
           return;
         }
         BackwardWorker<T> worker(sums, static_cast<char*>(memory), k, round);
-        for (Index item = begin; item < end; ++item) worker.run(item, end);
+        body(worker);
         scratch.put(scratch.self, memory, plan.scratch);
+      };
+      parallel(plan.items(), grain, [&](Index begin, Index end) {
+        with_worker([&](BackwardWorker<T>& worker) {
+          for (Index item = begin; item < end; ++item) worker.run(item, end);
+        });
       });
+      if (plan.parts > 1) {
+        const Index steps = lesser(plan.round_steps, args.steps - round * plan.round_steps);
+        const Index chunks = ceil_div(steps, kScanChunk);
+        parallel(args.batch * chunks, 4, [&](Index begin, Index end) {
+          with_worker([&](BackwardWorker<T>& worker) {
+            for (Index i = begin; i < end; ++i) worker.combine(i / chunks, i % chunks);
+          });
+        });
+        sums.add_chunk_sums(chunks);
+      }
       if (!plan.direct) sums.reduce_partials(parallel, k, round);
     }
     sums.reduce_parameters(parallel, k);
