@@ -99,8 +99,8 @@ MAMBASDK_SIMD void opaque(vf& x) {
 #endif
 }
 
-// |z| <= kExpFastLimit. Relative error of log2(result): 1e-5 (avx512), 1e-6 (avx2, degree 3), 2e-4 (avx2, degree 2),
-// 5e-7 (baseline, degree 5), 2e-5 (baseline, degree 4).
+// |z| <= kExpFastLimit. Relative error of log2(result): 1e-5 (avx512), 1e-6 (avx2, degree 3), 5e-7 (baseline, degree
+// 5), 2e-5 (baseline, degree 4).
 template <int kDegree>
 struct FastExp2 {
   static constexpr exp_detail::Coefficients k = exp_detail::make_coefficients(kDegree);
@@ -162,7 +162,7 @@ using FloatExp2 = FastExp2<2>;
 using HalfExp2 = FastExp2<2>;
 #elif defined(__AVX2__)
 using FloatExp2 = FastExp2<3>;
-using HalfExp2 = FastExp2<2>;
+using HalfExp2 = FastExp2<3>;  // degree 2 shows in grad_A
 #else
 using FloatExp2 = FastExp2<5>;
 using HalfExp2 = FastExp2<4>;

@@ -196,6 +196,16 @@ MAMBASDK_SIMD void load_order(const SelectiveScanArgs& a, Index route, Index t0,
   }
 }
 
+// The same, with the last one repeated up to `capacity`.
+MAMBASDK_SIMD void load_order_padded(const SelectiveScanArgs& a, Index route, Index t0, Index count, Index capacity,
+                                     Index* position, Index* row) {
+  load_order(a, route, t0, count, position, row);
+  for (Index i = count; i < capacity; ++i) {
+    position[i] = position[count - 1];
+    row[i] = row[count - 1];
+  }
+}
+
 // softplus(x) and its slope, sigmoid(x).
 MAMBASDK_SIMD vf softplus(vf x, vf& slope) {
   const vf e = exp(from_bits(bits_of(x) | 0x80000000u));
@@ -214,10 +224,31 @@ struct Rows {
   MAMBASDK_ALWAYS_INLINE const T* operator()(Index i) const { return base + at[i] * stride; }
 };
 
-// A later tile lies `bytes` further on.
-MAMBASDK_SIMD void prefetch(const void* p, Index bytes) {
-  __builtin_prefetch(static_cast<const char*>(p) + bytes);
-}
+// Rows that the tile after this one reads, or that this one will write: a loop over steps prefetches one row of each
+// per step, so that the requests spread over its arithmetic.
+struct Ahead {
+  struct Stream {
+    const char* base;
+    Index stride;  // bytes
+    const Index* at;
+  };
+  static constexpr int kStreams = 4;
+  Stream streams[kStreams];
+
+  static MAMBASDK_ALWAYS_INLINE Ahead nothing(const Index* iota) {
+    Ahead ahead;
+    for (Stream& s : ahead.streams) s = {reinterpret_cast<const char*>(iota), 0, iota};
+    return ahead;
+  }
+  template <class T>
+  MAMBASDK_ALWAYS_INLINE void set(int i, const T* base, Index stride, const Index* at) {
+    streams[i] = {reinterpret_cast<const char*>(base), stride * static_cast<Index>(sizeof(T)), at};
+  }
+  MAMBASDK_ALWAYS_INLINE void prefetch(Index t) const {
+    MAMBASDK_UNROLL
+    for (int i = 0; i < kStreams; ++i) __builtin_prefetch(streams[i].base + streams[i].at[t] * streams[i].stride);
+  }
+};
 
 MAMBASDK_SIMD vi larger_bits(vi most, vf x) {  // of magnitudes; NaN is the largest
   const vi bits = (vi)(bits_of(x) & 0x7fffffffu);

@@ -8,16 +8,18 @@ constexpr Index kTile = 64;  // steps; divides kScanChunk
 static_assert(kScanChunk % kTile == 0);
 
 // kStates neighbouring states over `steps` steps. dt, dx, y: rows of kLanes; B, C: rows of `row` floats. y is stored,
-// or added to with `add`.
+// or added to with `add`. The first step's rows of `ahead` are number `first`.
 template <int kStates, class Exp2, bool kOutput>
 __attribute__((noinline)) void scan_states(Index steps, Index row, const float* dt, const float* dx, const float* B,
-                                           const float* C, const float* A, float* state, float* y, bool add) {
+                                           const float* C, const float* A, float* state, float* y, bool add,
+                                           const Ahead& ahead, Index first) {
   const Exp2 exp2_of = Exp2::make();
   vf h[kStates];
   MAMBASDK_UNROLL
   for (int n = 0; n < kStates; ++n) h[n] = load(state + n * kLanes);
   for (Index t = 0; t < steps; ++t) {
     const vf d = load(dt + t * kLanes), x = load(dx + t * kLanes);
+    ahead.prefetch(first + t);
     vf sum0 = kOutput && add ? load(y + t * kLanes) : zero(), sum1 = zero();
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
@@ -38,12 +40,12 @@ __attribute__((noinline)) void scan_states(Index steps, Index row, const float* 
 }
 
 template <class Exp2, bool kOutput>
-void scan_block(Index states, Index steps, const float* dt, const float* dx, const float* B, const float* C,
-                const float* A, float* state, float* y) {
+void scan_block(Index states, Index row, Index steps, const float* dt, const float* dx, const float* B, const float* C,
+                const float* A, float* state, float* y, const Ahead& ahead, Index first) {
   Index n = 0;
   const auto run = [&](auto* kernel, Index width) {
     for (; n + width <= states; n += width) {
-      kernel(steps, states, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0);
+      kernel(steps, row, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0, ahead, first);
     }
   };
 #if defined(__AVX512F__)
@@ -57,6 +59,7 @@ void scan_block(Index states, Index steps, const float* dt, const float* dx, con
 
 struct Plan {
   ChannelPlan channels;
+  Index parts;          // work items that share the states of a block; with more than one, y is their sum
   bool direct;          // one visit per position: outputs are stored at once
   std::size_t scratch;  // bytes of a running range
   Index block_floats;   // A or states of a block
@@ -65,12 +68,16 @@ struct Plan {
     Plan p;
     p.channels = ChannelPlan::make(a, 8, 16);
     p.direct = a.routes == 1 && a.order.data == nullptr;
+    // One block of channels keeps one thread busy, three keep two busy by turns: there the states are shared out too.
+    const Index blocks = p.channels.group_blocks * a.groups * a.batch;
+    p.parts = p.direct && (blocks == 1 || blocks == 3) && a.states % 16 == 0 && a.steps >= 2 * kTile ? 2 : 1;
     p.block_floats = a.states * kLanes;
     const Index floats = p.channels.task_blocks * (p.block_floats * (1 + a.routes) + kLanes * a.routes) +
                          3 * kTile * kLanes + 2 * kTile * a.states + 2 * kLanes;
-    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 3 * kTile * sizeof(Index) + kTile * sizeof(Segment);
+    p.scratch = static_cast<std::size_t>(floats) * sizeof(float) + 5 * kTile * sizeof(Index) + kTile * sizeof(Segment);
     return p;
   }
+  MAMBASDK_ALWAYS_INLINE Index items(const SelectiveScanArgs& a) const { return channels.tasks * a.batch * parts; }
 };
 
 template <class T>
@@ -93,21 +100,56 @@ class Forward {
     C_ = take(kTile * args.states);
     position_ = reinterpret_cast<Index*>(scratch);
     row_ = position_ + kTile;
-    iota_ = row_ + kTile;
+    next_position_ = row_ + kTile;
+    next_row_ = next_position_ + kTile;
+    iota_ = next_row_ + kTile;
     for (Index i = 0; i < kTile; ++i) iota_[i] = i;
     segments_ = reinterpret_cast<Segment*>(iota_ + kTile);
   }
 
-  void run(Index item) {
-    const Index task = item / a_.batch;
-    batch_ = item % a_.batch;
+  // Items run in order up to `end`.
+  void run(Index item, Index end) {
+    next_item_ = item + 1 < end ? item + 1 : -1;
+    const Index part = item % plan_.parts, task = item / plan_.parts / a_.batch;
+    batch_ = item / plan_.parts % a_.batch;
+    first_state_ = a_.states * part / plan_.parts;
+    end_state_ = a_.states * (part + 1) / plan_.parts;
+    part_ = part;
     if (task != loaded_task_) load_A(task);
     if (a_.y.data != nullptr && !plan_.direct) clear_sums();
     for (Index k = 0; k < a_.routes; ++k) run_route(k);
     if (a_.y.data != nullptr && !plan_.direct) finish_sums();
   }
 
+  // y of tile `index` of `batch` from the sums over the parts' states.
+  void combine(Index batch, Index index) {
+    batch_ = batch;
+    k_ = 0;
+    const Index t0 = index * kTile;
+    rows_ = lesser(kTile, a_.steps - t0);
+    load_order(a_, 0, t0, rows_, position_, row_);
+    for (Index i = 0; i < plan_.channels.tasks; ++i) {
+      task_ = Task::make(plan_.channels, i);
+      for (Index block = 0; block < task_.blocks; ++block) {
+        const Index channel = task_.channel(block);
+        const int n = task_.lanes(block);
+        for (Index row = 0; row < rows_; ++row) {
+          vf sum = zero();
+          for (Index part = 0; part < plan_.parts; ++part) {
+            sum = sum + load_n(static_cast<const float*>(part_row(part, t0 + row, channel)), n);
+          }
+          store(y_ + row * kLanes, sum);
+        }
+        finish_tile(channel, n);
+      }
+    }
+  }
+
  private:
+  float* part_row(Index part, Index step, Index channel) const {
+    return sums_ + ((part * a_.batch + batch_) * a_.steps + step) * a_.channels + channel;
+  }
+
   void load_A(Index task) {
     loaded_task_ = task;
     task_ = Task::make(plan_.channels, task);
@@ -139,6 +181,7 @@ class Forward {
     for (Index t0 = 0; t0 < a_.steps; t0 += kTile) {
       rows_ = lesser(kTile, a_.steps - t0);
       load_order(a_, k, t0, rows_, position_, row_);
+      find_next(t0);
       segment_count_ = sequences.segments(t0, t0 + rows_, segments_);
       const T* B = input<T>(a_.B) + batch_ * a_.B.stride[0] + k * a_.B.stride[1] + task_.group * a_.B.stride[3];
       load_projection(B_, B, a_.B.stride[2], a_.B.stride[4], row_, rows_, a_.states);
@@ -146,6 +189,49 @@ class Forward {
       load_projection(C_, C, a_.C.stride[2], a_.C.stride[4], row_, rows_, a_.states);
       for (Index block = 0; block < task_.blocks; ++block) run_tile(t0, block);
     }
+  }
+
+  // The tile after this one: of this route, the next route or the next item.
+  void find_next(Index t0) {
+    next_ = {t0 + kTile, k_, batch_, task_.first_channel, true};
+    if (next_.t0 >= a_.steps) {
+      next_.t0 = 0;
+      if (++next_.route == a_.routes) {
+        next_.exists = next_item_ >= 0;
+        if (!next_.exists) return;
+        next_.route = 0;
+        next_.batch = next_item_ / plan_.parts % a_.batch;
+        next_.channel = Task::make(plan_.channels, next_item_ / plan_.parts / a_.batch).first_channel;
+      }
+    }
+    load_order_padded(a_, next_.route, next_.t0, lesser(kTile, a_.steps - next_.t0), kTile, next_position_, next_row_);
+  }
+  // What to prefetch during the scan of a block: the inputs of the block after it, the rows that it will write.
+  Ahead ahead_of(Index block) const {
+    Ahead ahead = Ahead::nothing(iota_);
+    const Index channel = task_.channel(block);
+    if (block + 1 < task_.blocks) {
+      ahead_inputs(ahead, batch_, k_, channel + kLanes, position_, row_);
+    } else if (next_.exists) {
+      ahead_inputs(ahead, next_.batch, next_.route, next_.channel, next_position_, next_row_);
+    }
+    if (a_.y.data != nullptr && plan_.parts == 1) {
+      if (plan_.direct) {
+        ahead.set(2, at<T>(a_.y, channel), a_.y.stride[1], position_);
+      } else {
+        const float* sums = sum_row(0, channel);
+        ahead.set(2, sums, sum_row(1, channel) - sums, position_);
+      }
+      if (a_.z.data != nullptr && plan_.direct) ahead.set(3, at<T>(a_.z, channel), a_.z.stride[1], position_);
+    }
+    return ahead;
+  }
+  void ahead_inputs(Ahead& ahead, Index batch, Index route, Index channel, const Index* position,
+                    const Index* row) const {
+    ahead.set(0, input<T>(a_.u) + batch * a_.u.stride[0] + channel * a_.u.stride[2], a_.u.stride[1], position);
+    ahead.set(
+        1, input<T>(a_.delta) + batch * a_.delta.stride[0] + route * a_.delta.stride[1] + channel * a_.delta.stride[3],
+        a_.delta.stride[2], row);
   }
 
   void run_tile(Index t0, Index block) {
@@ -156,17 +242,26 @@ class Forward {
     if (a_.chunk_states.data != nullptr && t0 % kScanChunk == 0) {
       const ScanView& v = a_.chunk_states;
       store_states(output<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0 / kScanChunk * v.stride[2] +
-                       channel * v.stride[3],
-                   v.stride[3], v.stride[4], h, a_.states, n);
+                       channel * v.stride[3] + first_state_ * v.stride[4],
+                   v.stride[3], v.stride[4], h + first_state_ * kLanes, end_state_ - first_state_, n);
     }
     const bool fast = is_fast(stage(channel, n), load(largest_of(k_, block)));
+    const Ahead ahead = ahead_of(block);
     for (Index i = 0; i < segment_count_; ++i) {
       const Segment& g = segments_[i];
       if (g.starts) load_initial(g.sequence, block, h);
-      run_segment(g, fast, A, h);
+      run_segment(g, fast, A, h, ahead);
       if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
     }
     if (a_.y.data == nullptr) return;
+    if (plan_.parts > 1) {
+      for (Index i = 0; i < rows_; ++i) store_n(part_row(part_, t0 + i, channel), load(y_ + i * kLanes), n);
+    } else {
+      finish_tile(channel, n);
+    }
+  }
+  // Adds D u to y of a tile and stores it, gated, or adds it to the sums over visits.
+  void finish_tile(Index channel, int n) {
     if (a_.D.data != nullptr) {
       const vf skip = per_channel(a_.D, channel, n);
       const Rows<T> u{at<T>(a_.u, channel), a_.u.stride[1], position_};
@@ -208,8 +303,6 @@ class Forward {
       vf d = load(delta(i)) + bias;
       if constexpr (kSoftplus) d = softplus(d);
       const vf x = load(u(i));
-      prefetch(delta(i), kLanes * sizeof(X));
-      prefetch(u(i), kLanes * sizeof(X));
       largest = larger_bits(largest, d);
       store(dt_ + i * kLanes, d);
       store(dx_ + i * kLanes, d * x);
@@ -221,23 +314,26 @@ class Forward {
     for (Index i = 0; i < rows_; ++i) store(y_ + i * kLanes, load(y_ + i * kLanes) + skip * load(u(i)));
   }
 
-  void run_segment(const Segment& g, bool fast, const float* A, float* h) {
+  void run_segment(const Segment& g, bool fast, const float* A, float* h, const Ahead& ahead) {
     using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
     using Clamped = ClampedExp2<Fast>;
     const Index steps = g.end - g.begin;
     const float *dt = dt_ + g.begin * kLanes, *dx = dx_ + g.begin * kLanes;
-    const float *B = B_ + g.begin * a_.states, *C = C_ + g.begin * a_.states;
+    const Index begin = g.begin * a_.states + first_state_, count = end_state_ - first_state_;
+    const float *B = B_ + begin, *C = C_ + begin;
+    A += first_state_ * kLanes;
+    h += first_state_ * kLanes;
     float* y = y_ + g.begin * kLanes;
     if (a_.y.data != nullptr) {
       if (fast) {
-        scan_block<Fast, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+        scan_block<Fast, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       } else {
-        scan_block<Clamped, true>(a_.states, steps, dt, dx, B, C, A, h, y);
+        scan_block<Clamped, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
       }
     } else if (fast) {
-      scan_block<Fast, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+      scan_block<Fast, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     } else {
-      scan_block<Clamped, false>(a_.states, steps, dt, dx, B, C, A, h, y);
+      scan_block<Clamped, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
     }
   }
 
@@ -248,20 +344,24 @@ class Forward {
   vf per_channel(const ScanView& v, Index channel, int n) const {  // acc[K,D]
     return load_lanes(input<float>(v) + k_ * v.stride[0] + channel * v.stride[1], v.stride[1], n);
   }
-  float* state_at(const ScanView& v, Index sequence, Index block) const {  // acc[S,K,D,N]
-    return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2];
+  // The part's first state in an acc[S,K,D,N] tensor.
+  float* state_at(const ScanView& v, Index sequence, Index block) const {
+    return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
+           first_state_ * v.stride[3];
   }
   void load_initial(Index sequence, Index block, float* h) {
     const ScanView& v = a_.initial_state;
     if (v.data != nullptr) {
-      load_states(h, state_at(v, sequence, block), v.stride[2], v.stride[3], a_.states, task_.lanes(block), 1.0f);
+      load_states(h + first_state_ * kLanes, state_at(v, sequence, block), v.stride[2], v.stride[3],
+                  end_state_ - first_state_, task_.lanes(block), 1.0f);
     } else {
       for (Index i = 0; i < plan_.block_floats; i += kLanes) store(h + i, zero());
     }
   }
   void store_final(Index sequence, Index block, const float* h) {
     const ScanView& v = a_.final_state;
-    store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h, a_.states, task_.lanes(block));
+    store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h + first_state_ * kLanes,
+                 end_state_ - first_state_, task_.lanes(block));
   }
 
   // y of a tile, gated.
@@ -277,11 +377,7 @@ class Forward {
     }
     T* y = at<T>(a_.y, channel);
     if (n == kLanes) {
-      for (Index i = 0; i < rows_; ++i) {
-        T* row = y + position_[i] * a_.y.stride[1];
-        prefetch(row, kLanes * sizeof(T));
-        store(row, load(y_ + i * kLanes));
-      }
+      for (Index i = 0; i < rows_; ++i) store(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes));
       return;
     }
     for (Index i = 0; i < rows_; ++i) store_n(y + position_[i] * a_.y.stride[1], load(y_ + i * kLanes), n);
@@ -289,13 +385,12 @@ class Forward {
   template <class X>
   void gate(Rows<X> z) {
     for (Index i = 0; i < rows_; ++i) {
-      prefetch(z(i), kLanes * sizeof(X));
       store(y_ + i * kLanes, load(y_ + i * kLanes) * silu(load(z(i))));
     }
   }
 
   // Routed: sums over visits in float32, in y itself where T is float.
-  float* sum_row(Index position, Index channel) {
+  float* sum_row(Index position, Index channel) const {
     if constexpr (sizeof(T) == 4) {
       return at<float>(a_.y, channel) + position * a_.y.stride[1];
     } else {
@@ -335,29 +430,45 @@ class Forward {
   const Plan& plan_;
   float* sums_;
   float *A_, *largest_, *state_, *dt_, *dx_, *y_, *B_, *C_;
-  Index *position_, *row_, *iota_;
+  Index *position_, *row_, *next_position_, *next_row_, *iota_;
   Segment* segments_;
-  Index loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
+  struct Next {
+    Index t0, route, batch, channel;
+    bool exists;
+  } next_{};
+  Index part_ = 0, first_state_ = 0, end_state_ = 0;
+  Index next_item_ = -1, loaded_task_ = -1, batch_ = 0, k_ = 0, rows_ = 0, segment_count_ = 0;
   Task task_{};
 };
 
 template <class T>
 bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
   const Plan plan = Plan::make(args);
-  const Index items = plan.channels.tasks * args.batch;
   // About 100 thousand vector steps keep a thread busy for a good part of a millisecond.
   const Index work = args.routes * (args.steps + 1) * plan.channels.task_blocks * (args.states + 4);
   const Index grain = greater(1, (Index{1} << 15) / greater(1, work));
   bool ok = true;
-  parallel(items, grain, [&](Index begin, Index end) {
+  const auto with_worker = [&](auto&& body) {
     void* memory = scratch.get(scratch.self, plan.scratch);
     if (memory == nullptr) {
       __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
       return;
     }
-    Forward<T> task(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
-    for (Index item = begin; item < end; ++item) task.run(item);
+    Forward<T> worker(args, plan, static_cast<float*>(workspace), static_cast<char*>(memory));
+    body(worker);
     scratch.put(scratch.self, memory, plan.scratch);
+  };
+  parallel(plan.items(args), grain, [&](Index begin, Index end) {
+    with_worker([&](Forward<T>& worker) {
+      for (Index item = begin; item < end; ++item) worker.run(item, end);
+    });
+  });
+  if (plan.parts == 1 || args.y.data == nullptr || !ok) return ok;
+  const Index tiles = ceil_div(args.steps, kTile);
+  parallel(args.batch * tiles, 8, [&](Index begin, Index end) {
+    with_worker([&](Forward<T>& worker) {
+      for (Index i = begin; i < end; ++i) worker.combine(i / tiles, i % tiles);
+    });
   });
   return ok;
 }
@@ -365,8 +476,12 @@ bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scrat
 }  // namespace
 
 std::size_t selective_scan_workspace(const SelectiveScanArgs& args) {
-  const bool routed = args.routes != 1 || args.order.data != nullptr;
-  if (!routed || args.type.bits == 32 || args.y.data == nullptr) return 0;
+  if (args.y.data == nullptr) return 0;
+  const Plan plan = Plan::make(args);
+  if (plan.parts > 1) {
+    return static_cast<std::size_t>(plan.parts * args.batch * args.steps * args.channels) * sizeof(float);
+  }
+  if (plan.direct || args.type.bits == 32) return 0;
   return static_cast<std::size_t>(args.batch * args.length * args.channels) * sizeof(float);
 }
 

@@ -62,6 +62,7 @@ std::vector<Case> cases() {
   all.push_back({.channels = 0});
   all.push_back({.batch = 300, .length = 3, .channels = 40});
   all.push_back({.batch = 1, .length = 2100, .channels = 400, .states = 4, .extras = false});  // several rounds
+  all.push_back({.batch = 1, .length = 4500, .channels = 16, .states = 16});  // the same, with states shared out
   all.push_back({.channels = 40, .states = 5, .groups = 4});
   all.push_back({.length = 700, .channels = 512, .states = 4, .groups = 2});
   for (const DType type : {dtype::f32, dtype::bf16, dtype::f16}) {
@@ -92,6 +93,16 @@ std::vector<Case> cases() {
                    .order = Order::permuted,
                    .cu_seqlens = {0, 5, 256, 300}});
     all.push_back({.batch = 1, .length = 0, .type = type, .cu_seqlens = {0}});
+    for (const std::int64_t channels : {4, 12, 16, 40}) {  // so few that the states are shared out
+      all.push_back({.batch = 1, .length = 300, .channels = channels, .states = 16, .type = type});
+      all.push_back({.batch = 1,
+                     .length = 300,
+                     .channels = channels,
+                     .states = 16,
+                     .type = type,
+                     .layout = Layout::transposed,
+                     .cu_seqlens = {0, 0, 1, 3, 3, 128, 131, 290, 300, 300}});
+    }
     all.push_back({.length = 90, .type = type, .extras = false, .delta_scale = 100.0});  // decays that underflow
   }
   return all;
