@@ -97,6 +97,23 @@ def test_s4d(golden: Callable[[str], Path]) -> None:
     compare_gradients((y * io["cotangent"]).sum(), leaves, io, "")
 
 
+@pytest.mark.parametrize("variant", ["zoh_lin", "bilinear_lin", "zoh_inv", "zoh_legs", "zoh_real"])
+def test_s4d_variants(golden: Callable[[str], Path], variant: str) -> None:
+    """The full kernel class, in all its initialisations: kernel, outputs and final state."""
+    io, weights = (load_file(golden("s4d") / f"{name}.safetensors") for name in ("io", "weights"))
+    expected, w = part(io, f"variant.{variant}."), part(weights, f"variant.{variant}.")
+    lam = torch.complex(-w["A_real"].exp(), -w["A_imag"])  # (H,N)
+    a, factor = DISCRETISATIONS[variant.split("_", maxsplit=1)[0]](lam, w["inv_dt"].exp())
+    B, C = (torch.view_as_complex(w[name])[0] for name in ("B", "C"))  # (H,N)
+    impulse = torch.zeros(1, *expected["kernel"].shape[1:])
+    impulse[..., 0] = 1
+    x, _, _ = s4d_states(impulse, a, factor * B)
+    compare(2 * (x * C).sum(-1).real.mT, expected["kernel"], "kernel")
+    x, _, final = s4d_states(io["u"], a, factor * B)
+    compare(2 * (x * C).sum(-1).real.mT, expected["y_step"].squeeze(1), "y")
+    compare(torch.view_as_real(final), expected["final_state"], "final state")
+
+
 # ---- S5 ----
 
 
