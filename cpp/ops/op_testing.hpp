@@ -152,6 +152,40 @@ class Settings {
   int threads_ = num_threads();
 };
 
+// The operations that kRegister defines, made once.
+template <void (*kRegister)(Registry&)>
+const Registry& operations() {
+  static const Registry* const table = [] {
+    auto* made = new Registry;
+    kRegister(*made);
+    return made;
+  }();
+  return *table;
+}
+
+// `gradient` of the float64 `input` against central differences of loss().
+template <class Loss>
+void expect_derivative(const Tensor& input, const Tensor& gradient, Loss&& loss, const std::string& what,
+                       double limit = 1e-7) {
+  for (std::int64_t e = 0; e < input.numel(); ++e) {
+    double* value = input.ptr<double>() + offset_of(input, e);
+    const double kept = *value, step = 1e-5;
+    *value = kept + step;
+    const double above = loss();
+    *value = kept - step;
+    const double below = loss();
+    *value = kept;
+    ASSERT_NEAR(element(gradient, e), (above - below) / (2 * step), limit) << what << ", element " << e;
+  }
+}
+
+// The sum of the products of two tensors' elements.
+inline double dot(const Tensor& a, const Tensor& b) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < a.numel(); ++i) sum += element(a, i) * element(b, i);
+  return sum;
+}
+
 // The vector kernel agrees with the reference on every instruction set, gives the same bits for 1 to 3 threads, and
 // writes every element of its outputs (they start as NaN).
 inline void expect_matches_reference(Arena& arena, const Op& op, const std::vector<Value>& inputs,

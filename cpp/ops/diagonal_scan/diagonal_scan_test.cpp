@@ -12,12 +12,7 @@ using testing::arg;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_diagonal_scan(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_diagonal_scan>();
 }
 
 struct Case {
@@ -149,28 +144,14 @@ TEST(DiagonalScan, ReferenceBackwardIsTheDerivative) {
       const auto loss = [&] {
         Arena temporary(0);
         const std::vector<Tensor> out = testing::call(temporary, ops().get("diagonal_scan"), f);
-        double sum = 0.0;
-        for (std::size_t o = 0; o < 2; ++o)
-          for (std::int64_t i = 0; i < parts(out[o]).numel(); ++i)
-            sum += testing::element(parts(out[o]), i) * testing::element(parts(*grad[o]), i);
-        return sum;
+        return testing::dot(parts(out[0]), parts(*grad[0])) + testing::dot(parts(out[1]), parts(*grad[1]));
       };
       const Tensor* x = arena.keep(testing::call(arena, ops().get("diagonal_scan"), f)[0]);
       const std::vector<Tensor> grads = testing::call(arena, ops().get("diagonal_scan_backward"),
                                                       {arg(grad[0]), arg(grad[1]), f[1], arg(x), f[2], f[3]});
       for (std::size_t i = 0; i < 3; ++i) {
-        const Tensor input = parts(*f[i].tensor), got = parts(grads[i]);
-        for (std::int64_t e = 0; e < input.numel(); ++e) {
-          double* value = input.ptr<double>() + testing::offset_of(input, e);
-          const double kept = *value, step = 1e-5;
-          *value = kept + step;
-          const double above = loss();
-          *value = kept - step;
-          const double below = loss();
-          *value = kept;
-          ASSERT_NEAR(testing::element(got, e), (above - below) / (2 * step), 1e-7)
-              << c.name() << ": input " << i << ", element " << e;
-        }
+        testing::expect_derivative(parts(*f[i].tensor), parts(grads[i]), loss, concat(c.name(), ": input ", i));
+        if (HasFatalFailure()) return;
       }
     }
   }

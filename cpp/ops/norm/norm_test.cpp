@@ -11,12 +11,7 @@ using testing::arg;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_norm(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_norm>();
 }
 
 struct Case {
@@ -123,13 +118,7 @@ TEST_P(Norm, ReferenceBackwardIsTheDerivative) {
       const auto forward = [&] { return testing::call(arena, ops().get(GetParam()), f); };
       const auto loss = [&] {
         const std::vector<Tensor> out = forward();
-        double sum = 0.0;
-        for (std::int64_t i = 0; i < out[0].numel(); ++i)
-          sum += testing::element(out[0], i) * testing::element(*grad_y, i);
-        for (std::int64_t i = 0; residual && i < out[1].numel(); ++i) {
-          sum += testing::element(out[1], i) * testing::element(*grad_residual_out, i);
-        }
-        return sum;
+        return testing::dot(out[0], *grad_y) + (residual ? testing::dot(out[1], *grad_residual_out) : 0.0);
       };
       const Tensor* residual_out = residual ? arena.keep(forward()[1]) : nullptr;
       const std::vector<Tensor> grads = testing::call(
@@ -137,19 +126,8 @@ TEST_P(Norm, ReferenceBackwardIsTheDerivative) {
           {arg(grad_y), arg(grad_residual_out), f[0], f[1], f[2], arg(residual_out), f[4], f[5], f[6], f[7]});
       for (std::size_t i = 0; i < 5; ++i) {
         if (f[i].tensor == nullptr) continue;
-        const Tensor& input = *f[i].tensor;
-        for (std::int64_t j = 0; j < input.numel(); ++j) {
-          const std::int64_t at = testing::offset_of(input, j);
-          const double x = load_element(input.data, c.type, at);
-          const double h = 1e-5;
-          store_element(input.data, c.type, at, x + h);
-          const double above = loss();
-          store_element(input.data, c.type, at, x - h);
-          const double below = loss();
-          store_element(input.data, c.type, at, x);
-          ASSERT_NEAR(testing::element(grads[i], j), (above - below) / (2 * h), 1e-7)
-              << "input " << i << "[" << j << "]";
-        }
+        testing::expect_derivative(*f[i].tensor, grads[i], loss, "input " + std::to_string(i));
+        if (HasFatalFailure()) return;
       }
     }
   }

@@ -12,12 +12,7 @@ using testing::arg;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_ssd(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_ssd>();
 }
 
 struct Case {
@@ -263,27 +258,13 @@ TEST(Ssd, ReferenceBackwardIsTheDerivative) {
     const auto loss = [&] {
       Arena temporary(0);
       const std::vector<Tensor> out = testing::call(temporary, ops().get("ssd"), f);
-      double sum = 0.0;
-      for (std::size_t o = 0; o < 2; ++o)
-        for (std::int64_t i = 0; i < out[o].numel(); ++i)
-          sum += testing::element(out[o], i) * testing::element(*b[o].tensor, i);
-      return sum;
+      return testing::dot(out[0], *b[0].tensor) + (c.final_state ? testing::dot(out[1], *b[1].tensor) : 0.0);
     };
     const std::vector<Tensor> grads = testing::call(arena, ops().get("ssd_backward"), b);
     for (std::size_t i = 0; i < 9; ++i) {
       if (f[i].tensor == nullptr) continue;
-      const Tensor& input = *f[i].tensor;
-      for (std::int64_t e = 0; e < input.numel(); ++e) {
-        double* value = input.ptr<double>() + testing::offset_of(input, e);
-        const double kept = *value, step = 1e-5;
-        *value = kept + step;
-        const double above = loss();
-        *value = kept - step;
-        const double below = loss();
-        *value = kept;
-        ASSERT_NEAR(testing::element(grads[i], e), (above - below) / (2 * step), 1e-6)
-            << c.name() << ": input " << i << ", element " << e;
-      }
+      testing::expect_derivative(*f[i].tensor, grads[i], loss, concat(c.name(), ": input ", i), 1e-6);
+      if (HasFatalFailure()) return;
     }
   }
 }
