@@ -197,12 +197,10 @@ class PluginHost:
         gone = {key for key, owner in self._owners.items() if owner is record}
         self._withdrawn.update(dict.fromkeys(gone, record))
         self._owners = {key: owner for key, owner in self._owners.items() if key not in gone}
-        self.registrations = Registrations(
-            *(
-                {name: spec for name, spec in table.items() if (kind, name) not in gone}
-                for kind, table in self.registrations.tables().items()
-            )
-        )
+        left = Registrations()
+        for (kind, table), target in zip(self.registrations.tables().items(), left.tables().values(), strict=True):
+            target.update({name: spec for name, spec in table.items() if (kind, name) not in gone})
+        self.registrations = left
         record.quarantine(reason, advice, trace)
 
 

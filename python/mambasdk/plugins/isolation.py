@@ -37,14 +37,14 @@ class DivertedOutput:
 
     def __enter__(self) -> DivertedOutput:
         self._stdout, self._thread = sys.stdout, threading.get_ident()
-        sys.stdout = self  # type: ignore[assignment]
+        sys.stdout = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread = None
-        if sys.stdout is self:  # type: ignore[comparison-overlap]
+        if sys.stdout is self:
             sys.stdout = self._stdout
 
     def __getattr__(self, name: str) -> Any:
@@ -63,9 +63,9 @@ def import_in_a_process(value: str, seconds: float = IMPORT_SECONDS) -> str | No
     os.set_blocking(reading, False)  # a process that the plugin left behind may hold the other end
     command = [sys.executable, "-c", _PROGRAM, value, str(writing)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    null = subprocess.DEVNULL
     try:
-        process = subprocess.Popen(command, env=environment, pass_fds=(writing,), **quiet)
+        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=environment, pass_fds=(writing,))
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
