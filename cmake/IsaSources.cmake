@@ -25,6 +25,12 @@ set(
 )
 set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
 
+if(MAMBASDK_SANITIZE) # instrumented vector code takes minutes a file at -O3
+  set(_isa_optimization -O1)
+else()
+  set(_isa_optimization -O3)
+endif()
+
 function(mambasdk_isa_objects out prefix)
   set(objects)
   foreach(isa IN LISTS MAMBASDK_ISAS)
@@ -36,7 +42,7 @@ function(mambasdk_isa_objects out prefix)
       ${prefix}_${isa}
       PRIVATE
         ${_isa_flags_${isa}}
-        -O3
+        ${_isa_optimization}
         -ffp-contract=fast
         -fno-math-errno
         -fno-trapping-math

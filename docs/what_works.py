@@ -37,7 +37,7 @@ FAMILY_CLAIMS = {
 ABSENT = (
     ("CUDA kernels", "operations run on the CPU only"),
     ("Windows, macOS", "sources are portable, but only Linux x86-64 is built and tested"),
-    ("engines other than `native`", "AOTInductor packages (U-Nets, detectors) do not load yet"),
+    ("AMX", "bfloat16 products use AVX512-BF16"),
     ("vision, audio, graph families", "language models only so far"),
     ("quantised weights", "float32, bfloat16 and float16 only"),
 )
