@@ -28,7 +28,8 @@ class ObjectDetection(NativeProcessor):
     """Boxes and scores to labelled boxes of the original image: threshold, suppression within a class, scaling back.
 
     Options: box_format ("xyxy", "xywh" or "cxcywh"), normalized (False) with input_size (224), activation ("none",
-    "sigmoid" or "softmax"), background (-1), score_threshold (0.25), iou_threshold (0.45), max_detections (300), labels.
+    "sigmoid" or "softmax"), background (-1), score_threshold (0.25), iou_threshold (0.45), max_detections (300), and
+    labels.
     """
 
     def __init__(self, **options: Any) -> None:

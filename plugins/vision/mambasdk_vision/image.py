@@ -14,7 +14,7 @@ class ImageProcessor(NativeProcessor):
     """A PNG or JPEG file, or pixels, to the tensor that a model takes.
 
     Options, all by keyword: size (224, one integer or height and width), resize ("shortest", "exact" or "none"),
-    crop_pct (1.0), interpolation ("bicubic" or "bilinear"; both antialiased, the same bits as Pillow), mean and std (of
+    crop_pct (1.0), interpolation ("bicubic" or "bilinear"; both antialiased as Pillow does), mean and std (of
     samples from 0 to 1), layout ("channels_first" or "channels_last"), output ("image"), max_pixels (67108864).
     """
 

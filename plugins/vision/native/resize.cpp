@@ -10,6 +10,7 @@ namespace {
 
 // Weights are integers of 22 fractional bits: 8 bits of sample and 2 of headroom for overshoot fill an int32.
 constexpr int kBits = 32 - 8 - 2;
+constexpr std::int32_t kHalf = 1 << (kBits - 1);
 
 double triangle(double x) {
   x = std::abs(x);
@@ -62,53 +63,57 @@ std::uint8_t rounded(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kBits, 0, 255));
 }
 
-}  // namespace
-
-// Rows first, rounded to 8 bits, then columns, as Pillow does.
-Image resize(const Image& image, std::int64_t height, std::int64_t width, Filter filter, Window window) {
-  const std::vector<Taps> columns = axis_taps(image.width, width, window.left, window.width, filter);
-  const std::vector<Taps> rows = axis_taps(image.height, height, window.top, window.height, filter);
-  const bool same_width = image.width == width;
-  const bool same_height = image.height == height;
-  const std::int64_t first_row = same_height ? window.top : rows.front().first;
-  const std::int64_t end_row = same_height ? window.top + window.height
-                                           : rows.back().first + static_cast<std::int64_t>(rows.back().weights.size());
-  constexpr std::int32_t kHalf = 1 << (kBits - 1);
-
-  const std::size_t stride = static_cast<std::size_t>(window.width) * 3;
-  Image narrowed{end_row - first_row, window.width, {}};  // (rows needed, window.width, 3)
-  narrowed.rgb.resize(static_cast<std::size_t>(narrowed.height) * stride);
-  for (std::int64_t y = 0; y < narrowed.height; ++y) {
+// Rows [first_row, first_row + count) of the image, narrowed or widened; an empty table of taps cuts out the columns
+// [left, left + width).
+Image along_rows(const Image& image, const std::vector<Taps>& taps, std::int64_t left, std::int64_t width,
+                 std::int64_t first_row, std::int64_t count) {
+  const std::size_t stride = static_cast<std::size_t>(width) * 3;
+  Image out{count, width, std::vector<std::uint8_t>(static_cast<std::size_t>(count) * stride)};
+  for (std::int64_t y = 0; y < count; ++y) {
     const std::uint8_t* in = &image.rgb[static_cast<std::size_t>((first_row + y) * image.width * 3)];
-    std::uint8_t* out = &narrowed.rgb[static_cast<std::size_t>(y) * stride];
-    if (same_width) {
-      std::memcpy(out, in + window.left * 3, stride);
-      continue;
-    }
-    for (const Taps& taps : columns) {
+    std::uint8_t* to = &out.rgb[static_cast<std::size_t>(y) * stride];
+    if (taps.empty()) std::memcpy(to, in + left * 3, stride);
+    for (const Taps& t : taps) {
       std::int32_t sum[3] = {kHalf, kHalf, kHalf};
-      const std::uint8_t* pixel = in + taps.first * 3;
-      for (const std::int32_t w : taps.weights) {
+      const std::uint8_t* pixel = in + t.first * 3;
+      for (const std::int32_t w : t.weights) {
         for (int c = 0; c < 3; ++c) sum[c] += pixel[c] * w;
         pixel += 3;
       }
-      for (int c = 0; c < 3; ++c) *out++ = rounded(sum[c]);
+      for (int c = 0; c < 3; ++c) *to++ = rounded(sum[c]);
     }
   }
-  if (same_height) return narrowed;
+  return out;
+}
 
-  Image out{window.height, window.width, std::vector<std::uint8_t>(static_cast<std::size_t>(window.height) * stride)};
+// The image, whose first row the taps count as first_row, shortened or lengthened.
+Image along_columns(const Image& image, const std::vector<Taps>& taps, std::int64_t first_row) {
+  const std::size_t stride = static_cast<std::size_t>(image.width) * 3;
+  Image out{static_cast<std::int64_t>(taps.size()), image.width, std::vector<std::uint8_t>(taps.size() * stride)};
   std::vector<std::int32_t> sums(stride);
-  for (std::size_t y = 0; y < rows.size(); ++y) {
+  for (std::size_t y = 0; y < taps.size(); ++y) {
     std::fill(sums.begin(), sums.end(), kHalf);
-    const std::uint8_t* in = &narrowed.rgb[static_cast<std::size_t>(rows[y].first - first_row) * stride];
-    for (const std::int32_t w : rows[y].weights) {
+    const std::uint8_t* in = &image.rgb[static_cast<std::size_t>(taps[y].first - first_row) * stride];
+    for (const std::int32_t w : taps[y].weights) {
       for (std::size_t i = 0; i < stride; ++i) sums[i] += in[i] * w;
       in += stride;
     }
     for (std::size_t i = 0; i < stride; ++i) out.rgb[y * stride + i] = rounded(sums[i]);
   }
   return out;
+}
+
+}  // namespace
+
+// Along rows first, rounded to 8 bits, then along columns.
+Image resize(const Image& image, std::int64_t height, std::int64_t width, Filter filter, Window window) {
+  std::vector<Taps> columns;  // none where the image has its width already
+  if (image.width != width) columns = axis_taps(image.width, width, window.left, window.width, filter);
+  if (image.height == height) return along_rows(image, columns, window.left, window.width, window.top, window.height);
+  const std::vector<Taps> rows = axis_taps(image.height, height, window.top, window.height, filter);
+  const std::int64_t first = rows.front().first;
+  const std::int64_t end = rows.back().first + static_cast<std::int64_t>(rows.back().weights.size());
+  return along_columns(along_rows(image, columns, window.left, window.width, first, end - first), rows, first);
 }
 
 }  // namespace mambasdk::vision

@@ -14,7 +14,19 @@ from typing import Any
 
 from mambasdk.errors import PluginError
 
-RESERVED_COMMANDS = ("doctor", "models", "plugins", "train", "generate", "import", "export", "verify", "bench", "paths")
+RESERVED_COMMANDS = (
+    "doctor",
+    "models",
+    "plugins",
+    "train",
+    "generate",
+    "predict",
+    "import",
+    "export",
+    "verify",
+    "bench",
+    "paths",
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
