@@ -124,7 +124,7 @@ clean: ## remove what was built, not .venv
 
 # What the above stand on. A stamp is made anew when what it depends on changes.
 $(STAMPS)/tools: pyproject.toml constraints.txt
-	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark httplib abidw
+	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark httplib abidw jpeg zlib
 	$(call say,"Python tools into $(VENV)")
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet 'pip>=25.1'
@@ -147,7 +147,8 @@ define PLUGIN_RULE
 $$(STAMPS)/plugin-$(1): $$(STAMPS)/sdk $$(call plugin_sources,$(1))
 	$$(call say,"installing mambasdk-$(1)")
 	@rm -rf $$(WHEELS)/mambasdk_$(1)-*.whl plugins/$(1)/build
-	@$$(PIP) wheel ./plugins/$(1) --quiet --no-deps --no-build-isolation -w $$(WHEELS)
+	@$$(PIP) wheel ./plugins/$(1) --quiet --no-deps --no-build-isolation -w $$(WHEELS) \
+	  $$(if $$(wildcard plugins/$(1)/CMakeLists.txt),-C build-dir=$$(abspath build/plugins/$(1)))
 	@$$(PIP) install --quiet --no-deps --force-reinstall $$(WHEELS)/mambasdk_$(1)-*.whl
 	@$$(PIP) install --quiet -c constraints.txt $$(WHEELS)/mambasdk_$(1)-*.whl
 	@rm -rf plugins/$(1)/build

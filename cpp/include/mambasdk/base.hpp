@@ -158,6 +158,7 @@ class TensorView {
     return n;
   }
   [[nodiscard]] bool is_contiguous() const {
+    if (size() == 0) return true;  // whatever its strides say
     std::int64_t expected = 1;
     for (std::int32_t d = tensor_->ndim; tensor_->strides != nullptr && d-- > 0; expected *= tensor_->shape[d]) {
       if (tensor_->shape[d] != 1 && tensor_->strides[d] != expected) return false;

@@ -38,6 +38,7 @@ BUILTIN_COMMANDS = {
         _builtin("new-plugin", "write the repository of a new plugin"),
         _builtin("train", "train a model and save it as a package"),
         _builtin("generate", "run a package on an input"),
+        _builtin("predict", "run a package on files: images, sound, detections, text"),
         _builtin("import", "turn an upstream checkpoint into a package"),
         _builtin("export", "write a package in another weight type or for another engine"),
         _builtin("verify", "check a package's files and outputs"),

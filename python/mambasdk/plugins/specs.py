@@ -21,6 +21,7 @@ RESERVED_COMMANDS = (
     "new-plugin",
     "train",
     "generate",
+    "predict",
     "import",
     "export",
     "verify",

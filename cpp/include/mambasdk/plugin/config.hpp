@@ -1,0 +1,150 @@
+// The JSON options of a processor or a head, read with every value checked. Needs nlohmann_json on the include path.
+//
+//   Config config(text, "image", {"size", "mean"});   // an option of another name is an error
+//   const std::int64_t size = config.integer("size", 224, 1, 16384);
+#ifndef MAMBASDK_PLUGIN_CONFIG_HPP_
+#define MAMBASDK_PLUGIN_CONFIG_HPP_
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mambasdk/base.hpp"
+
+namespace mambasdk {
+inline namespace abi1 {
+namespace plugin {
+
+// A number as short as it can be read back; JSON has none for what is not finite.
+[[nodiscard]] inline nlohmann::json json_number(float value) {
+  return std::isfinite(value) ? nlohmann::json(static_cast<double>(value)) : nlohmann::json(nullptr);
+}
+
+class Config {
+ public:
+  // where: the kind, for errors. `known`: the options that there are; "kind" always is one. Empty text: no options.
+  Config(std::string_view text, std::string_view where, std::initializer_list<std::string_view> known) : where_(where) {
+    value_ = nlohmann::json::parse(text.empty() ? std::string_view("{}") : text, nullptr, /*allow_exceptions=*/false);
+    if (!value_.is_object()) bad("its options", "a JSON object");
+    for (const auto& [name, unused] : value_.items()) {
+      if (name == "kind" || std::find(known.begin(), known.end(), name) != known.end()) continue;
+      std::string names;
+      for (const std::string_view k : known) names += (names.empty() ? "" : ", ") + std::string(k);
+      throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_, where_ + " has no option \"" + name + "\"; it has " + names);
+    }
+  }
+
+  [[nodiscard]] bool has(const char* name) const { return value_.contains(name); }
+
+  [[nodiscard]] double number(const char* name, double otherwise, double least, double most) const {
+    if (!has(name)) return otherwise;
+    const nlohmann::json& v = value_[name];
+    if (!v.is_number()) bad(name, "a number");
+    return within(name, v.get<double>(), least, most);
+  }
+
+  [[nodiscard]] std::int64_t integer(const char* name, std::int64_t otherwise, std::int64_t least,
+                                     std::int64_t most) const {
+    if (!has(name)) return otherwise;
+    return integer_of(name, value_[name], least, most);
+  }
+
+  // One integer, or as many as `otherwise` has; one stands for all.
+  [[nodiscard]] std::vector<std::int64_t> integers(const char* name, std::vector<std::int64_t> otherwise,
+                                                   std::int64_t least, std::int64_t most) const {
+    if (!has(name)) return otherwise;
+    const nlohmann::json& v = value_[name];
+    if (!v.is_array()) return std::vector<std::int64_t>(otherwise.size(), integer_of(name, v, least, most));
+    if (v.size() != otherwise.size()) bad(name, std::to_string(otherwise.size()) + " integers");
+    std::vector<std::int64_t> out;
+    for (const nlohmann::json& item : v) out.push_back(integer_of(name, item, least, most));
+    return out;
+  }
+
+  // One number, or as many as `otherwise` has; one stands for all.
+  [[nodiscard]] std::vector<double> numbers(const char* name, std::vector<double> otherwise, double least,
+                                            double most) const {
+    if (!has(name)) return otherwise;
+    const nlohmann::json& v = value_[name];
+    if (v.is_number()) return std::vector<double>(otherwise.size(), within(name, v.get<double>(), least, most));
+    if (!v.is_array() || v.size() != otherwise.size()) bad(name, std::to_string(otherwise.size()) + " numbers");
+    std::vector<double> out;
+    for (const nlohmann::json& item : v) {
+      if (!item.is_number()) bad(name, "numbers");
+      out.push_back(within(name, item.get<double>(), least, most));
+    }
+    return out;
+  }
+
+  [[nodiscard]] bool flag(const char* name, bool otherwise) const {
+    if (!has(name)) return otherwise;
+    if (!value_[name].is_boolean()) bad(name, "true or false");
+    return value_[name].get<bool>();
+  }
+
+  [[nodiscard]] std::string text(const char* name, std::string_view otherwise) const {
+    if (!has(name)) return std::string(otherwise);
+    if (!value_[name].is_string()) bad(name, "a string");
+    return value_[name].get<std::string>();
+  }
+
+  // One of `choices`; the first is taken where the option is absent.
+  [[nodiscard]] std::string choice(const char* name, std::initializer_list<std::string_view> choices) const {
+    const std::string chosen = text(name, *choices.begin());
+    if (std::find(choices.begin(), choices.end(), chosen) == choices.end()) {
+      std::string names;
+      for (const std::string_view c : choices) names += (names.empty() ? "" : ", ") + std::string(c);
+      bad(name, "one of " + names);
+    }
+    return chosen;
+  }
+
+  [[nodiscard]] std::vector<std::string> strings(const char* name) const {
+    std::vector<std::string> out;
+    if (!has(name)) return out;
+    if (!value_[name].is_array()) bad(name, "a list of strings");
+    for (const nlohmann::json& item : value_[name]) {
+      if (!item.is_string()) bad(name, "a list of strings");
+      out.push_back(item.get<std::string>());
+    }
+    return out;
+  }
+
+ private:
+  [[noreturn]] void bad(const std::string& name, const std::string& expected) const {
+    std::string got =
+        value_.is_object() && value_.contains(name) ? value_[name].dump(-1, ' ', true) : value_.type_name();
+    if (got.size() > 80) got = got.substr(0, 80) + "…";
+    throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_,
+                where_ + ": " + name + ": expected " + expected + ", got " + got);
+  }
+
+  [[nodiscard]] double within(const char* name, double value, double least, double most) const {
+    if (!(value >= least && value <= most)) {
+      bad(name, "a number from " + nlohmann::json(least).dump() + " to " + nlohmann::json(most).dump());
+    }
+    return value;
+  }
+
+  [[nodiscard]] std::int64_t integer_of(const char* name, const nlohmann::json& v, std::int64_t least,
+                                        std::int64_t most) const {
+    const bool fits = v.is_number_integer() && !(v.is_number_unsigned() && v.get<std::uint64_t>() > INT64_MAX);
+    if (!fits || v.get<std::int64_t>() < least || v.get<std::int64_t>() > most) {
+      bad(name, "an integer from " + std::to_string(least) + " to " + std::to_string(most));
+    }
+    return v.get<std::int64_t>();
+  }
+
+  std::string where_;
+  nlohmann::json value_;
+};
+
+}  // namespace plugin
+}  // namespace abi1
+}  // namespace mambasdk
+
+#endif  // MAMBASDK_PLUGIN_CONFIG_HPP_

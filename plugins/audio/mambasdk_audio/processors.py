@@ -1,0 +1,77 @@
+"""Audio preparation and labels: thin faces of the native processors and head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mambasdk.pipeline import NativeProcessor, raw_input
+
+
+class _AudioProcessor(NativeProcessor):
+    kind = ""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("audio", self.kind, options)
+        self._output = str(options.get("output", self.kind))
+
+    def __call__(self, audio: str | os.PathLike[str] | bytes | Any, rate: int | None = None) -> Any:
+        """audio: a path, the bytes of a WAV file, or samples, float32 (n) or (channels, n).
+
+        rate: of the samples, in Hz; None where it is the model's. Returns the array that the class describes. Raises
+        ValueError for a file that is damaged, too long, too short or of another format.
+        """
+        inputs = {"audio": raw_input(audio)}
+        if rate is not None:
+            inputs["audio.rate"] = np.array([rate], np.int64)
+        return self.run_named(inputs)[self._output]
+
+
+class WaveformProcessor(_AudioProcessor):
+    """Audio to mono samples, float32 (1, n), at the model's rate.
+
+    Options: rate (16000), target_length (0: as it is; else cut or padded with zeros), max_samples (115200000).
+    """
+
+    kind = "waveform"
+
+
+class FbankProcessor(_AudioProcessor):
+    """Audio to Kaldi's log-mel filterbank, float32 (1, frames, bins).
+
+    Options: rate (16000), num_mel_bins (128), frame_length_ms (25), frame_shift_ms (10), low_freq (20), high_freq (0:
+    half the rate), preemphasis (0.97), subtract_mean (True), target_length in frames (0: as it is), mean (0) and std
+    (0.5): the result is (x - mean) / (2 std), max_samples (115200000).
+    """
+
+    kind = "fbank"
+
+
+class AudioClassification(NativeProcessor):
+    """Logits to the best labels.
+
+    Options: labels (names by index), top_k (5), activation ("softmax", "sigmoid" or "none"), input ("logits").
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("audio", "audio_classification", options, head=True)
+        self._input = str(options.get("input", "logits"))
+
+    def __call__(self, logits: Any) -> list[dict[str, Any]]:
+        """logits: float32 (C) or (1, C). Returns {"label", "index", "score"} of each, best first."""
+        labels: list[dict[str, Any]] = self.run_named({self._input: logits})["json"]["labels"]
+        return labels
+
+
+def waveform_from_manifest(entry: Mapping[str, Any], directory: Path) -> WaveformProcessor:
+    """The processor of a package's manifest entry."""
+    return WaveformProcessor(**{name: value for name, value in entry.items() if name != "kind"})
+
+
+def fbank_from_manifest(entry: Mapping[str, Any], directory: Path) -> FbankProcessor:
+    """The processor of a package's manifest entry."""
+    return FbankProcessor(**{name: value for name, value in entry.items() if name != "kind"})

@@ -1,0 +1,51 @@
+"""WAV file in, labels out: a toy native package from Python, from the command line and from C++."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io.wavfile
+import toy_pipelines
+
+from mambasdk.cli import main
+from mambasdk.pipeline import load_pipeline
+from mambasdk_audio import FbankProcessor
+from mambasdk_audio.plugin import LIBRARY
+
+OPTIONS = {"target_length": 20, "num_mel_bins": 16, "mean": -4.0, "std": 4.0}
+
+
+def test_labels_in_python_command_line_and_cpp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chance = np.random.default_rng(0)
+    files = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for path, rate in zip(files, (16000, 44100), strict=True):
+        scipy.io.wavfile.write(path, rate, chance.integers(-9000, 9000, (rate // 3, 2), np.int16))
+    program, weights = toy_pipelines.linear_classifier("fbank", [1, 20, 16], 4)
+    package = toy_pipelines.write_package(
+        tmp_path / "package",
+        program,
+        weights,
+        processors={"audio": {"kind": "fbank", **OPTIONS}},
+        head="audio_classification",
+        head_options={"labels": ["yes", "no", "up", "down"], "top_k": 4},
+        plugin="mambasdk-audio",
+    )
+    pipeline = load_pipeline(package)
+    results = [pipeline.run({"audio": path.read_bytes()})["json"] for path in files]
+    for path, result in zip(files, results, strict=True):
+        x = FbankProcessor(**OPTIONS)(path).astype(np.float64).reshape(-1)
+        logits = weights["head.weight"].astype(np.float64) @ x + weights["head.bias"]
+        assert [entry["index"] for entry in result["labels"]] == np.argsort(-logits).tolist()
+    assert toy_pipelines.run_cpp(package, "audio", files, LIBRARY) == results
+    assert main(["predict", str(package), *map(str, files), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)["results"]
+    assert printed == [{"file": str(path), **result} for path, result in zip(files, results, strict=True)]
+
+    samples = chance.normal(0, 0.1, 12000).astype(np.float32)
+    by_rate = pipeline.run({"audio": samples, "audio.rate": np.array([32000], np.int32)})["json"]
+    x = FbankProcessor(**OPTIONS)(samples, 32000).astype(np.float64).reshape(-1)
+    logits = weights["head.weight"].astype(np.float64) @ x + weights["head.bias"]
+    assert by_rate["labels"][0]["index"] == int(np.argmax(logits))

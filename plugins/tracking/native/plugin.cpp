@@ -1,0 +1,13 @@
+// What libmambasdk_tracking registers.
+#include "mambasdk/plugin.hpp"
+
+#include "kinds.hpp"
+#include "operations.hpp"
+
+MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_TRACKING_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::tracking::DetectionsProcessor>();
+  registrar.head<mambasdk::tracking::TrackerHead>();
+  registrar.op<mambasdk::tracking::LinearAssignment>();
+  registrar.op<mambasdk::tracking::KalmanPredict>();
+  registrar.op<mambasdk::tracking::KalmanUpdate>();
+});

@@ -1,0 +1,7 @@
+"""Images for mambasdk: preparation and results of vision models."""
+
+from mambasdk_vision.heads import ImageClassification, ObjectDetection
+from mambasdk_vision.image import ImageProcessor
+
+__version__ = "0.1.0"
+__all__ = ["ImageClassification", "ImageProcessor", "ObjectDetection", "__version__"]

@@ -1,0 +1,175 @@
+#include "detection_head.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "mambasdk/plugin/config.hpp"
+#include "nms.hpp"
+
+namespace mambasdk::vision {
+
+namespace {
+
+[[noreturn]] void bad_shape(const std::string& name, const char* expected, std::span<const std::int64_t> shape) {
+  std::string got;
+  for (const std::int64_t n : shape) got += (got.empty() ? "" : ", ") + std::to_string(n);
+  plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT,
+               "object_detection: " + name + ": expected " + expected + ", got (" + got + ")");
+}
+
+// The shape without a leading batch of one, if it has more than `dims` dims.
+std::span<const std::int64_t> unbatched(std::span<const std::int64_t> shape, std::size_t dims) {
+  return shape.size() == dims + 1 && shape[0] == 1 ? shape.subspan(1) : shape;
+}
+
+std::vector<std::int64_t> class_ids(const TensorView& tensor) {
+  if (tensor.get().dtype.bits == 32) {
+    const auto ids = tensor.data<std::int32_t>();
+    return {ids.begin(), ids.end()};
+  }
+  const auto ids = tensor.data<std::int64_t>();
+  return {ids.begin(), ids.end()};
+}
+
+// Where in the original image a point of the model's image lies.
+struct Transform {
+  double scale_x = 1, scale_y = 1, offset_x = 0, offset_y = 0;
+  double width = HUGE_VAL, height = HUGE_VAL;
+};
+
+Transform transform_of(const plugin::Inputs& inputs) {
+  Transform t;
+  if (inputs.has("image_transform")) {
+    const auto v = inputs["image_transform"].data<double>();
+    if (v.size() != 4) bad_shape("image_transform", "(4)", inputs["image_transform"].shape());
+    t.scale_x = v[0], t.scale_y = v[1], t.offset_x = v[2], t.offset_y = v[3];
+  }
+  if (inputs.has("image_size")) {
+    const auto v = inputs["image_size"].data<std::int64_t>();
+    if (v.size() != 2) bad_shape("image_size", "(2)", inputs["image_size"].shape());
+    t.height = static_cast<double>(v[0]), t.width = static_cast<double>(v[1]);
+  }
+  return t;
+}
+
+void activate(std::vector<double>& row, const std::string& activation) {
+  if (activation == "sigmoid") {
+    for (double& v : row) v = 1.0 / (1.0 + std::exp(-v));
+  } else if (activation == "softmax") {
+    const double largest = *std::max_element(row.begin(), row.end());
+    double sum = 0;
+    for (double& v : row) sum += v = std::exp(v - largest);
+    for (double& v : row) v /= sum;
+  }
+}
+
+}  // namespace
+
+ObjectDetection::ObjectDetection(std::string_view text, std::string_view) {
+  const plugin::Config config(text, kind,
+                              {"box_format", "normalized", "input_size", "activation", "background", "score_threshold",
+                               "iou_threshold", "max_detections", "labels", "boxes", "scores", "classes"});
+  box_format_ = config.choice("box_format", {"xyxy", "xywh", "cxcywh"});
+  normalized_ = config.flag("normalized", false);
+  input_size_ = config.integers("input_size", {224, 224}, 1, 1 << 20);
+  activation_ = config.choice("activation", {"none", "sigmoid", "softmax"});
+  background_ = config.integer("background", -1, -1, INT32_MAX);
+  score_threshold_ = config.number("score_threshold", 0.25, -1e30, 1e30);
+  iou_threshold_ = config.number("iou_threshold", 0.45, 0.0, 1.0);
+  max_detections_ = config.integer("max_detections", 300, 1, 100000);
+  labels_ = config.strings("labels");
+  boxes_ = config.text("boxes", "boxes");
+  scores_ = config.text("scores", "scores");
+  classes_ = config.text("classes", "classes");
+}
+
+ObjectDetection::Candidates ObjectDetection::candidates(const plugin::Inputs& inputs, double score_threshold) const {
+  const TensorView boxes_view = inputs[boxes_];
+  const TensorView scores_view = inputs[scores_];
+  const auto boxes_shape = unbatched(boxes_view.shape(), 2);
+  if (boxes_shape.size() != 2 || boxes_shape[1] != 4) {
+    bad_shape(boxes_, "f32 (N, 4) or (1, N, 4)", boxes_view.shape());
+  }
+  const auto boxes = boxes_view.data<float>();    // (N, 4)
+  const auto scores = scores_view.data<float>();  // (N, C), or (N) with classes
+  const std::size_t n = static_cast<std::size_t>(boxes_shape[0]);
+  const bool given_classes = inputs.has(classes_);
+  const auto scores_shape = unbatched(scores_view.shape(), given_classes ? 1 : 2);
+  const std::size_t dims = given_classes ? 1 : 2;
+  if (scores_shape.size() != dims || scores_shape[0] != boxes_shape[0]) {
+    bad_shape(scores_, given_classes ? "f32 (N), one per box" : "f32 (N, C), a row per box", scores_view.shape());
+  }
+  const std::size_t columns = given_classes ? 1 : static_cast<std::size_t>(scores_shape[1]);
+  std::vector<std::int64_t> given;
+  if (given_classes) given = class_ids(inputs[classes_]);
+  if (given_classes && given.size() != n) bad_shape(classes_, "one class per box", inputs[classes_].shape());
+
+  const Transform t = transform_of(inputs);
+  Candidates out;
+  std::vector<double> row(columns);
+  for (std::size_t i = 0; i < n && columns != 0; ++i) {
+    row.assign(&scores[i * columns], &scores[i * columns] + columns);
+    activate(row, activation_);
+    double b[4];
+    for (std::size_t k = 0; k < 4; ++k) {
+      b[k] = boxes[i * 4 + k];
+      if (normalized_) b[k] *= static_cast<double>(input_size_[k % 2 == 0 ? 1 : 0]);
+    }
+    if (box_format_ == "cxcywh") b[0] -= b[2] / 2, b[1] -= b[3] / 2;
+    if (box_format_ != "xyxy") b[2] += b[0], b[3] += b[1];
+    const double x1 = std::clamp(b[0] * t.scale_x + t.offset_x, 0.0, t.width);
+    const double y1 = std::clamp(b[1] * t.scale_y + t.offset_y, 0.0, t.height);
+    const double x2 = std::clamp(b[2] * t.scale_x + t.offset_x, 0.0, t.width);
+    const double y2 = std::clamp(b[3] * t.scale_y + t.offset_y, 0.0, t.height);
+    if (!(x2 > x1 && y2 > y1)) continue;  // outside the image, empty, or not a number
+    for (std::size_t c = 0; c < columns; ++c) {
+      const std::int64_t id = given_classes ? given[i] : static_cast<std::int64_t>(c);
+      if (id == background_ || !(row[c] >= score_threshold)) continue;
+      for (const double v : {x1, y1, x2, y2}) out.boxes.push_back(static_cast<float>(v));
+      out.scores.push_back(static_cast<float>(row[c]));
+      out.classes.push_back(id);
+    }
+  }
+  return out;
+}
+
+void ObjectDetection::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
+  double score_threshold = score_threshold_;
+  double iou_threshold = iou_threshold_;
+  std::int64_t most = max_detections_;
+  if (inputs.has("options")) {
+    const plugin::Config options(inputs["options"].bytes(), kind,
+                                 {"score_threshold", "iou_threshold", "max_detections"});
+    score_threshold = options.number("score_threshold", score_threshold, -1e30, 1e30);
+    iou_threshold = options.number("iou_threshold", iou_threshold, 0.0, 1.0);
+    most = options.integer("max_detections", most, 1, 100000);
+  }
+  const Candidates found = candidates(inputs, score_threshold);
+  std::vector<std::size_t> kept = non_maximum_suppression(found.boxes, found.scores, found.classes, iou_threshold);
+  kept.resize(std::min(kept.size(), static_cast<std::size_t>(most)));
+
+  Candidates out;
+  nlohmann::json detections = nlohmann::json::array();
+  for (const std::size_t i : kept) {
+    nlohmann::json box = nlohmann::json::array();
+    for (std::size_t k = 0; k < 4; ++k) {
+      out.boxes.push_back(found.boxes[i * 4 + k]);
+      box.push_back(plugin::json_number(found.boxes[i * 4 + k]));
+    }
+    out.scores.push_back(found.scores[i]);
+    out.classes.push_back(found.classes[i]);
+    const std::int64_t id = found.classes[i];
+    const bool named = id >= 0 && static_cast<std::size_t>(id) < labels_.size();
+    detections.push_back({{"box", box},
+                          {"label", named ? labels_[static_cast<std::size_t>(id)] : std::to_string(id)},
+                          {"index", id},
+                          {"score", plugin::json_number(found.scores[i])}});
+  }
+  emit.json(nlohmann::json{{"detections", detections}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  const auto count = static_cast<std::int64_t>(kept.size());
+  emit("boxes", std::move(out.boxes), {count, 4});
+  emit("scores", std::move(out.scores), {count});
+  emit("classes", std::move(out.classes), {count});
+}
+
+}  // namespace mambasdk::vision

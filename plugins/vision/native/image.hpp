@@ -1,0 +1,38 @@
+// Images as 8-bit RGB, and reading them from the bytes of PNG and JPEG files. Nothing in a file is trusted.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace mambasdk::vision {
+
+struct Image {
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+  std::vector<std::uint8_t> rgb;  // (height, width, 3)
+};
+
+// Largest width or height of a file; below what either format can say, so that sizes never overflow.
+inline constexpr std::int64_t kMaxSide = 1 << 20;
+
+// A PNG or JPEG file, turned upright as its EXIF orientation says. Alpha is dropped; 16-bit samples keep their upper
+// byte. Throws Error: corrupt for a damaged or cut file, unsupported for another format, invalid_argument for more than
+// max_pixels (checked before anything is allocated).
+[[nodiscard]] Image decode_image(std::string_view bytes, std::int64_t max_pixels);
+
+[[nodiscard]] bool is_png(std::string_view bytes);
+[[nodiscard]] bool is_jpeg(std::string_view bytes);
+
+// The two formats by themselves; `orientation` is the EXIF value, 1 where there is none.
+[[nodiscard]] Image decode_png(std::string_view bytes, std::int64_t max_pixels, int& orientation);
+[[nodiscard]] Image decode_jpeg(std::string_view bytes, std::int64_t max_pixels, int& orientation);
+
+void check_image_size(std::int64_t width, std::int64_t height, std::int64_t max_pixels);
+
+// Orientation (1 to 8) of an EXIF block that starts with its TIFF header; 1 where it has none or is damaged.
+[[nodiscard]] int exif_orientation(std::string_view tiff);
+// The image as it was seen: EXIF's transform undone.
+[[nodiscard]] Image upright(Image image, int orientation);
+
+}  // namespace mambasdk::vision
