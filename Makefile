@@ -124,7 +124,7 @@ clean: ## remove what was built, not .venv
 
 # What the above stand on. A stamp is made anew when what it depends on changes.
 $(STAMPS)/tools: pyproject.toml constraints.txt
-	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark httplib abidw jpeg zlib
+	@.ci/system cmake ninja g++ nlohmann-json gtest benchmark httplib abidw jpeg zlib png
 	$(call say,"Python tools into $(VENV)")
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet 'pip>=25.1'

@@ -1,8 +1,12 @@
-// PNG by libspng, whose decoder checks every chunk and keeps to the limits below.
-#include <spng.h>
+// PNG by libpng. Its errors jump out of a call, so what calls it holds nothing that has a destructor.
+#include <png.h>
 
-#include <memory>
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <new>
 #include <string>
+#include <vector>
 
 #include "image.hpp"
 #include "mambasdk/base.hpp"
@@ -11,36 +15,109 @@ namespace mambasdk::vision {
 
 namespace {
 
-// Of a chunk and of all chunks kept (EXIF, colour profiles); the pixels are not among them.
-constexpr std::size_t kMaxChunk = std::size_t{8} << 20;
+// Of a chunk in memory and of the number of chunks kept (EXIF, colour profiles); the pixels are not among them.
+constexpr png_alloc_size_t kMaxChunk = png_alloc_size_t{8} << 20;
+constexpr png_uint_32 kMaxChunks = 128;
 
-void check_png(int code) {
-  if (code == SPNG_OK) return;
-  if (code == SPNG_EMEM) throw std::bad_alloc();
-  throw Error(MAMBASDK_ERROR_CORRUPT, "image", std::string("image: the PNG file is damaged: ") + spng_strerror(code));
+struct Source {
+  const unsigned char* data;
+  std::size_t left;
+  char error[128];
+};
+
+void read_bytes(png_structp png, png_bytep out, png_size_t count) {
+  auto* source = static_cast<Source*>(png_get_io_ptr(png));
+  if (count > source->left) png_error(png, "the file ends early");
+  std::memcpy(out, source->data, count);
+  source->data += count;
+  source->left -= count;
 }
+
+[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+  auto* source = static_cast<Source*>(png_get_error_ptr(png));
+  std::snprintf(source->error, sizeof source->error, "%s", message);
+  png_longjmp(png, 1);
+}
+
+void on_warning(png_structp, png_const_charp) {}
+
+bool read_header(png_structp png, png_infop info) {
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_read_info(png, info);
+  return true;
+}
+
+// 8-bit RGB whatever the file has; an alpha channel is dropped.
+bool read_pixels(png_structp png, png_infop info, png_bytep* rows, png_size_t row_bytes) {
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_set_expand(png);  // palettes, transparency, fewer than 8 bits
+  png_set_strip_16(png);
+  png_set_gray_to_rgb(png);
+  png_set_strip_alpha(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  if (png_get_rowbytes(png, info) != row_bytes) png_error(png, "the decoder gives another size than the header");
+  png_read_image(png, rows);
+  png_read_end(png, info);
+  return true;
+}
+
+class Decoder {
+ public:
+  explicit Decoder(std::string_view bytes)
+      : source_{reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), {}},
+        png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, &source_, on_error, on_warning)),
+        info_(png_ == nullptr ? nullptr : png_create_info_struct(png_)) {
+    if (info_ == nullptr) {
+      png_destroy_read_struct(&png_, nullptr, nullptr);
+      throw std::bad_alloc();
+    }
+    png_set_read_fn(png_, &source_, read_bytes);
+    png_set_user_limits(png_, kMaxSide, kMaxSide);
+    png_set_chunk_malloc_max(png_, kMaxChunk);
+    png_set_chunk_cache_max(png_, kMaxChunks);
+  }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+  ~Decoder() { png_destroy_read_struct(&png_, &info_, nullptr); }
+
+  void header() { check(read_header(png_, info_)); }
+  void pixels(std::vector<png_bytep>& rows, png_size_t row_bytes) {
+    check(read_pixels(png_, info_, rows.data(), row_bytes));
+  }
+  [[nodiscard]] std::int64_t width() const { return png_get_image_width(png_, info_); }
+  [[nodiscard]] std::int64_t height() const { return png_get_image_height(png_, info_); }
+  [[nodiscard]] int orientation(int otherwise) {
+    png_uint_32 size = 0;
+    png_bytep exif = nullptr;
+    if (png_get_eXIf_1(png_, info_, &size, &exif) == 0) return otherwise;
+    return exif_orientation({reinterpret_cast<const char*>(exif), size});
+  }
+
+ private:
+  void check(bool good) const {
+    if (good) return;
+    throw Error(MAMBASDK_ERROR_CORRUPT, "image", std::string("image: the PNG file is damaged: ") + source_.error);
+  }
+
+  Source source_;
+  png_structp png_;
+  png_infop info_;
+};
 
 }  // namespace
 
 Image decode_png(std::string_view bytes, std::int64_t max_pixels, int& orientation) {
-  const std::unique_ptr<spng_ctx, void (*)(spng_ctx*)> png(spng_ctx_new(0), spng_ctx_free);
-  if (!png) throw std::bad_alloc();
-  check_png(spng_set_image_limits(png.get(), kMaxSide, kMaxSide));
-  check_png(spng_set_chunk_limits(png.get(), kMaxChunk, kMaxChunk));
-  check_png(spng_set_png_buffer(png.get(), bytes.data(), bytes.size()));
-  spng_ihdr header{};
-  check_png(spng_get_ihdr(png.get(), &header));
-  check_image_size(header.width, header.height, max_pixels);
-  std::size_t size = 0;
-  check_png(spng_decoded_image_size(png.get(), SPNG_FMT_RGB8, &size));
-  Image image{header.height, header.width, {}};
-  if (size != static_cast<std::size_t>(image.height * image.width * 3)) {
-    throw Error(MAMBASDK_ERROR_INTERNAL, "image", "image: the PNG decoder gives another size than the header");
-  }
-  image.rgb.resize(size);
-  check_png(spng_decode_image(png.get(), image.rgb.data(), size, SPNG_FMT_RGB8, 0));
-  spng_exif exif{};
-  if (spng_get_exif(png.get(), &exif) == SPNG_OK) orientation = exif_orientation({exif.data, exif.length});
+  Decoder decoder(bytes);
+  decoder.header();
+  check_image_size(decoder.width(), decoder.height(), max_pixels);
+  Image image{decoder.height(), decoder.width(), {}};
+  const auto row_bytes = static_cast<std::size_t>(image.width) * 3;
+  image.rgb.resize(static_cast<std::size_t>(image.height) * row_bytes);
+  std::vector<png_bytep> rows(static_cast<std::size_t>(image.height));
+  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = image.rgb.data() + y * row_bytes;
+  decoder.pixels(rows, row_bytes);
+  orientation = decoder.orientation(orientation);
   return image;
 }
 
