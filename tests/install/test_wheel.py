@@ -35,7 +35,7 @@ def test_contents(wheel: Path) -> None:
         modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
     assert CONTENTS - names == set()
     assert any(re.fullmatch(r"mambasdk/_core\.[\w-]+\.so", name) for name in names)
-    licences = {Path(name).name for name in names if "licenses/" in name}
+    licences = {Path(name).name for name in names if ".dist-info/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE", "nlohmann_json.txt", "pybind11.txt", "unicode.txt"}
     assert modes["mambasdk/bin/mambasdk-run"] & 0o111, "mambasdk-run is not executable"
     foreign = [name for name in names if not name.startswith(("mambasdk/", "mambasdk-"))]

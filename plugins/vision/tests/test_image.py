@@ -58,7 +58,7 @@ SIZES = [
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize(("height", "width", "to_height", "to_width"), SIZES)
 def test_resize_gives_pillows_bits(name: str, height: int, width: int, to_height: int, to_width: int) -> None:
-    """Rows, then columns, bit for bit. In one call Pillow 13 swaps them for some shapes: 2 of 255 at most."""
+    """Rows, then columns, bit for bit. Pillow 13 takes the other order for some shapes: 2 of 255 at most."""
     source = photo(height, width)
     made = ImageProcessor(size=[to_height, to_width], resize="exact", interpolation=name)(source)
     image = Image.fromarray(source)
