@@ -201,7 +201,7 @@ def _ssd(batch: int, length: int, dtype: torch.dtype) -> Case:
         ours=lambda **t: ops.ssd(**t, dt_softplus=True),
         peer=partial(ssd_torch, chunk=min(128, length)),
         peer_name="chunked",
-        compiled=True,
+        compiled=length in (512, 2048),
         length=length,
         sequences=("x", "dt", "B", "C"),
         longest_peer=16384,

@@ -190,7 +190,7 @@ def _limits(programs: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     for program in sorted(programs.glob("*_bench")):
         if args.only not in program.name:
             continue
-        command = [str(program), "--benchmark_format=json", "--benchmark_min_time=0.2"]
+        command = [str(program), "--benchmark_format=json", "--benchmark_min_time=0.05"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{program.name} failed: {done.stderr.strip()}")

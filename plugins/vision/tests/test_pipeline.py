@@ -111,4 +111,4 @@ def test_errors_name_the_file_and_the_way_out(
     manifest["requires"]["plugins"] = [{"name": "mambasdk-absent"}]
     (classifier / "mambasdk.json").write_text(json.dumps(manifest))
     assert main(["predict", str(classifier), __file__]) == 2
-    assert "the package needs mambasdk-absent; pip install mambasdk-absent" in capsys.readouterr().err
+    assert "plugin mambasdk-absent is not installed; pip install mambasdk-absent" in capsys.readouterr().err
