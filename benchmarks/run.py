@@ -251,6 +251,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.barh(labels, [ratio for _, ratio in shown], color=colors)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    axes.margins(y=0.005)
     axes.invert_yaxis()
     axes.tick_params(labelsize=7)
     axes.set_xlabel("times faster than the best PyTorch peer, one run")
