@@ -28,7 +28,7 @@ if(NOT EXISTS "${MAMBASDK_TORCH_INCLUDE}/torch/csrc/stable/c/shim.h")
   )
 endif()
 
-add_library(mambasdk_torch SHARED cpp/torch/adapter.cpp cpp/torch/operation.cpp cpp/torch/shim.cpp)
+add_library(mambasdk_torch SHARED cpp/torch/adapter.cpp cpp/torch/operation.cpp cpp/torch/pages.cpp cpp/torch/shim.cpp)
 target_include_directories(mambasdk_torch SYSTEM PRIVATE ${MAMBASDK_TORCH_INCLUDE})
 target_compile_definitions(mambasdk_torch PRIVATE TORCH_TARGET_VERSION=0x020a000000000000)
 target_link_libraries(mambasdk_torch PRIVATE mambasdk mambasdk_compile nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

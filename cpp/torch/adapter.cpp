@@ -16,6 +16,7 @@
 
 #include "mambasdk/mambasdk.h"
 #include "operation.hpp"
+#include "pages.hpp"
 #include "shim.hpp"
 
 namespace mambasdk::torch_adapter {
@@ -285,6 +286,12 @@ TensorHandle empty(const mambasdk_output_plan& plan) {
   return TensorHandle(handle);
 }
 
+std::uint64_t bytes_of(const mambasdk_output_plan& plan) {
+  std::uint64_t count = 1;
+  for (int d = 0; d < plan.ndim; ++d) count *= static_cast<std::uint64_t>(plan.shape[d]);
+  return count * plan.dtype.bits / 8;
+}
+
 void call(const Operation& operation, StableIValue* stack, std::uint64_t input_count, std::uint64_t output_count) {
   if (input_count != operation.inputs.size() || output_count != operation.output_count) {
     throw std::runtime_error("libmambasdk_torch: the schema of " + operation.name + " changed after registration");
@@ -306,6 +313,7 @@ void call(const Operation& operation, StableIValue* stack, std::uint64_t input_c
     view.shape = plans[i].shape;
     if (plans[i].present != 0) {
       check(shim().torch_get_mutable_data_ptr(outputs.back().get(), &view.data), "read an output's memory");
+      prefer_large_pages(view.data, bytes_of(plans[i]));
     }
   }
   static const mambasdk_context context = cpu_context();
