@@ -41,7 +41,7 @@ class Trainer:
         groups = [group for group in parameter_groups(model, options.weight_decay) if group["params"]]
         if not groups:
             raise InvalidArgumentError("no parameter of the model requires a gradient", where="training")
-        self._parameters: list[nn.Parameter] = [parameter for group in groups for parameter in group["params"]]
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._device = self._parameters[0].device
         self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=(options.beta1, options.beta2), fused=True)
         loss_unit: tuple[str, float] = getattr(task, "loss_unit", ("", 1.0))
