@@ -54,6 +54,15 @@ def mambasdk_families() -> list[FamilySpec]:
             tiny={"d_model": 16, "n_layer": 2, "pe_width": 4, "max_freqs": 4, "d_state": 4, "eval_passes": 2},
             causal=False,
         ),
+        FamilySpec(
+            name="gmn",
+            summary="Graph Mamba Network, neighbourhood tokens by random walks (arXiv 2402.08678)",
+            config="mambasdk_graph.families.gmn:GMNConfig",
+            factory="mambasdk_graph.families.gmn:build",
+            importer="mambasdk_graph.families.upstream:import_gmn",
+            tiny={"d_model": 16, "d_state": 4, "walk_length": 2},
+            causal=False,
+        ),
     ]
 
 

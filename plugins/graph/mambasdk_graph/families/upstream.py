@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mambasdk.errors import CheckpointError
 from mambasdk.models import Checkpoint
+from mambasdk_graph.families.gmn import GMNConfig
 
 # What follows "CustomGatedGCN+" in gt.layer_type -> order, passes of evaluation, buckets. Hybrid_Noise and
 # Hybrid_Noise_Bucket are what they really ran: their bodies are swapped upstream (spec graph-mamba.md, E).
@@ -151,3 +153,30 @@ def _sizes_of(weights: Checkpoint, settings: Mapping[str, Any]) -> dict[str, int
         if name in weights:
             found["dim_out"] = int(weights[name].shape[0])
     return found
+
+
+# Keys of a GMN configuration -> ours; the reading's own names (spec graph-mamba.md, A).
+_GMN = {"d": "d_model", "m": "walk_length", "M": "walks", "s": "repeats", "d_state": "d_state", "expand": "expand"}
+
+
+def import_gmn(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """Overrides from {"d", "m", "M", "s", "d_state", "expand"}, alone or under "gmn_reading"; ours may stand beside.
+
+    Weights without encoders and head give a model without them. The authors published neither code nor weights.
+    """
+    config = config.get("gmn_reading", config)
+    settings = {ours: config[theirs] for theirs, ours in _GMN.items() if theirs in config}
+    known = {field.name for field in dataclasses.fields(GMNConfig)}
+    settings.update({name: value for name, value in config.items() if name in known and name not in ("seed",)})
+    for part in ("sub", "node"):
+        numbers = {int(name.split(".")[1]) for name in weights if name.startswith(f"{part}.")}
+        settings[f"{part}_layers"] = len(numbers)
+    settings["mpnn"] = "mpnn.A.weight" in weights
+    settings["bidirectional"] = "sub.0.bwd.A_log" in weights
+    if not any(name.startswith("node_encoder.") for name in weights):
+        settings.update(node_encoder="none", dim_in=settings.get("d_model", GMNConfig.d_model))
+    if not any(name.startswith("edge_encoder.") for name in weights):
+        settings["edge_encoder"] = "none"
+    if "head.weight" not in weights:
+        settings["head"] = "none"
+    return settings, weights
