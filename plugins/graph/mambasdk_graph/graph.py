@@ -12,9 +12,6 @@ from torch import Tensor
 
 from mambasdk.errors import DtypeError, InvalidArgumentError, ShapeError
 
-# Fields that a model's `prepare` fills in, and that follow from the rest of the graph.
-NODE_FIELDS = ("x", "eigvals", "eigvecs", "rwse", "order_key")
-
 
 @dataclass
 class Graph:
@@ -23,7 +20,7 @@ class Graph:
     x: (N, F) float32, or int64 categories. edge_index: (2, E) int64, sources then targets. edge_attr: (E, Fe) or None.
     y: targets, of any shape, or None. ptr: (G+1) int64, the first node of each graph; batch: (N) int64, the graph of
     each node; both may be left out for one graph. edge_label_index: (2, Q) int64, pairs of nodes that an edge-level
-    head is asked about.
+    head is asked about. split: (N) int64, what a node's label is for: 0 training, 1 validation, 2 test, -1 nothing.
 
     What a model's `prepare` adds: eigvals, eigvecs (N, K), Laplacian eigenpairs, NaN beyond the graph's size;
     rwse (N, R), return probabilities; noise (layers, passes, N) and buckets (layers, passes, N), draws of the random
@@ -39,6 +36,7 @@ class Graph:
     batch: Tensor | None = None
     ptr: Tensor | None = None
     edge_label_index: Tensor | None = None
+    split: Tensor | None = None
     eigvals: Tensor | None = None
     eigvecs: Tensor | None = None
     rwse: Tensor | None = None

@@ -60,7 +60,7 @@ class GatedGCN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-        """h (N, D), e (E, D), edge_index (2, E); both new ones."""
+        """H (N, D), e (E, D), edge_index (2, E); both new ones."""
         source, target = edge_index[0], edge_index[1]
         z = self.D(h)[target] + self.E(h)[source] + self.C(e)  # (E, D)
         new = self.A(h) + self.aggregate(z, self.B(h)[source], target, h.shape[0])

@@ -52,6 +52,8 @@ def mambasdk_families() -> list[FamilySpec]:
             importer="mambasdk_graph.families.upstream:import_graph_mamba",
             variants=_VARIANTS,
             tiny={"d_model": 16, "n_layer": 2, "pe_width": 4, "max_freqs": 4, "d_state": 4, "eval_passes": 2},
+            head="graph_classification",
+            processors={"graph": {"kind": "graph"}},
             causal=False,
         ),
         FamilySpec(
@@ -61,8 +63,23 @@ def mambasdk_families() -> list[FamilySpec]:
             factory="mambasdk_graph.families.gmn:build",
             importer="mambasdk_graph.families.upstream:import_gmn",
             tiny={"d_model": 16, "d_state": 4, "walk_length": 2},
+            head="graph_classification",
+            processors={"graph": {"kind": "graph"}},
             causal=False,
         ),
+    ]
+
+
+@hookimpl
+def mambasdk_heads() -> list[HeadSpec]:
+    """Labels of graphs and of nodes. Which of the two a package has, its model says."""
+    return [
+        HeadSpec(
+            name=f"{level}_classification",
+            summary=f"labels or values of {level}s: training, prediction and pictures",
+            implementation="mambasdk_graph.heads:GraphHead",
+        )
+        for level in ("graph", "node")
     ]
 
 

@@ -67,7 +67,9 @@ def prepare(graph: Graph, options: Mapping[str, Any], *, epoch: int = 0) -> Grap
     torch = require_torch("preparing a graph")
     asked = {name: value for name, value in options.items() if name not in ("node_features", "edge_features")}
     made = _processor(json.dumps(asked, sort_keys=True)).encode(
-        graph.edge_index.cpu().contiguous(), graph.ptr.cpu().contiguous(), epoch  # type: ignore[union-attr]
+        graph.edge_index.cpu().contiguous(),
+        graph.ptr.cpu().contiguous(),
+        epoch,  # type: ignore[union-attr]
     )
     device = graph.x.device
     fresh = {

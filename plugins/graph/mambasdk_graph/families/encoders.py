@@ -88,7 +88,7 @@ class LaplacianEncoder(nn.Module):
         self.pe_encoder = nn.Sequential(*inner, nn.Linear(2 * pe_width, pe_width), nn.ReLU())
 
     def forward(self, x: Tensor, eigvals: Tensor, eigvecs: Tensor) -> Tensor:
-        """x (N, F or width - pe_width), eigvals and eigvecs (N, K), NaN where a graph has fewer; (N, width)."""
+        """X (N, F or width - pe_width), eigvals and eigvecs (N, K), NaN where a graph has fewer; (N, width)."""
         if self.training:
             signs = torch.randint(0, 2, (eigvecs.shape[1],), device=eigvecs.device) * 2 - 1
             eigvecs = eigvecs * signs

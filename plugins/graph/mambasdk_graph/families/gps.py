@@ -32,9 +32,7 @@ class NodeOrder:
         """Whether a key has a random part."""
         return self.order in ("random", "degree_random")
 
-    def sequences(
-        self, graph: Graph, noise: Tensor | None, bucket: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def sequences(self, graph: Graph, noise: Tensor | None, bucket: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The order of the nodes (N), its inverse (N) and the sequences' offsets (S+1) int32.
 
         noise: (N), from 0 to 1, added to the degree. bucket: (N) int64.

@@ -73,7 +73,9 @@ class GraphMambaConfig:
         if self.pe_width:
             check_numbers(_WHERE, 1, max_freqs=self.max_freqs)
         if self.node_encoder == "none":
-            check_choice(_WHERE, "dim_in of node_encoder 'none'", str(self.dim_in), (str(self.d_model - self.pe_width),))
+            check_choice(
+                _WHERE, "dim_in of node_encoder 'none'", str(self.dim_in), (str(self.d_model - self.pe_width),)
+            )
 
 
 class FeatureEncoder(nn.Module):
@@ -194,7 +196,9 @@ class GraphMamba(GraphModel):
         """The passes of a layer: one with draws of its own in training, else those of the graph."""
         buckets = self.config.buckets > 1
         if self.training:
-            noise = graph.x.new_empty(graph.x.shape[0], dtype=torch.float32).uniform_() if self.order.needs_noise else None
+            noise = (
+                graph.x.new_empty(graph.x.shape[0], dtype=torch.float32).uniform_() if self.order.needs_noise else None
+            )
             bucket = graph.batch.new_empty(graph.x.shape[0]).random_(self.config.buckets) if buckets else None  # type: ignore[union-attr]
             return [self.order.sequences(graph, noise, bucket)]
         made = []

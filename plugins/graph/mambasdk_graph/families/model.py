@@ -47,10 +47,16 @@ class GraphModel(nn.Module):
         """Options of the processor `graph` that make what the model needs."""
         raise NotImplementedError
 
-    def processor_entries(self) -> dict[str, dict[str, Any]]:
+    @property
+    def package_head(self) -> str | None:
+        """The head of a package of this model."""
+        return {"graph": "graph_classification", "node": "node_classification"}.get(self.config.head)
+
+    def package_processors(self) -> dict[str, dict[str, Any]]:
         """The manifest's `processors` for a package of this model."""
         config = self.config
         options: dict[str, Any] = {"kind": "graph", "node_features": config.dim_in, **self.preparation()}
+        options = {name: value for name, value in options.items() if value not in (0, False) or name == "walk_length"}
         if config.node_encoder == "atom":
             options.update(node_features=9, categorical=True)
         if config.edge_encoder == "bond":

@@ -68,7 +68,9 @@ def import_graph_mamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[
     for key, allowed in _FIXED.items():
         if key in flat and flat[key] not in allowed:
             raise CheckpointError(
-                f"{key} = {flat[key]!r} is not built here", where="config.json", expected=" or ".join(map(repr, allowed))
+                f"{key} = {flat[key]!r} is not built here",
+                where="config.json",
+                expected=" or ".join(map(repr, allowed)),
             )
     settings = {ours: flat[theirs] for theirs, ours in _SETTINGS.items() if flat.get(theirs) is not None}
     # peptides-func names no gt.layers upstream and silently gets 3.
