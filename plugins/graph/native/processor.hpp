@@ -11,9 +11,9 @@ namespace mambasdk::graph {
 // Takes `graph` u8, a file as graph_file.hpp says; or graph.edge_index i64 (2, E) and graph.ptr i64 (G+1), and where
 // there is one graph.epoch i64 (1).
 //
-// Of a file it emits x f32 (N, F), edge_index i64 (2, E), edge_attr f32 (E, Fe), batch i64 (N) and ptr i64 (2). Options:
-// node_features, edge_features (how many there must be; 0: as in the file; features that the file does not have are 1),
-// categorical (false; x and edge_attr as i64), max_nodes (1000000), max_edges (10000000, directed ones).
+// Of a file it emits x f32 (N, F), edge_index i64 (2, E), edge_attr f32 (E, Fe), batch i64 (N) and ptr i64 (2).
+// Options: node_features, edge_features (how many there must be; 0: as in the file; features that the file does not
+// have are 1), categorical (false; x and edge_attr as i64), max_nodes (1000000), max_edges (10000000, directed ones).
 // Of both it emits what these options ask for; 0 or none means nothing:
 // - laplacian K: eigvals and eigvecs f32 (N, K); random_walk R: rwse f32 (N, R)
 // - order "core" or "page_rank" (else "degree", nothing): order_key f32 (N)
