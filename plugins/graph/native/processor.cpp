@@ -37,12 +37,6 @@ std::vector<std::int64_t> joined(std::vector<std::int64_t> first, const std::vec
 
 }  // namespace
 
-GraphProcessor::GraphProcessor(std::string_view text, std::string_view)
-    : GraphProcessor(plugin::Config(text, kind,
-                                    {"node_features", "edge_features", "categorical", "max_nodes", "max_edges",
-                                     "laplacian", "random_walk", "order", "noise_layers", "noise_passes", "buckets",
-                                     "tokens", "walk_length", "walks", "repeats", "seed", "epoch"})) {}
-
 GraphProcessor::GraphProcessor(const plugin::Config& config)
     : node_features_(config.integer("node_features", 0, 0, 1000000)),
       edge_features_(config.integer("edge_features", 0, 0, 1000000)),

@@ -25,11 +25,14 @@ class GraphProcessor {
  public:
   static constexpr std::string_view kind = "graph";
   static constexpr std::string_view doc = "A graph's JSON file to tensors, with encodings, tokens and random orders.";
-  GraphProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {
+      "node_features", "edge_features", "categorical",  "max_nodes",    "max_edges", "laplacian",
+      "random_walk",   "order",         "noise_layers", "noise_passes", "buckets",   "tokens",
+      "walk_length",   "walks",         "repeats",      "seed",         "epoch"};
+  explicit GraphProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit GraphProcessor(const plugin::Config& config);
   void emit_file(const GraphFile& file, plugin::Emitter& emit) const;
   void emit_features(std::string_view name, const std::vector<double>& values, std::int64_t rows, std::int64_t width,
                      std::int64_t wanted, plugin::Emitter& emit) const;
