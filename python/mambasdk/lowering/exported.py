@@ -90,8 +90,8 @@ def export_model(model: nn.Module) -> ExportedModel:
     flat = _Flat(model.eval(), list(inputs), spec)
     state_shapes = [[*batch, *tensor.shape[1:]] for tensor in leaves]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
-    with torch.no_grad():
-        flat(*arguments)  # for the names of the outputs, which tracing forgets
+    with torch.no_grad():  # for the names of the outputs: what forward sets in a trace is forgotten
+        flat(*arguments)
     program = _trace(flat, arguments, argument_shapes)
     _check_size_one(flat, program, arguments, argument_shapes)
     symbols = _symbols(program, argument_shapes)
@@ -176,8 +176,7 @@ def _check_size_one(
     flat: _Flat, program: torch.export.ExportedProgram, arguments: Sequence[Tensor], shapes: Sequence[Dims]
 ) -> None:
     """Torch traces a free dim as if it were two or more; a stream's step is one. Where the model takes that, so must
-    the graph. Only results count: the least sizes that torch notes follow from strides of dims that it took for two or
-    more, and the compiled code does not look at them.
+    the graph.
     """
     ones = []
     for tensor, shape in zip(arguments, shapes, strict=True):
@@ -191,9 +190,7 @@ def _check_size_one(
         except Exception:  # the model itself does not take it
             return
         try:
-            module = program.module(check_guards=False)
-            module._forward_pre_hooks.clear()
-            found = module(*ones)
+            found = program.module(check_guards=False)(*ones)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
         except Exception as error:
             raise LoweringError(
