@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mambasdk.errors import LoweringError
+from mambasdk.lowering import Program, Value
 from mambasdk.nn import BidirectionalMamba, LayerNorm, MarkedParameters, RMSNorm
 from mambasdk_vision.nn import DropPath, FeaturePyramid, check_image, fpn_adapters
 from mambasdk_vision.vim.config import VimConfig
@@ -31,6 +33,20 @@ class PatchEmbedding(nn.Module):
         """Map image (B, C, H, W) to tokens (B, M, D), row by row."""
         y: Tensor = self.proj(image)
         return y.flatten(2).transpose(1, 2)
+
+    def lower(self, program: Program, image: Value, prefix: str, tokens: int) -> Value:
+        """Native form."""
+        width, channels, kernel, _ = self.proj.weight.shape
+        size, stride = channels * kernel * kernel, self.proj.stride[0]
+        patches = program.unfold2d(image, (kernel, kernel), (stride, stride))  # (B, rows, columns, C*k*k)
+        weight = program.reshape(program.weight(f"{prefix}.proj.weight"), [width, size])
+        y: Value = program.op(
+            "linear",
+            x=program.reshape(patches, ["B", tokens, size]),
+            weight=weight,
+            bias=program.weight(f"{prefix}.proj.bias"),
+        )
+        return y
 
 
 class VimLayer(nn.Module):
@@ -62,6 +78,14 @@ class VimLayer(nn.Module):
         h = self.mixer(h)
         assert residual is not None
         return h, residual
+
+    def lower(
+        self, program: Program, h: Value, prefix: str, residual: Value | None, length: int
+    ) -> tuple[Value, Value]:
+        """Native form."""
+        norm: Any = self.norm
+        h, total = norm.lower(program, h, f"{prefix}.norm", residual)
+        return self.mixer.lower(program, h, f"{prefix}.mixer", length), total
 
 
 class VimEncoder(MarkedParameters):
@@ -188,6 +212,45 @@ class VimClassifier(VimEncoder):
         """`logits` and, for other uses than classification, `features`."""
         features = self.features(inputs["image"])
         return {"logits": self._logits(features), "features": features}
+
+    def lower(self, program: Program) -> None:
+        """Write the native program: image -> logits, features."""
+        config = self.config
+        if config.rope or (config.class_token == "none" and config.pool in ("max", "all")):
+            raise LoweringError(
+                "the native engine has neither rotary positions nor the pools max and all",
+                where="Vim",
+                way_out='save it with engine="aoti"',
+            )
+        rows, columns = config.grid
+        dim, length = config.embed_dim, self.pos_embed.shape[1]
+        image = program.input("image", "f32", ["B", config.channels, *config.image_size])
+        h = self.patch_embed.lower(program, image, "patch_embed", rows * columns)
+        position = config.class_position
+        if position is not None:
+            token = program.expand(program.weight("cls_token"), ["B", 1, dim])
+            parts = [program.slice(h, 1, 0, position)] if position else []
+            parts += [token, program.slice(h, 1, position, rows * columns - position)]
+            h = parts[0]
+            for part in parts[1:]:
+                h = program.concat_rows(h, part)
+        h = program.add(h, program.expand(program.weight("pos_embed"), ["B", length, dim]))
+        residual: Value | None = None
+        for index, layer in enumerate(self.layers):
+            one: Any = layer
+            h, residual = one.lower(program, h, f"layers.{index}", residual, length)
+        if position is None and config.pool == "last":
+            position = length - 1
+        if position is not None:
+            assert residual is not None
+            h = program.reshape(program.slice(h, 1, position, 1), ["B", dim])
+            residual = program.reshape(program.slice(residual, 1, position, 1), ["B", dim])
+        norm: Any = self.norm_f
+        features = norm.lower(program, h, "norm_f", residual)[0]
+        if position is None:
+            features = program.mean_rows(features)
+        program.output("logits", program.linear(features, "head", bias=True), "f32", ["B", config.num_classes])
+        program.output("features", features, "f32", ["B", dim])
 
 
 class VimSegmentationFeatures(VimEncoder):
