@@ -46,7 +46,10 @@ Tensor Tensor::contiguous(void* data, DType dtype, const std::int64_t* shape, in
     const auto i = static_cast<std::size_t>(d);
     t.shape[i] = shape[d];
     t.strides[i] = stride;
-    stride *= shape[d] > 0 ? shape[d] : 1;
+    if (__builtin_mul_overflow(stride, shape[d] > 0 ? shape[d] : 1, &stride)) {
+      fail(ErrorCode::invalid_argument, "a tensor with an extent of ", shape[d], " at ", d,
+           " is larger than any memory");
+    }
   }
   return t;
 }
@@ -65,6 +68,14 @@ bool Tensor::is_contiguous() const {
     expected *= size(d);
   }
   return true;
+}
+
+Tensor Tensor::mirrored(int d) const {
+  Tensor out = *this;
+  const std::int64_t step = stride(d);
+  if (out.data != nullptr && size(d) > 0) out.data = ptr<std::byte>() + (size(d) - 1) * step * (dtype.bits / 8);
+  out.strides[static_cast<std::size_t>(d < 0 ? d + ndim : d)] = -step;
+  return out;
 }
 
 std::string Tensor::shape_text() const {

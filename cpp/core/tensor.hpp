@@ -20,7 +20,7 @@ struct Tensor {
   std::array<std::int64_t, kMaxDims> shape{};
   std::array<std::int64_t, kMaxDims> strides{};
 
-  // Contiguous view. Throws Error(invalid_argument) when there are more than kMaxDims dims.
+  // Contiguous view. Throws Error(invalid_argument) for more than kMaxDims dims, or for 2^63 elements.
   static Tensor contiguous(void* data, DType dtype, const std::int64_t* shape, int ndim);
 
   template <class T>
@@ -33,6 +33,8 @@ struct Tensor {
   [[nodiscard]] std::int64_t numel() const;
   [[nodiscard]] std::int64_t nbytes() const { return numel() * dtype.bits / 8; }
   [[nodiscard]] bool is_contiguous() const;
+  // The same elements, those along dim d in the opposite order.
+  [[nodiscard]] Tensor mirrored(int d) const;
   [[nodiscard]] std::string shape_text() const;  // "(2, 8, 16)"
 };
 

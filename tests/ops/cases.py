@@ -36,7 +36,11 @@ DEFAULT_DIMS: Dims = {
     "P": 6,
     "S": 2,
     "E": 1,
+    "M": 4,
+    "W": 9,
 }
+# Scalars without a default.
+SCALARS: dict[str, Any] = {"factor": -0.7, "kernel_h": 3, "kernel_w": 2, "stride_h": 2, "stride_w": 1}
 # Optional arguments that change what other arguments look like; cases give them one at a time.
 STRUCTURAL = ("order", "cu_seqlens", "seq_idx")
 VARIABLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -106,7 +110,10 @@ FAMILIES: dict[str, Family] = {
             "state1": {"B": 2, "L": 5, "D": 16, "N": 1, "K": 1, "G": 1},
         },
         fix=_scan_dims,
-        scalars=({"delta_softplus": True, "step_params": True, "save_chunk_states": True, "return_final_state": True},),
+        scalars=(
+            {"delta_softplus": True, "step_params": True, "save_chunk_states": True, "return_final_state": True},
+            {"delta_softplus": True, "save_chunk_states": True, "return_final_state": True, "reverse": True},
+        ),
         excluded=lambda given, scalars: bool(scalars.get("step_params")) and "order" not in given,
     ),
     "selective_state_update": Family(dims={"tail": {"B": 3, "D": 38, "N": 5, "G": 2}, "vector": {"D": 64, "N": 16}}),
@@ -139,6 +146,17 @@ FAMILIES: dict[str, Family] = {
             "tiles": {"B": 2, "L": 300, "D": 70, "K": 4},
         },
         fix=_packed,
+        scalars=({"silu": True, "return_final_state": True, "reverse": True},),
+    ),
+    "unfold2d": Family(
+        dims={
+            "tail": {"B": 2, "C": 3, "H": 7, "W": 9},
+            "patches": {"B": 1, "C": 3, "H": 16, "W": 32},
+        },
+        scalars=(
+            {"kernel_h": 8, "kernel_w": 8, "stride_h": 4, "stride_w": 8, "padding_h": 2},
+            {"padding_h": 1, "padding_w": 2},
+        ),
     ),
     "diagonal_scan": Family(
         dims={
@@ -287,6 +305,10 @@ def _cases(op: str) -> Iterator[Case]:
         yield from make(f"scalars{i}", first, plain | ({"order"} if "step_params" in scalars else set()), scalars)
     if {"order", "cu_seqlens"} <= set(optional):
         yield from make("order-packed", first, plain | {"order", "cu_seqlens"}, on)
+    if "reverse" in flags and "cu_seqlens" in optional:
+        yield from make("reverse-packed", first, plain | {"cu_seqlens"}, {**on, "reverse": True})
+        if "order" in optional:
+            yield from make("reverse-order", first, plain | {"order"}, {**on, "reverse": True})
     for dim in ("L", "B"):
         if dim in names:
             yield from make(f"no-{dim}", {**first, dim: 0}, plain, on)
@@ -361,7 +383,7 @@ def values(case: Case, types: Types) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for a in s.inputs:
         if not a.is_tensor:
-            out[a.name] = case.scalars.get(a.name, a.default)
+            out[a.name] = case.scalars.get(a.name, SCALARS.get(a.name, a.default))
             continue
         if a.optional and a.name not in case.given:
             out[a.name] = None

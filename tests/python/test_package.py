@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mambasdk
+from mambasdk.cli import main
 from mambasdk.errors import InvalidArgumentError, MambaSDKError, PackageError, PackageVersionError, PluginError
 from mambasdk.package import Manifest, load_processors
 from mambasdk.package.manifest import sha256_file
@@ -72,6 +75,22 @@ def test_processor_files_are_copied_in(toy: str, tmp_path: Path) -> None:
             mambasdk.create_model("toy"), tmp_path / "q", processors={"text": {"kind": "x", "file": "/no/such"}}
         )
     assert not (tmp_path / "q").exists()
+
+
+def test_head_options_are_written_and_stay_with_the_model(toy: str, tmp_path: Path) -> None:
+    options = {"labels": ["cat", "dög"], "top_k": 2, "nested": {"threshold": 0.25}}
+    manifest = mambasdk.save_package(mambasdk.create_model("toy"), tmp_path / "p", head_options=options)
+    assert Manifest.read(tmp_path / "p").head_options == options == manifest.head_options
+    model = mambasdk.load(tmp_path / "p")
+    assert mambasdk.save_package(model, tmp_path / "again").head_options == options
+    assert mambasdk.save_package(model, tmp_path / "other", head_options={"top_k": 1}).head_options == {"top_k": 1}
+    assert mambasdk.save_package(mambasdk.create_model("toy"), tmp_path / "none").head_options is None
+    assert main(["export", str(tmp_path / "p"), "--out", str(tmp_path / "half"), "--dtype", "float16"]) == 0
+    assert Manifest.read(tmp_path / "half").head_options == options
+    for value in ({1, 2}, math.inf):
+        with pytest.raises(InvalidArgumentError, match=r"head_options: not JSON: .* expected text, numbers"):
+            mambasdk.save_package(model, tmp_path / "bad", head_options={"labels": value})
+    assert not (tmp_path / "bad").exists()
 
 
 def test_targets_are_replaced_only_when_asked_and_only_packages(package: Path) -> None:
@@ -137,6 +156,17 @@ def test_wrong_outputs_fail_verification(package: Path) -> None:
     assert not report.passed
     assert report.errors["torch"]["logits"] == pytest.approx(0.5, abs=1e-3)
     assert report.errors["torch"]["last_logits"] < 1e-4
+
+
+def test_without_torch_the_native_engine_is_verified_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    report = mambasdk.verify(package)
+    assert report.passed
+    assert list(report.errors) == ["native"]
+    assert report.skipped == {"torch": "torch is not installed"}
+    edit(package, lambda m: m.update(engine={"name": "torch"}))
+    report = mambasdk.verify(package)
+    assert (report.passed, report.errors) == (False, {})  # nothing was compared
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] = {
