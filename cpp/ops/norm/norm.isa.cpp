@@ -1,5 +1,6 @@
 // rms_norm and layer_norm, vectorised, row by row: a row stays in the first-level cache while a few short loops pass
-// over it. Plain rows are read and written as they are; rows with a gate or a residual are taken as float32.
+// over it in float32. Plain rows of 16-bit types are widened by each loop: their copies in float32 would not fit that
+// cache beside the sums of the weights' gradients. Rows with a gate or a residual are copied.
 #include "ops/norm/norm.hpp"
 
 #include "ops/rows_simd.hpp"
@@ -72,9 +73,9 @@ MAMBASDK_SIMD void scale_group(const T* v, const float* gate, const float* weigh
   });
 }
 
-// Neither gate nor residual, and unit stride.
+// 16-bit rows with unit stride, neither gate nor residual.
 MAMBASDK_SIMD bool is_plain(const Args& a) {
-  return a.residual.data == nullptr && a.z.data == nullptr && a.x.element_stride == 1;
+  return !is_float(a.x.type) && a.residual.data == nullptr && a.z.data == nullptr && a.x.element_stride == 1;
 }
 
 template <bool kMean, class T>
@@ -96,7 +97,6 @@ void forward_plain_row(const Args& a, Index r) {
 template <bool kMean>
 void forward_row(const Args& a, Index r, float* scratch) {
   if (is_plain(a)) {
-    if (is_float(a.x.type)) return forward_plain_row<kMean, float>(a, r);
     if (is_bf16(a.x.type)) return forward_plain_row<kMean, bf16>(a, r);
     return forward_plain_row<kMean, f16>(a, r);
   }
@@ -222,7 +222,6 @@ void backward_plain_row(const BackwardArgs& b, Index r, Parts parts) {
 template <bool kMean>
 void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
   if (is_plain(b)) {
-    if (is_float(b.forward.x.type)) return backward_plain_row<kMean, float>(b, r, parts);
     if (is_bf16(b.forward.x.type)) return backward_plain_row<kMean, bf16>(b, r, parts);
     return backward_plain_row<kMean, f16>(b, r, parts);
   }
