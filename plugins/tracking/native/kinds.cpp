@@ -7,19 +7,15 @@ namespace mambasdk::tracking {
 
 namespace {
 
-[[noreturn]] void bad(const std::string& message) {
-  plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT, message);
-}
+using plugin::invalid;
 
 // f32 (n, least to 6), or the same behind a batch of one: columns of a row.
 std::size_t columns_of(const TensorView& tensor, const char* what, std::int64_t least) {
   auto shape = tensor.shape();
   if (shape.size() == 3 && shape[0] == 1) shape = shape.subspan(1);
   if (shape.size() != 2 || shape[1] < least || shape[1] > 6) {
-    std::string got;
-    for (const std::int64_t n : tensor.shape()) got += (got.empty() ? "" : ", ") + std::to_string(n);
-    bad(std::string(what) + ": expected f32 (n, " + std::to_string(least) +
-        " to 6), a box, a score and a class by row; " + "got (" + got + ")");
+    invalid(std::string(what) + ": expected f32 (n, " + std::to_string(least) +
+            " to 6), a box, a score and a class by row; got " + plugin::to_text(tensor.shape()));
   }
   return static_cast<std::size_t>(shape[1]);
 }
@@ -48,9 +44,6 @@ TrackerOptions tracker_options(const plugin::Config& config) {
 
 }  // namespace
 
-DetectionsProcessor::DetectionsProcessor(std::string_view text, std::string_view)
-    : DetectionsProcessor(plugin::Config(text, kind, {"box_format", "output", "max_frames", "max_detections"})) {}
-
 DetectionsProcessor::DetectionsProcessor(const plugin::Config& config)
     : corners_(config.choice("box_format", {"xyxy", "xywh"}) == "xyxy"),
       output_(config.text("output", "detections")),
@@ -59,7 +52,7 @@ DetectionsProcessor::DetectionsProcessor(const plugin::Config& config)
 
 void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (inputs.size() != 1) {
-    bad("detections: expected one input, boxes or MOTChallenge text; got " + std::to_string(inputs.size()));
+    invalid("detections: expected one input, boxes or MOTChallenge text; got " + std::to_string(inputs.size()));
   }
   const TensorView input = inputs[0];
   std::vector<FramedDetection> found;
@@ -80,8 +73,8 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
   for (const FramedDetection& f : found) {
     in_frame = frames.empty() || frames.back() != f.frame ? 1 : in_frame + 1;
     if (in_frame > max_detections_) {
-      bad("detections: frame " + std::to_string(f.frame + 1) + " has more than " + std::to_string(max_detections_) +
-          "; raise max_detections or filter them by score first");
+      invalid("detections: frame " + std::to_string(f.frame + 1) + " has more than " + std::to_string(max_detections_) +
+              "; raise max_detections or filter them by score first");
     }
     const Box& b = f.detection.box;
     for (const double v : {b.x1, b.y1, b.x2, b.y2, f.detection.score, static_cast<double>(f.detection.class_id)}) {
@@ -95,11 +88,6 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
   emit("frame_count", std::vector<std::int64_t>{frame_count}, {1});
 }
 
-TrackerHead::TrackerHead(std::string_view text, std::string_view)
-    : TrackerHead(plugin::Config(text, kind,
-                                 {"input", "score_threshold", "new_track_score", "iou_first", "iou_second", "max_age",
-                                  "min_hits", "class_aware", "plus_one", "motion", "max_tracks"})) {}
-
 TrackerHead::TrackerHead(const plugin::Config& config)
     : input_(config.text("input", "detections")), tracker_(tracker_options(config)) {}
 
@@ -112,17 +100,17 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::int64_t frame_count = 1;
   if (inputs.has("frames")) {
     const auto given = inputs["frames"].data<std::int64_t>();
-    if (given.size() != n) bad("tracker: frames: expected one per detection, got " + std::to_string(given.size()));
+    if (given.size() != n) invalid("tracker: frames: expected one per detection, got " + std::to_string(given.size()));
     frames.assign(given.begin(), given.end());
     frame_count = n == 0 ? 0 : frames.back() + 1;
     if (!std::is_sorted(frames.begin(), frames.end()) || (n != 0 && frames.front() < 0)) {
-      bad("tracker: frames: expected whole numbers from 0 in order");
+      invalid("tracker: frames: expected whole numbers from 0 in order");
     }
   }
   if (inputs.has("frame_count")) {
     const auto given = inputs["frame_count"].data<std::int64_t>();
     if (given.size() != 1 || given[0] < (n == 0 ? 0 : frames.back() + 1) || given[0] > 100000000) {
-      bad("tracker: frame_count: expected one number, at least that of the last detection's frame");
+      invalid("tracker: frame_count: expected one number, at least that of the last detection's frame");
     }
     frame_count = given[0];
   }

@@ -16,11 +16,11 @@ class DetectionsProcessor {
  public:
   static constexpr std::string_view kind = "detections";
   static constexpr std::string_view doc = "Boxes with scores of a frame, or MOTChallenge text, to f32 (n, 6).";
-  DetectionsProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"box_format", "output", "max_frames", "max_detections"};
+  explicit DetectionsProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit DetectionsProcessor(const plugin::Config& config);
   bool corners_;
   std::string output_;
   std::int64_t max_frames_;
@@ -35,12 +35,14 @@ class TrackerHead {
  public:
   static constexpr std::string_view kind = "tracker";
   static constexpr std::string_view doc = "Detections of frame after frame to tracks, by IoU and a Kalman filter.";
-  TrackerHead(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"input",      "score_threshold", "new_track_score", "iou_first",
+                                                 "iou_second", "max_age",         "min_hits",        "class_aware",
+                                                 "plus_one",   "motion",          "max_tracks"};
+  explicit TrackerHead(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
   void reset() { tracker_.reset(); }
 
  private:
-  explicit TrackerHead(const plugin::Config& config);
   std::string input_;
   Tracker tracker_;
 };

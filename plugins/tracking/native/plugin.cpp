@@ -4,9 +4,9 @@
 #include "kinds.hpp"
 #include "operations.hpp"
 
-MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_TRACKING_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
-  registrar.processor<mambasdk::tracking::DetectionsProcessor>();
-  registrar.head<mambasdk::tracking::TrackerHead>();
+MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::tracking::DetectionsProcessor>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::tracking::TrackerHead>>();
   registrar.op<mambasdk::tracking::LinearAssignment>();
   registrar.op<mambasdk::tracking::KalmanPredict>();
   registrar.op<mambasdk::tracking::KalmanUpdate>();

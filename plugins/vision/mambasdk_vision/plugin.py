@@ -23,6 +23,6 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             slot="image",
             kind="image",
             summary="PNG, JPEG or pixels to a normalised tensor",
-            factory="mambasdk_vision.image:from_manifest",
+            factory="mambasdk_vision.image:ImageProcessor.from_manifest",
         )
     ]
