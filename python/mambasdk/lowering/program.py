@@ -125,14 +125,6 @@ class Program:
         """`x` with its dims in another order."""
         return self._view("permute", x, dims=list(dims))
 
-    def unsqueeze(self, x: Value, dims: Sequence[int], ndim: int) -> Value:
-        """`x` with new dims of extent 1, which stand at `dims` in the result; ndim: of the result. No memory moves."""
-        new = len(dims)
-        kept = [new + index for index in range(ndim - new)]
-        front = self.expand(x, [1] * new + [-1] * (ndim - new))
-        order = iter(range(new)), iter(kept)
-        return self.permute(front, [next(order[0 if dim in dims else 1]) for dim in range(ndim)])
-
     def expand(self, x: Value, shape: Sequence[Dim]) -> Value:
         """`x` repeated along its dims of extent 1 and along new dims in front; -1 keeps a dim. No memory moves."""
         return self._view("expand", x, shape=list(shape))

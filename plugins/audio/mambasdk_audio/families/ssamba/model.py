@@ -171,7 +171,7 @@ class Ssamba(nn.Module):
             grid = program.reshape(program.slice(tokens, 1, 1, config.patches), ["B", rows, columns, dim])
             by_time = program.mean_rows(program.permute(grid, [0, 2, 1, 3]))  # (B, P_t, D)
             slots = [(by_time, first, end - first) for first, end in config.seconds]
-        means = [program.unsqueeze(self._lower_mean(program, *slot), [1], 3) for slot in slots]
+        means = [program.reshape(self._lower_mean(program, *slot), ["B", 1, dim]) for slot in slots]
         joined = means[0]
         for mean in means[1:]:
             joined = program.concat_rows(joined, mean)
