@@ -232,7 +232,7 @@ def test_drop_path_drops_whole_clips_and_only_in_training() -> None:
     assert torch.equal(plain.train()(x), plain.eval()(x))
 
 
-@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("grad", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compiled_model_is_one_graph_with_the_same_results(family: str, grad: bool) -> None:
     torch._dynamo.reset()
