@@ -149,7 +149,7 @@ void measure(benchmark::State& state, const Problem& p, F&& kernel) {
 
 void forward(benchmark::State& state) {
   Problem p(state);
-  for (int i = 0; i < 4; ++i) p.inputs.push_back({.flag = false});
+  for (int i = 0; i < 5; ++i) p.inputs.push_back({.flag = false});
   const Tensor outputs[] = {p.y, Tensor{}, Tensor{}};
   const Op& op = p.ops.get("selective_scan");
   measure(state, p, [&] { op.call(default_context(), p.inputs, outputs); });
@@ -162,8 +162,8 @@ void backward(benchmark::State& state) {
   std::vector<Value> inputs = {{.tensor = &grad_y}, {.tensor = nullptr}};
   inputs.insert(inputs.end(), p.inputs.begin(), p.inputs.end());
   inputs.push_back({.tensor = &p.chunk_states});
-  for (int i = 0; i < 2; ++i) inputs.push_back({.flag = false});
-  for (const bool flag : {false, false, false, true}) p.inputs.push_back({.flag = flag});
+  for (int i = 0; i < 3; ++i) inputs.push_back({.flag = false});
+  for (const bool flag : {false, false, false, true, false}) p.inputs.push_back({.flag = flag});
   const Tensor saved[] = {p.y, Tensor{}, p.chunk_states};
   p.ops.get("selective_scan").call(default_context(), p.inputs, saved);
   const Op& op = p.ops.get("selective_scan_backward");

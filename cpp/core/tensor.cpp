@@ -67,6 +67,14 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
+Tensor Tensor::mirrored(int d) const {
+  Tensor out = *this;
+  const std::int64_t step = stride(d);
+  if (out.data != nullptr && size(d) > 0) out.data = ptr<std::byte>() + (size(d) - 1) * step * (dtype.bits / 8);
+  out.strides[static_cast<std::size_t>(d < 0 ? d + ndim : d)] = -step;
+  return out;
+}
+
 std::string Tensor::shape_text() const {
   std::string text = "(";
   for (int d = 0; d < ndim; ++d) {

@@ -33,6 +33,8 @@ struct Tensor {
   [[nodiscard]] std::int64_t numel() const;
   [[nodiscard]] std::int64_t nbytes() const { return numel() * dtype.bits / 8; }
   [[nodiscard]] bool is_contiguous() const;
+  // The same elements, those along dim d in the opposite order.
+  [[nodiscard]] Tensor mirrored(int d) const;
   [[nodiscard]] std::string shape_text() const;  // "(2, 8, 16)"
 };
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from mambasdk._version import __version__
 
 if TYPE_CHECKING:
-    from mambasdk import cli, errors, lowering, models, nn, ops, package, plugins
+    from mambasdk import cli, errors, lowering, models, nn, ops, package, plugins, training
     from mambasdk.errors import MambaSDKError
     from mambasdk.models import create_model, import_checkpoint, list_models
     from mambasdk.package import load, save_package, verify
 
-_SUBMODULES = ("cli", "errors", "lowering", "models", "nn", "ops", "package", "plugins")
+_SUBMODULES = ("cli", "errors", "lowering", "models", "nn", "ops", "package", "plugins", "training")
 _ATTRIBUTES = {
     "MambaSDKError": "mambasdk.errors",
     "create_model": "mambasdk.models",
@@ -43,6 +43,7 @@ __all__ = [
     "package",
     "plugins",
     "save_package",
+    "training",
     "verify",
 ]
 

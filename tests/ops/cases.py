@@ -106,7 +106,10 @@ FAMILIES: dict[str, Family] = {
             "state1": {"B": 2, "L": 5, "D": 16, "N": 1, "K": 1, "G": 1},
         },
         fix=_scan_dims,
-        scalars=({"delta_softplus": True, "step_params": True, "save_chunk_states": True, "return_final_state": True},),
+        scalars=(
+            {"delta_softplus": True, "step_params": True, "save_chunk_states": True, "return_final_state": True},
+            {"delta_softplus": True, "save_chunk_states": True, "return_final_state": True, "reverse": True},
+        ),
         excluded=lambda given, scalars: bool(scalars.get("step_params")) and "order" not in given,
     ),
     "selective_state_update": Family(dims={"tail": {"B": 3, "D": 38, "N": 5, "G": 2}, "vector": {"D": 64, "N": 16}}),
@@ -139,6 +142,7 @@ FAMILIES: dict[str, Family] = {
             "tiles": {"B": 2, "L": 300, "D": 70, "K": 4},
         },
         fix=_packed,
+        scalars=({"silu": True, "return_final_state": True, "reverse": True},),
     ),
     "diagonal_scan": Family(
         dims={
@@ -287,6 +291,10 @@ def _cases(op: str) -> Iterator[Case]:
         yield from make(f"scalars{i}", first, plain | ({"order"} if "step_params" in scalars else set()), scalars)
     if {"order", "cu_seqlens"} <= set(optional):
         yield from make("order-packed", first, plain | {"order", "cu_seqlens"}, on)
+    if "reverse" in flags and "cu_seqlens" in optional:
+        yield from make("reverse-packed", first, plain | {"cu_seqlens"}, {**on, "reverse": True})
+        if "order" in optional:
+            yield from make("reverse-order", first, plain | {"order"}, {**on, "reverse": True})
     for dim in ("L", "B"):
         if dim in names:
             yield from make(f"no-{dim}", {**first, dim: 0}, plain, on)

@@ -41,6 +41,11 @@ def _ssd(B: int, L: int) -> dict[str, Tensor]:
 CALLS: dict[str, tuple[Callable[..., Any], Callable[[int, int], dict[str, Tensor]], dict[str, Any]]] = {
     "selective_scan": (ops.selective_scan, _scan, {"delta_softplus": True, "return_final_state": True}),
     "selective_scan routed": (ops.selective_scan, _routed, {"delta_softplus": True}),
+    "selective_scan reversed": (
+        ops.selective_scan,
+        _scan,
+        {"delta_softplus": True, "reverse": True, "return_final_state": True},
+    ),
     "ssd": (ops.ssd, _ssd, {"dt_softplus": True, "dt_limit": (0.01, 1.0), "return_final_state": True}),
     "causal_conv1d": (
         ops.causal_conv1d,

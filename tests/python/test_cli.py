@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 import mambasdk
 from mambasdk.cli import main
 from mambasdk.cli.command_line import BUILTIN_COMMANDS
+from mambasdk.plugins import reset_host
 from mambasdk.plugins.specs import RESERVED_COMMANDS
 
 
@@ -95,6 +96,87 @@ def test_train_and_generate_hand_over_to_the_head(run: Any, package: Path, tmp_p
     assert "--steps" in run("train", "toy-2", "--help")[1]
     assert run("train", "toy-2", "--out", "x")[0] == 2  # --steps is missing
     assert "the model comes first" in run("train", "--steps", "3", "toy-2")[2]
+
+
+def test_heads_say_what_they_do_not_do(run: Any, plugin_site: Any, package: Path) -> None:
+    plugin_site.install("mambasdk-drawer", "drawer", "drawer", DRAWER.replace("causal_lm", "drawing"))
+    reset_host()
+    edit_manifest(package, head="drawing")
+    code, _, error = run("generate", package)
+    assert code == 2
+    assert "package: head drawing does not generate; `mambasdk predict PACKAGE FILE` runs" in error
+    assert "head drawing does not train" in run("train", package, "--out", "x")[2]
+
+
+DRAWER = """
+from mambasdk.plugins import HeadSpec, hookimpl
+
+@hookimpl
+def mambasdk_heads():
+    return [HeadSpec(name="causal_lm", summary="draws", implementation="drawer:Head")]
+
+class Head:
+    def draw(self, file, result, out, *, package):
+        assert package.is_dir() and out.parent.is_dir()
+        out.write_text(f"{file.name} {sorted(result)}")
+"""
+
+
+def edit_manifest(package: Path, **changes: Any) -> None:
+    path = package / "mambasdk.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def text_package(run: Any, plugin_site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that the runtime's own head `causal_lm` runs, and a plugin that draws what it says."""
+    plugin_site.install("mambasdk-drawer", "drawer", "drawer", DRAWER)
+    monkeypatch.setenv("MAMBASDK_PLUGINS", "toy,drawer")
+    reset_host()
+    model = mambasdk.create_model("toy-2", vocab_size=256)
+    mambasdk.save_package(model, tmp_path / "text", processors={"text": {"kind": "bytes"}})
+    edit_manifest(tmp_path / "text", head="causal_lm", head_options={"max_new_tokens": 2})
+    return tmp_path / "text"
+
+
+def test_predict_draws_each_file(run: Any, text_package: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.txt", tmp_path / "other" / "a.txt", tmp_path / "b.x.txt"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("abc")
+    code, out, error = run("predict", text_package, *files, "--plot", tmp_path / "new" / "plots", "--json")
+    assert code == 0, error
+    plots = [Path(result["plot"]) for result in json.loads(out)["results"]]
+    assert [plot.relative_to(tmp_path).as_posix() for plot in plots] == [
+        "new/plots/a.png",
+        "new/plots/a-2.png",
+        "new/plots/b.x.png",
+    ]
+    said = [key for key in json.loads(out)["results"][0] if key not in ("file", "plot")]
+    assert [plot.read_text() for plot in plots] == [f"{file.name} {sorted(said)}" for file in files]
+    code, out, error = run("predict", text_package, files[0], "--plot", tmp_path / "one" / "x.png")
+    assert code == 0, error
+    assert f"plot: {tmp_path / 'one' / 'x.png'}" in out
+    assert (tmp_path / "one" / "x.png").is_file()
+
+
+def test_predict_says_why_nothing_is_drawn(run: Any, text_package: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for file in files:
+        file.write_text("abc")
+    plot = tmp_path / "plot.png"
+    cases: list[tuple[dict[str, Any], list[Path], Path, str]] = [
+        ({}, files, plot, "one picture for several files: expected a folder, got 2 files"),
+        ({}, files, files[0], "cannot be made: File exists"),
+        ({"head": "elsewhere"}, files[:1], plot, "head elsewhere has no part in Python; leave --plot out"),
+        ({"head": None}, files[:1], plot, "the package has no head, so nothing draws its results"),
+    ]
+    for changes, given, target, message in cases:
+        edit_manifest(text_package, **changes)
+        code, out, error = run("predict", text_package, *given, "--plot", target)
+        assert (code, out) == (2, "")
+        assert message in error
+    assert not plot.exists()
 
 
 def test_plugin_command(run: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mambasdk
+from mambasdk.cli import main
 from mambasdk.errors import InvalidArgumentError, MambaSDKError, PackageError, PackageVersionError, PluginError
 from mambasdk.package import Manifest, load_processors
 from mambasdk.package.manifest import sha256_file
@@ -72,6 +74,22 @@ def test_processor_files_are_copied_in(toy: str, tmp_path: Path) -> None:
             mambasdk.create_model("toy"), tmp_path / "q", processors={"text": {"kind": "x", "file": "/no/such"}}
         )
     assert not (tmp_path / "q").exists()
+
+
+def test_head_options_are_written_and_stay_with_the_model(toy: str, tmp_path: Path) -> None:
+    options = {"labels": ["cat", "dög"], "top_k": 2, "nested": {"threshold": 0.25}}
+    manifest = mambasdk.save_package(mambasdk.create_model("toy"), tmp_path / "p", head_options=options)
+    assert Manifest.read(tmp_path / "p").head_options == options == manifest.head_options
+    model = mambasdk.load(tmp_path / "p")
+    assert mambasdk.save_package(model, tmp_path / "again").head_options == options
+    assert mambasdk.save_package(model, tmp_path / "other", head_options={"top_k": 1}).head_options == {"top_k": 1}
+    assert mambasdk.save_package(mambasdk.create_model("toy"), tmp_path / "none").head_options is None
+    assert main(["export", str(tmp_path / "p"), "--out", str(tmp_path / "half"), "--dtype", "float16"]) == 0
+    assert Manifest.read(tmp_path / "half").head_options == options
+    for value in ({1, 2}, math.inf):
+        with pytest.raises(InvalidArgumentError, match=r"head_options: not JSON: .* expected text, numbers"):
+            mambasdk.save_package(model, tmp_path / "bad", head_options={"labels": value})
+    assert not (tmp_path / "bad").exists()
 
 
 def test_targets_are_replaced_only_when_asked_and_only_packages(package: Path) -> None:

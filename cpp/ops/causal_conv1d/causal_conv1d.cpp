@@ -7,6 +7,7 @@
 #include "core/element.hpp"
 #include "core/registry.hpp"
 #include "ops/causal_conv1d/reference.hpp"
+#include "ops/mirror.hpp"
 
 namespace mambasdk {
 namespace causal_conv1d {
@@ -53,6 +54,39 @@ Call update_backward_call(const OpCall& c) {  // grad_y, grad_new_state, then as
           &c.tensor(2),
           nullptr};
 }
+
+// What the kernels run on: the call as given or, for a reversed one, its mirrored views, so that their first step is
+// the last position. Packed sequences then come in the opposite order, and so do their states.
+class Views {
+ public:
+  Views(const Call& given, bool reverse) : call_(given), reverse_(reverse) {
+    if (!reverse) return;
+    x_ = in_time(*call_.x);
+    call_.x = &x_;
+    if (call_.cu_seqlens != nullptr) {
+      offsets_ = mirrored_offsets(*call_.cu_seqlens, storage_);
+      call_.cu_seqlens = &offsets_;
+    }
+    if (call_.initial_state != nullptr) {
+      initial_state_ = of_sequences(*call_.initial_state);
+      call_.initial_state = &initial_state_;
+    }
+  }
+  Views(const Views&) = delete;
+  Views& operator=(const Views&) = delete;
+
+  [[nodiscard]] const Call& call() const { return call_; }
+  [[nodiscard]] Tensor in_time(const Tensor& t) const { return reverse_ ? t.mirrored(1) : t; }  // (B, L, D)
+  [[nodiscard]] Tensor of_sequences(const Tensor& t) const {                                    // (S, K-1, D)
+    return reverse_ && call_.cu_seqlens != nullptr ? t.mirrored(0) : t;
+  }
+
+ private:
+  Call call_;
+  bool reverse_;
+  Tensor x_, initial_state_, offsets_;
+  std::vector<std::int32_t> storage_;
+};
 
 // ---- checks ----
 
@@ -119,7 +153,7 @@ void copy_final_state(const Context& context, const Call& call, const Tensor& fi
     for (std::int64_t s = begin; s < end; ++s) {
       const Span span = sequence_span(call, s);
       for (std::int64_t j = 0; j < rows; ++j) {
-        std::byte* to = final_state.ptr<std::byte>() + (s * rows + j) * call.channels * size;
+        std::byte* to = final_state.ptr<std::byte>() + (s * final_state.stride(0) + j * call.channels) * size;
         const std::int64_t t = span.last - rows + j;
         if (t >= span.first) {
           const Tensor& x = *call.x;
@@ -138,7 +172,7 @@ void copy_final_state(const Context& context, const Call& call, const Tensor& fi
 // ---- the vector kernels ----
 
 Array array_of(const Tensor* t) {
-  if (t == nullptr) return {};
+  if (t == nullptr || t->data == nullptr) return {};
   if (t->ndim == 2) return {t->data, {t->stride(0), 0, t->stride(1)}};
   return {t->data, {t->stride(0), t->stride(1), t->stride(2)}};
 }
@@ -201,7 +235,7 @@ void vector_forward(const Context& context, const Call& call, const Tensor& y) {
   const Tiling tiling = tiling_of(call, packed);
   const Context::Workspace table = context.workspace(table_bytes(call));
   Args args = args_of(call, tiling, reinterpret_cast<float*>(table.get()));
-  args.y = y.data;
+  args.y = array_of(&y);
   MAMBASDK_PICK(causal_conv1d_forward)(args, context.parallel());
 }
 
@@ -216,10 +250,10 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
   args.forward = args_of(call, tiling, reinterpret_cast<float*>(table.get()));
   args.grad_y = array_of(&grad_y);
   args.grad_final_state = array_of(grad_final_state);
-  args.grad_x = grad_x.data;
+  args.grad_x = array_of(&grad_x);
   args.grad_weight = grad_weight.data;
   args.grad_bias = grad_bias.data;
-  args.grad_initial_state = grad_initial_state.data;
+  args.grad_initial_state = array_of(&grad_initial_state);
   args.partial = reinterpret_cast<float*>(partial.get());
   MAMBASDK_PICK(causal_conv1d_backward)(args, context.parallel());
 }
@@ -228,22 +262,27 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
 
 template <bool kReference>
 void run_forward(const OpCall& c) {
-  const Call call = forward_call(c);
+  const Views views(forward_call(c), c.flag(7));
+  const Tensor y = views.in_time(c.output(0));
   if constexpr (kReference) {
-    reference_forward(call, c.output(0));
+    reference_forward(views.call(), y);
   } else {
-    vector_forward(c.context, call, c.output(0));
+    vector_forward(c.context, views.call(), y);
   }
-  if (c.flag(6)) copy_final_state(c.context, call, c.output(1));
+  if (c.flag(6)) copy_final_state(c.context, views.call(), views.of_sequences(c.output(1)));
 }
 
 template <bool kReference>
 void run_backward(const OpCall& c) {
-  const Call call = backward_call(c);
+  const Views views(backward_call(c), c.flag(8));
+  const Tensor grad_y = views.in_time(c.tensor(0)), grad_x = views.in_time(c.output(0));
+  const Tensor grad_final = c.has(1) ? views.of_sequences(c.tensor(1)) : Tensor{};
+  const Tensor* grad_final_state = c.has(1) ? &grad_final : nullptr;
+  const Tensor grad_initial = c.has(5) ? views.of_sequences(c.output(3)) : c.output(3);
   if constexpr (kReference) {
-    reference_backward(call, c.tensor(0), c.optional(1), c.output(0), c.output(1), c.output(2), c.output(3));
+    reference_backward(views.call(), grad_y, grad_final_state, grad_x, c.output(1), c.output(2), grad_initial);
   } else {
-    vector_backward(c.context, call, c.tensor(0), c.optional(1), c.output(0), c.output(1), c.output(2), c.output(3));
+    vector_backward(c.context, views.call(), grad_y, grad_final_state, grad_x, c.output(1), c.output(2), grad_initial);
   }
 }
 
@@ -275,13 +314,17 @@ void register_causal_conv1d(Registry& registry) {
   using namespace causal_conv1d;
   registry.define({
       .signature = "causal_conv1d(x: T[B,L,D], weight: W[D,K], bias: W[D]?, initial_state: T[S,K-1,D]?, "
-                   "cu_seqlens: i32[S+1]?, silu: bool = false, return_final_state: bool = false) "
+                   "cu_seqlens: i32[S+1]?, silu: bool = false, return_final_state: bool = false, "
+                   "reverse: bool = false) "
                    "-> (y: T[B,L,D], final_state: T[S,K-1,D] if return_final_state) where S = B if not cu_seqlens",
       .doc = "Depthwise causal convolution (cross-correlation), width K from 2 to 8: u_t = bias + sum_k weight[:, k] "
              "x_{t-K+1+k}, then y = u, or u * sigmoid(u) with `silu`. Inputs before the first step come from "
              "`initial_state` (the last K-1 inputs, oldest first), else they are zero. With `cu_seqlens`, 0 = c_0 <= "
              "... <= c_S = L, the batch is 1 and steps [c_s, c_{s+1}) are sequence s. `final_state` holds the last K-1 "
-             "inputs and may be the memory of `initial_state`. Mamba (arXiv 2312.00752), the mixer's convolution.",
+             "inputs and may be the memory of `initial_state`. With `reverse` the steps run from the last position (of "
+             "each "
+             "sequence) to the first: u_t = bias + sum_k weight[:, k] x_{t+K-1-k}, and both states stand at the other "
+             "end, still oldest first in the order of the steps. Mamba (arXiv 2312.00752), the mixer's convolution.",
       .check = check_forward,
       .reference = run_forward<true>,
       .cpu = run_forward<false>,
@@ -289,7 +332,8 @@ void register_causal_conv1d(Registry& registry) {
   registry.define({
       .signature =
           "causal_conv1d_backward(grad_y: T[B,L,D], grad_final_state: T[S,K-1,D]?, x: T[B,L,D], "
-          "weight: W[D,K], bias: W[D]?, initial_state: T[S,K-1,D]?, cu_seqlens: i32[S+1]?, silu: bool = false) "
+          "weight: W[D,K], bias: W[D]?, initial_state: T[S,K-1,D]?, cu_seqlens: i32[S+1]?, silu: bool = false, "
+          "reverse: bool = false) "
           "-> (grad_x: T[B,L,D], grad_weight: W[D,K], grad_bias: W[D] if bias, "
           "grad_initial_state: T[S,K-1,D] if initial_state) where S = B if not cu_seqlens",
       .doc = "Derivative of causal_conv1d; the values before SiLU are computed again from x.",

@@ -21,7 +21,7 @@ inline constexpr std::int64_t kPackedChannels = 64;  // the same, of a piece tha
 
 // A strided array of the call's T, as three dims; absent when data is null.
 struct Array {
-  const void* data = nullptr;
+  void* data = nullptr;
   std::int64_t stride[3] = {0, 0, 0};
 };
 
@@ -66,18 +66,18 @@ struct Args {
   std::int64_t bias_stride = 0;
   Array initial_state;     // (S, K-1, D)
   float* table = nullptr;  // scratch, (blocks, K+1, kBlockChannels): the weights with channels in lanes, then the bias
-  void* y = nullptr;       // (batch, time, D), contiguous
+  Array y;                 // (batch, time, D), channels contiguous
 };
 
 struct BackwardArgs {
-  Args forward;                        // y unused
-  Array grad_y;                        // (batch, time, D)
-  Array grad_final_state;              // (S, K-1, D)
-  void* grad_x = nullptr;              // (batch, time, D), contiguous
-  void* grad_weight = nullptr;         // (D, K), contiguous
-  void* grad_bias = nullptr;           // (D,)
-  void* grad_initial_state = nullptr;  // (S, K-1, D), contiguous
-  float* partial = nullptr;            // scratch, (groups, blocks, K+1, kBlockChannels)
+  Args forward;                 // y unused
+  Array grad_y;                 // (batch, time, D)
+  Array grad_final_state;       // (S, K-1, D)
+  Array grad_x;                 // (batch, time, D), channels contiguous
+  void* grad_weight = nullptr;  // (D, K), contiguous
+  void* grad_bias = nullptr;    // (D,)
+  Array grad_initial_state;     // (S, K-1, D), channels contiguous
+  float* partial = nullptr;     // scratch, (groups, blocks, K+1, kBlockChannels)
 };
 
 MAMBASDK_ALWAYS_INLINE std::int64_t padded_channels(std::int64_t channels) {

@@ -51,12 +51,13 @@ void forward_items(const Args& a, const Parallel& parallel) {
         const Index rows = tile.end - tile.begin;
         if (rows == 0) continue;
         x.fill(a, tile, block, rows);
-        T* y = static_cast<T*>(a.y) + (tile.batch * a.tiling.length + tile.begin) * a.channels + block.channel;
+        T* y = row<T>(a.y, tile.batch, tile.begin, block.channel);
+        const Index stride = a.y.stride[1];
         Index t = 0;
         if (block.is_whole()) {
-          for (; t + 4 <= rows; t += 4) forward_steps<T, K, kSilu, 4>(x, t, block, y + t * a.channels, a.channels);
+          for (; t + 4 <= rows; t += 4) forward_steps<T, K, kSilu, 4>(x, t, block, y + t * stride, stride);
         }
-        for (; t < rows; ++t) forward_step(x, t, block, kSilu, y + t * a.channels);
+        for (; t < rows; ++t) forward_step(x, t, block, kSilu, y + t * stride);
       }
     });
   });

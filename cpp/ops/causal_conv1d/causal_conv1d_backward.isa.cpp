@@ -151,20 +151,21 @@ void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, 
     work.grad_y = buffers.packed_grad_y;
     work.grad_y_stride = kPackedChannels;
   }
-  T* grad_x = static_cast<T*>(b.grad_x) + (tile.batch * a.tiling.length + tile.begin) * a.channels + block.channel;
+  T* grad_x = row<T>(b.grad_x, tile.batch, tile.begin, block.channel);
+  const Index grad_x_stride = b.grad_x.stride[1];
   // What a step completes: of this tile, of the initial state, or of the tile before, which has done it itself.
   const auto out_of = [&](Index t) __attribute__((always_inline)) -> T* {
     const Index done = t - history;
-    if (done >= 0) return grad_x + done * a.channels;
-    if (tile.begin + done >= tile.first || b.grad_initial_state == nullptr) return buffers.nowhere;
+    if (done >= 0) return grad_x + done * grad_x_stride;
+    if (tile.begin + done >= tile.first || b.grad_initial_state.data == nullptr) return buffers.nowhere;
     const Index j = tile.begin + done - tile.first + history;
-    return static_cast<T*>(b.grad_initial_state) + (tile.sequence * history + j) * a.channels + block.channel;
+    return row<T>(b.grad_initial_state, tile.sequence, j, block.channel);
   };
   Index t = 0;
   if (block.is_whole()) {
     for (; t + 4 <= rows; t += 4) {
       T* const out[4] = {out_of(t), out_of(t + 1), out_of(t + 2), out_of(t + 3)};
-      backward_steps<T, K, kSilu, 4>(work, t, block, out, a.channels);
+      backward_steps<T, K, kSilu, 4>(work, t, block, out, grad_x_stride);
     }
   }
   for (; t < reach; ++t) backward_step<T>(work, t, block, t < rows ? Step::own : Step::next, nullptr, out_of(t));

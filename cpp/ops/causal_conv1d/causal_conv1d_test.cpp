@@ -21,13 +21,15 @@ struct Case {
   Layout layout = Layout::contiguous;
   bool bias = true, initial = true, silu = true;
   std::vector<std::int32_t> cu_seqlens = {};
+  bool reverse = false;
 
   [[nodiscard]] std::int64_t sequences() const {
     return cu_seqlens.empty() ? batch : static_cast<std::int64_t>(cu_seqlens.size()) - 1;
   }
   [[nodiscard]] std::string name() const {
     return concat("B", batch, " L", length, " D", channels, " K", width, " ", dtype_name(type), "/",
-                  dtype_name(weight_type), " layout ", static_cast<int>(layout), " S", sequences());
+                  dtype_name(weight_type), " layout ", static_cast<int>(layout), " S", sequences(),
+                  reverse ? " reverse" : "");
   }
 };
 
@@ -66,6 +68,11 @@ std::vector<Case> cases() {
                    {0, 10, 20, 30, 40, 60, 80, 90, 100, 300, 310, 320, 600}});
     all.push_back({400, 10, 64, 4, type, f32});  // many short sequences share a work item
   }
+  const std::size_t forward = all.size();
+  for (std::size_t i = 0; i < forward; ++i) {
+    all.push_back(all[i]);
+    all.back().reverse = true;
+  }
   return all;
 }
 
@@ -75,7 +82,7 @@ std::vector<Value> forward_args(Arena& arena, const Case& c) {
               arena.normal(c.weight_type, {c.channels, c.width}, c.layout, 0.5),
               c.bias ? arena.normal(c.weight_type, {c.channels}, c.layout) : nullptr,
               c.initial ? arena.normal(c.type, {c.sequences(), state, c.channels}, c.layout) : nullptr,
-              c.cu_seqlens.empty() ? nullptr : arena.integers(c.cu_seqlens), c.silu, true);
+              c.cu_seqlens.empty() ? nullptr : arena.integers(c.cu_seqlens), c.silu, true, c.reverse);
 }
 
 std::vector<Value> backward_args(Arena& arena, const Case& c, bool final_state) {
@@ -88,7 +95,8 @@ std::vector<Value> backward_args(Arena& arena, const Case& c, bool final_state) 
       f[2],
       f[3],
       f[4],
-      f[5]};
+      f[5],
+      testing::arg(c.reverse)};
 }
 
 TEST(CausalConv1d, ForwardMatchesReference) {
@@ -133,34 +141,64 @@ TEST(CausalConv1d, UpdateAndItsBackwardMatchReference) {
 
 // Central differences of sum(g * output) in float64.
 TEST(CausalConv1d, ReferenceBackwardIsTheDerivative) {
-  Arena arena(4);
-  const Case c{1, 11, 3, 4, dtype::f64, dtype::f64, Layout::padded, true, true, true, {0, 2, 2, 7, 11}};
-  const std::vector<Value> f = forward_args(arena, c);
-  const Tensor* grad_y = arena.normal(c.type, {1, 11, 3});
-  const Tensor* grad_final = arena.normal(c.type, {4, 3, 3});
-  const auto loss = [&] {
-    const std::vector<Tensor> out = testing::call(arena, ops().get("causal_conv1d"), f);
-    double sum = 0.0;
-    for (std::int64_t i = 0; i < out[0].numel(); ++i) sum += testing::element(out[0], i) * testing::element(*grad_y, i);
-    for (std::int64_t i = 0; i < out[1].numel(); ++i) {
-      sum += testing::element(out[1], i) * testing::element(*grad_final, i);
+  for (const bool reverse : {false, true}) {
+    Arena arena(4);
+    const Case c{1, 11, 3, 4, dtype::f64, dtype::f64, Layout::padded, true, true, true, {0, 2, 2, 7, 11}, reverse};
+    const std::vector<Value> f = forward_args(arena, c);
+    const Tensor* grad_y = arena.normal(c.type, {1, 11, 3});
+    const Tensor* grad_final = arena.normal(c.type, {4, 3, 3});
+    const auto loss = [&] {
+      const std::vector<Tensor> out = testing::call(arena, ops().get("causal_conv1d"), f);
+      double sum = 0.0;
+      for (std::int64_t i = 0; i < out[0].numel(); ++i)
+        sum += testing::element(out[0], i) * testing::element(*grad_y, i);
+      for (std::int64_t i = 0; i < out[1].numel(); ++i) {
+        sum += testing::element(out[1], i) * testing::element(*grad_final, i);
+      }
+      return sum;
+    };
+    const std::vector<Value> b = {testing::arg(grad_y), testing::arg(grad_final), f[0], f[1], f[2], f[3], f[4], f[5],
+                                  testing::arg(reverse)};
+    const std::vector<Tensor> grads = testing::call(arena, ops().get("causal_conv1d_backward"), b);
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Tensor& input = *f[i].tensor;
+      for (std::int64_t j = 0; j < input.numel(); ++j) {
+        const double x = testing::element(input, j);
+        const double h = 1e-5;
+        store_element(input.data, c.type, testing::offset_of(input, j), x + h);
+        const double above = loss();
+        store_element(input.data, c.type, testing::offset_of(input, j), x - h);
+        const double below = loss();
+        store_element(input.data, c.type, testing::offset_of(input, j), x);
+        ASSERT_NEAR(testing::element(grads[i], j), (above - below) / (2 * h), 1e-7)
+            << ops().get("causal_conv1d_backward").signature.outputs[i].name << "[" << j << "]";
+      }
     }
-    return sum;
-  };
-  const std::vector<Value> b = {testing::arg(grad_y), testing::arg(grad_final), f[0], f[1], f[2], f[3], f[4], f[5]};
-  const std::vector<Tensor> grads = testing::call(arena, ops().get("causal_conv1d_backward"), b);
-  for (std::size_t i = 0; i < 4; ++i) {
-    const Tensor& input = *f[i].tensor;
-    for (std::int64_t j = 0; j < input.numel(); ++j) {
-      const double x = testing::element(input, j);
-      const double h = 1e-5;
-      store_element(input.data, c.type, testing::offset_of(input, j), x + h);
-      const double above = loss();
-      store_element(input.data, c.type, testing::offset_of(input, j), x - h);
-      const double below = loss();
-      store_element(input.data, c.type, testing::offset_of(input, j), x);
-      ASSERT_NEAR(testing::element(grads[i], j), (above - below) / (2 * h), 1e-7)
-          << ops().get("causal_conv1d_backward").signature.outputs[i].name << "[" << j << "]";
+  }
+}
+
+// A reversed call is the forward one on a sequence whose time runs the other way, to the bit.
+TEST(CausalConv1d, ReversedIsTheConvolutionOfTheMirroredSequence) {
+  for (const std::vector<std::int32_t>& offsets : {std::vector<std::int32_t>{}, {0, 2, 2, 90, 150}}) {
+    for (const int width : {2, 4, 8}) {
+      Arena arena(8);
+      Case c{1, 150, 21, width, dtype::f32, dtype::f32, Layout::contiguous, true, true, true, offsets, true};
+      const std::vector<Value> f = forward_args(arena, c);
+      const std::vector<Tensor> got = testing::call(arena, ops().get("causal_conv1d"), f);
+      std::vector<Value> mirrored = f;
+      mirrored[0].tensor = arena.keep(f[0].tensor->mirrored(1));
+      if (!offsets.empty()) {
+        mirrored[3].tensor = arena.keep(f[3].tensor->mirrored(0));
+        mirrored[4].tensor = arena.integers({0, 60, 148, 148, 150});
+      }
+      mirrored[7].flag = false;
+      const std::vector<Tensor> expected = testing::call(arena, ops().get("causal_conv1d"), mirrored);
+      const Tensor y = expected[0].mirrored(1);
+      for (std::int64_t i = 0; i < y.numel(); ++i) ASSERT_EQ(testing::element(got[0], i), testing::element(y, i));
+      const Tensor state = offsets.empty() ? expected[1] : expected[1].mirrored(0);
+      for (std::int64_t i = 0; i < state.numel(); ++i) {
+        ASSERT_EQ(testing::element(got[1], i), testing::element(state, i));
+      }
     }
   }
 }
@@ -216,7 +254,7 @@ TEST(CausalConv1d, WrongArgumentsAreNamed) {
   Arena arena(7);
   const auto with = [&](std::int64_t batch, int width, const std::vector<std::int32_t>& offsets) {
     return args(arena.normal(dtype::f32, {batch, 6, 4}), arena.normal(dtype::f32, {4, width}), nullptr, nullptr,
-                offsets.empty() ? nullptr : arena.integers(offsets), false, false);
+                offsets.empty() ? nullptr : arena.integers(offsets), false, false, false);
   };
   const auto says = [&](const std::vector<Value>& inputs, const char* text) {
     const std::string message = error_of("causal_conv1d", inputs);

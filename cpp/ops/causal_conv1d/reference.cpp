@@ -16,14 +16,15 @@ Span sequence_span(const Call& call, std::int64_t sequence) {
 
 namespace {
 
-double at(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k) {
-  const std::int64_t offset = t.ndim == 3 ? i * t.stride(0) + j * t.stride(1) + k * t.stride(2)
-                                          : i * t.stride(0) + k * t.stride(1);  // the update's (B, D)
-  return load_element(t.data, t.dtype, offset);
+std::int64_t offset(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k) {
+  return t.ndim == 3 ? i * t.stride(0) + j * t.stride(1) + k * t.stride(2)
+                     : i * t.stride(0) + k * t.stride(1);  // the update's (B, D)
 }
-
-void put(const Tensor& t, std::int64_t row, std::int64_t channel, std::int64_t channels, double value) {
-  store_element(t.data, t.dtype, row * channels + channel, value);
+double at(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k) {
+  return load_element(t.data, t.dtype, offset(t, i, j, k));
+}
+void put(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k, double value) {
+  store_element(t.data, t.dtype, offset(t, i, j, k), value);
 }
 
 double sigmoid(double x) {
@@ -66,7 +67,7 @@ void reference_forward(const Call& call, const Tensor& y) {
       const Lane lane = lane_of(call, s, span, d);
       for (std::int64_t t = span.first; t < span.last; ++t) {
         const double u = lane.preactivation(static_cast<std::size_t>(t - span.first));
-        put(y, span.batch * call.length + t, d, call.channels, call.silu ? u * sigmoid(u) : u);
+        put(y, span.batch, t, d, call.silu ? u * sigmoid(u) : u);
       }
     }
   }
@@ -102,14 +103,14 @@ void reference_backward(const Call& call, const Tensor& grad_y, const Tensor* gr
       for (std::size_t i = 0; i < grad_input.size(); ++i) {
         const auto t = static_cast<std::int64_t>(i) - (call.width - 1);
         if (t >= 0) {
-          put(grad_x, span.batch * call.length + span.first + t, d, call.channels, grad_input[i]);
+          put(grad_x, span.batch, span.first + t, d, grad_input[i]);
         } else if (grad_initial_state.data != nullptr) {
-          put(grad_initial_state, s * (call.width - 1) + static_cast<std::int64_t>(i), d, call.channels, grad_input[i]);
+          put(grad_initial_state, s, static_cast<std::int64_t>(i), d, grad_input[i]);
         }
       }
     }
-    for (int k = 0; k < call.width; ++k) put(grad_weight, d, k, call.width, grad_w[static_cast<std::size_t>(k)]);
-    if (grad_bias.data != nullptr) put(grad_bias, d, 0, 1, grad_b);
+    for (int k = 0; k < call.width; ++k) put(grad_weight, d, 0, k, grad_w[static_cast<std::size_t>(k)]);
+    if (grad_bias.data != nullptr) store_element(grad_bias.data, grad_bias.dtype, d, grad_b);
   }
 }
 

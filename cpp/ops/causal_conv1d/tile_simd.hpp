@@ -45,8 +45,8 @@ MAMBASDK_SIMD Index group_end(const Tiling& tiling, Index group) {
 }
 
 template <class T>
-MAMBASDK_SIMD const T* row(const Array& a, Index i, Index j, Index channel) {
-  return static_cast<const T*>(a.data) + i * a.stride[0] + j * a.stride[1] + channel * a.stride[2];
+MAMBASDK_SIMD T* row(const Array& a, Index i, Index j, Index channel) {
+  return static_cast<T*>(a.data) + i * a.stride[0] + j * a.stride[1] + channel * a.stride[2];
 }
 
 // n elements of a strided row, or zeros where there is none.

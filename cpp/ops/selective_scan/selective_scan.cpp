@@ -2,6 +2,7 @@
 
 #include "core/registry.hpp"
 #include "core/signature.hpp"
+#include "ops/mirror.hpp"
 
 namespace mambasdk {
 
@@ -61,35 +62,70 @@ ScanView output_view(const OpCall& c, int i) {
   return c.output(i).data != nullptr ? scan_view(&c.output(i)) : ScanView{};
 }
 
+// Views of a call, and the offsets of packed sequences where they are not the caller's.
+struct Call {
+  SelectiveScanArgs args{};
+  SelectiveScanGrads grads{};
+  std::vector<std::int32_t> offsets{};
+};
+
+void mirror(ScanView& view, int dim, std::int64_t size, std::int64_t bytes) {
+  if (view.data == nullptr || size == 0) return;
+  view.data = static_cast<std::byte*>(view.data) + (size - 1) * view.stride[dim] * bytes;
+  view.stride[dim] = -view.stride[dim];
+}
+
+// The views of a call whose steps run from the last to the first: the kernels' first step is the call's last. Chunk
+// states stay in the order in which the steps are taken. `cu_seqlens` is the index of that argument.
+void mirror(const OpCall& c, int cu_seqlens, Call& call) {
+  SelectiveScanArgs& a = call.args;
+  SelectiveScanGrads& g = call.grads;
+  const std::int64_t element = a.type.bits / 8, state = a.type == dtype::f64 ? 8 : 4;
+  if (a.order.data != nullptr) {
+    mirror(a.order, 1, a.steps, 4);
+  } else {
+    for (ScanView* v : {&a.u, &a.z, &a.y, &g.grad_y, &g.grad_u, &g.grad_z}) mirror(*v, 1, a.length, element);
+  }
+  if (a.order.data == nullptr || a.step_params) {
+    for (ScanView* v : {&a.delta, &a.B, &a.C, &g.grad_delta, &g.grad_B, &g.grad_C}) mirror(*v, 2, a.params, element);
+  }
+  if (!c.has(cu_seqlens)) return;
+  const Tensor offsets = mirrored_offsets(c.tensor(cu_seqlens), call.offsets);
+  a.cu_seqlens = scan_view(&offsets);
+  for (ScanView* v : {&a.initial_state, &a.final_state, &g.grad_final_state, &g.grad_initial_state}) {
+    mirror(*v, 0, a.sequences, state);
+  }
+}
+
 // u, delta, A, B, C, D, z, delta_bias, initial_state, order, cu_seqlens, delta_softplus, step_params,
-// return_final_state, save_chunk_states -> y, final_state, chunk_states
-SelectiveScanArgs forward_args(const OpCall& c) {
-  SelectiveScanArgs a = input_args(c, 0);
+// return_final_state, save_chunk_states, reverse -> y, final_state, chunk_states
+Call forward_call(const OpCall& c) {
+  Call call{input_args(c, 0)};
+  SelectiveScanArgs& a = call.args;
   a.delta_softplus = c.flag(11);
   a.step_params = c.flag(12);
   a.y = output_view(c, 0);
   a.final_state = output_view(c, 1);
   a.chunk_states = output_view(c, 2);
-  return a;
+  if (c.flag(15)) mirror(c, 10, call);
+  return call;
 }
 
-// grad_y, grad_final_state, then the inputs, chunk_states, delta_softplus, step_params
-SelectiveScanArgs backward_args(const OpCall& c) {
-  SelectiveScanArgs a = input_args(c, 2);
-  a.chunk_states = scan_view(c.optional(13));
-  a.delta_softplus = c.flag(14);
-  a.step_params = c.flag(15);
-  return a;
-}
-SelectiveScanGrads backward_grads(const OpCall& c) {
-  SelectiveScanGrads g{};
+// grad_y, grad_final_state, then the inputs, chunk_states, delta_softplus, step_params, reverse
+Call backward_call(const OpCall& c) {
+  Call call{input_args(c, 2)};
+  call.args.chunk_states = scan_view(c.optional(13));
+  call.args.delta_softplus = c.flag(14);
+  call.args.step_params = c.flag(15);
+  SelectiveScanGrads& g = call.grads;
   g.grad_y = scan_view(&c.tensor(0));
   g.grad_final_state = scan_view(c.optional(1));
   ScanView* const views[] = {&g.grad_u, &g.grad_delta,      &g.grad_A,
                              &g.grad_B, &g.grad_C,          &g.grad_D,
                              &g.grad_z, &g.grad_delta_bias, &g.grad_initial_state};
   for (int i = 0; i < 9; ++i) *views[i] = output_view(c, i);
-  return g;
+  if (c.flag(16)) mirror(c, 12, call);
+  return call;
 }
 
 void check_order(const OpCall& c, const Tensor& order) {
@@ -173,7 +209,7 @@ void register_selective_scan(Registry& registry) {
       .signature = "selective_scan(u: T[B,L,D], delta: T[B,K,P,D], A: acc[K,D,N], B: T[B,K,P,G,N], C: T[B,K,P,G,N], "
                    "D: acc[K,D]?, z: T[B,L,D]?, delta_bias: acc[K,D]?, initial_state: acc[S,K,D,N]?, order: i32[K,M]?, "
                    "cu_seqlens: i32[S+1]?, delta_softplus: bool = false, step_params: bool = false, "
-                   "return_final_state: bool = false, save_chunk_states: bool = false) "
+                   "return_final_state: bool = false, save_chunk_states: bool = false, reverse: bool = false) "
                    "-> (y: T[B,L,D], final_state: acc[S,K,D,N] if return_final_state, "
                    "chunk_states: acc[B,K,(M+127)//128,D,N] if save_chunk_states) "
                    "where M = L if not order, S = B if not cu_seqlens",
@@ -189,17 +225,20 @@ void register_selective_scan(Registry& registry) {
           "uses group d // (D/G) of B and C. With `cu_seqlens`, 0 = c_0 <= ... <= c_S = M, the batch is 1 and steps "
           "[c_s, c_{s+1}) are sequence s, from initial_state[s] to final_state[s]. chunk_states[:, :, q] is the state "
           "before step 128 q, ahead of a reset there, and zero for q = 0; the derivative starts from it. final_state "
-          "may be the memory of initial_state.",
+          "may be the memory of initial_state. With `reverse` the steps are taken from the last to the first, those of "
+          "each sequence by themselves: h_t = exp(delta_t A) h_{t+1} + delta_t B_t u_t; initial_state stands after the "
+          "last step, final_state before the first, and chunk states count steps in the order taken.",
       .check = [](const OpCall& c) { check(c, 0, c.flag(12)); },
-      .reference = [](const OpCall& c) { selective_scan_reference(forward_args(c)); },
-      .cpu = [](const OpCall& c) { run_selective_scan(c.context, forward_args(c)); },
+      .reference = [](const OpCall& c) { selective_scan_reference(forward_call(c).args); },
+      .cpu = [](const OpCall& c) { run_selective_scan(c.context, forward_call(c).args); },
   });
   registry.define({
       .signature =
           "selective_scan_backward(grad_y: T[B,L,D], grad_final_state: acc[S,K,D,N]?, u: T[B,L,D], delta: T[B,K,P,D], "
           "A: acc[K,D,N], B: T[B,K,P,G,N], C: T[B,K,P,G,N], D: acc[K,D]?, z: T[B,L,D]?, delta_bias: acc[K,D]?, "
           "initial_state: acc[S,K,D,N]?, order: i32[K,M]?, cu_seqlens: i32[S+1]?, "
-          "chunk_states: acc[B,K,(M+127)//128,D,N]?, delta_softplus: bool = false, step_params: bool = false) "
+          "chunk_states: acc[B,K,(M+127)//128,D,N]?, delta_softplus: bool = false, step_params: bool = false, "
+          "reverse: bool = false) "
           "-> (grad_u: T[B,L,D], grad_delta: T[B,K,P,D], grad_A: acc[K,D,N], grad_B: T[B,K,P,G,N], "
           "grad_C: T[B,K,P,G,N], grad_D: acc[K,D] if D, grad_z: T[B,L,D] if z, grad_delta_bias: acc[K,D] if "
           "delta_bias, "
@@ -207,8 +246,16 @@ void register_selective_scan(Registry& registry) {
       .doc = "Derivative of selective_scan. States are recomputed from chunk_states, 128 steps at a time; without "
              "chunk_states these are computed first.",
       .check = [](const OpCall& c) { check(c, 2, c.flag(15)); },
-      .reference = [](const OpCall& c) { selective_scan_backward_reference(backward_args(c), backward_grads(c)); },
-      .cpu = [](const OpCall& c) { run_selective_scan_backward(c.context, backward_args(c), backward_grads(c)); },
+      .reference =
+          [](const OpCall& c) {
+            const Call call = backward_call(c);
+            selective_scan_backward_reference(call.args, call.grads);
+          },
+      .cpu =
+          [](const OpCall& c) {
+            const Call call = backward_call(c);
+            run_selective_scan_backward(c.context, call.args, call.grads);
+          },
   });
 }
 

@@ -37,6 +37,7 @@ struct Case {
   Layout layout = Layout::contiguous;
   std::vector<std::int32_t> cu_seqlens = {};
   double delta_scale = 0.3;
+  bool reverse = false;
 
   [[nodiscard]] std::int64_t M() const { return order == Order::repeated && steps >= 0 ? steps : length; }
   [[nodiscard]] std::int64_t P() const { return step_params ? M() : length; }
@@ -47,7 +48,7 @@ struct Case {
   [[nodiscard]] std::string name() const {
     return concat("B", batch, " L", length, " D", channels, " N", states, " ", dtype_name(type), " K", routes, " G",
                   groups, " order ", static_cast<int>(order), " M", M(), " P", P(), " layout ",
-                  static_cast<int>(layout), " S", sequences(), extras ? " extras" : "");
+                  static_cast<int>(layout), " S", sequences(), extras ? " extras" : "", reverse ? " reverse" : "");
   }
 };
 
@@ -105,6 +106,12 @@ std::vector<Case> cases() {
     }
     all.push_back({.length = 90, .type = type, .extras = false, .delta_scale = 100.0});  // decays that underflow
   }
+  std::vector<Case> reversed;  // all but the largest, which would take long
+  for (Case c : all) {
+    c.reverse = true;
+    if (c.length * c.channels < 100000) reversed.push_back(c);
+  }
+  all.insert(all.end(), reversed.begin(), reversed.end());
   return all;
 }
 
@@ -158,7 +165,7 @@ std::vector<Value> inputs(Arena& arena, const Case& c) {
 }
 
 std::vector<Value> forward_args(const Case& c, std::vector<Value> all, bool states = true) {
-  for (const bool flag : {c.extras, c.step_params, states, states}) all.push_back(arg(flag));
+  for (const bool flag : {c.extras, c.step_params, states, states, c.reverse}) all.push_back(arg(flag));
   return all;
 }
 
@@ -172,6 +179,7 @@ std::vector<Value> backward_args(Arena& arena, const Case& c, const std::vector<
   all.push_back(arg(chunk_states));
   all.push_back(arg(c.extras));
   all.push_back(arg(c.step_params));
+  all.push_back(arg(c.reverse));
   return all;
 }
 
@@ -219,6 +227,10 @@ TEST(SelectiveScan, ReferenceDerivativeIsTheDifference) {
       {.length = 4, .channels = 2, .states = 2, .routes = 2, .order = Order::repeated, .steps = 7},
       {.length = 4, .channels = 2, .states = 2, .routes = 2, .order = Order::repeated, .steps = 7, .step_params = true},
       {.batch = 1, .length = 7, .channels = 3, .states = 2, .cu_seqlens = {0, 2, 2, 7}}};
+  for (std::size_t i = 0, forward = small.size(); i < forward; ++i) {
+    small.push_back(small[i]);
+    small.back().reverse = true;
+  }
   for (Case& c : small) {
     c.type = dtype::f64;
     Arena arena(4);
@@ -354,6 +366,75 @@ TEST(SelectiveScan, RoutesAdd) {
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(alone[0].ptr<float>()[i]);
   }
   for (std::size_t i = 0; i < sum.size(); ++i) ASSERT_NEAR(both[0].ptr<float>()[i], sum[i], 1e-5);
+}
+
+// A reversed call is the forward one on copies whose time runs the other way, to the bit.
+TEST(SelectiveScan, ReversedIsTheScanOfTheMirroredSequence) {
+  for (const Order order : {Order::none, Order::permuted}) {
+    for (const std::vector<std::int32_t>& offsets : {std::vector<std::int32_t>{}, {0, 13, 13, 100}}) {
+      Case c{.batch = 1, .length = 100, .channels = 20, .order = order, .cu_seqlens = offsets, .reverse = true};
+      c.step_params = order != Order::none;
+      Arena arena(11);
+      const std::vector<Value> in = inputs(arena, c);
+      const std::vector<Tensor> got = testing::call(arena, ops().get("selective_scan"), forward_args(c, in));
+      std::vector<Value> mirrored = in;
+      const auto flip = [&](std::size_t index, int dim) {
+        mirrored[index] = arg(arena.keep(in[index].tensor->mirrored(dim)));
+      };
+      for (const std::size_t i : {1U, 3U, 4U}) flip(i, 2);
+      if (order == Order::none) {
+        flip(0, 1);
+        flip(6, 1);
+      } else {
+        flip(9, 1);
+      }
+      if (!offsets.empty()) {
+        flip(8, 0);
+        mirrored[10] = arg(arena.integers({0, 87, 87, 100}));
+      }
+      c.reverse = false;
+      const std::vector<Tensor> expected = testing::call(arena, ops().get("selective_scan"), forward_args(c, mirrored));
+      const Tensor y = order == Order::none ? expected[0].mirrored(1) : expected[0];
+      for (std::int64_t i = 0; i < y.numel(); ++i) {
+        ASSERT_EQ(testing::element(got[0], i), testing::element(y, i)) << c.name();
+      }
+      const Tensor final_state = offsets.empty() ? expected[1] : expected[1].mirrored(0);
+      for (std::int64_t i = 0; i < final_state.numel(); ++i) {
+        ASSERT_EQ(testing::element(got[1], i), testing::element(final_state, i)) << c.name();
+      }
+    }
+  }
+}
+
+// A reversed sequence cut in two: the part behind runs first and hands its state to the part before it, which may be
+// written over the state it started from.
+TEST(SelectiveScan, ReversedStateCarriesTheSequenceInPlace) {
+  const std::int64_t L = 150, cut = 77, D = 20;
+  Case c{.batch = 1, .length = L, .channels = D, .reverse = true};
+  Arena arena(12);
+  const std::vector<Value> in = inputs(arena, c);
+  const Op& scan = ops().get("selective_scan");
+  const std::vector<Tensor> whole = testing::call(arena, scan, forward_args(c, in));
+  Tensor state = *in[8].tensor;
+  for (const auto& [from, to] : {std::pair{cut, L}, {std::int64_t{0}, cut}}) {
+    std::vector<Value> some = in;
+    for (const auto& [index, dim] : {std::pair{0, 1}, {1, 2}, {3, 2}, {4, 2}, {6, 1}}) {
+      Tensor t = *in[static_cast<std::size_t>(index)].tensor;
+      t.data = t.ptr<float>() + from * t.stride(dim);
+      t.shape[static_cast<std::size_t>(dim)] = to - from;
+      some[static_cast<std::size_t>(index)] = arg(arena.keep(t));
+    }
+    some[8] = arg(&state);
+    std::vector<Value> all = forward_args(c, some);
+    all[14] = arg(false);  // no chunk states
+    const Tensor y = arena.empty(dtype::f32, {1, to - from, D});
+    const Tensor outputs[] = {y, state, arena.empty(dtype::f32, {0})};
+    scan.call(default_context(), all, outputs);
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      ASSERT_NEAR(y.ptr<float>()[i], whole[0].ptr<float>()[from * D + i], 2e-5) << from;
+    }
+  }
+  testing::expect_close(state, whole[1], "final state", 4.0);
 }
 
 TEST(SelectiveScan, BadInputIsRefusedClearly) {

@@ -5,14 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.training import (
+    add_training_arguments,
+    check_output,
+    options_from_arguments,
+    run_from_arguments,
+    write_curve,
+)
 from mambasdk_language.text import BytesProcessor, TextProcessor, TokenizerProcessor
 
-if TYPE_CHECKING:
-    from mambasdk_language.training import TrainingOptions
+# Of a byte-level model, bits per token are bits per byte.
+CURVE: dict[str, Any] = {
+    "unit": "tokens",
+    "loss_label": "bits per byte",
+    "metric": "bits_per_byte",
+    "metric_label": "bits per byte",
+}
 
 
 class CausalLMHead:
@@ -27,50 +38,31 @@ class CausalLMHead:
         data.add_argument(
             "--held-out", type=float, default=0.05, help="share of the files not trained on (default: 0.05)"
         )
-        run = parser.add_argument_group("training")
-        run.add_argument("--steps", type=int, help="end after so many steps (default: 1000 unless --minutes is given)")
-        run.add_argument("--minutes", type=float, help="end after so much time")
-        run.add_argument("--batch", type=int, default=8, help="rows per step (default: 8)")
-        run.add_argument("--context", type=int, default=512, help="tokens per row and step (default: 512)")
-        run.add_argument("--segment", type=int, default=8, help="steps through which a row's state goes (default: 8)")
-        run.add_argument("--lr", type=float, default=3e-3, help="peak learning rate (default: 0.003)")
-        run.add_argument("--warmup", type=float, default=0.03, help="share of the run for warm-up (default: 0.03)")
-        run.add_argument("--weight-decay", type=float, default=0.1, help="of matrices (default: 0.1)")
-        run.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (default: 1)")
-        run.add_argument("--evaluate-every", type=int, default=0, help="steps between held-out evaluations")
-        run.add_argument("--checkpoint", metavar="FILE", help="where checkpoints go (default: OUT.checkpoint)")
-        run.add_argument("--checkpoint-every", type=int, default=0, help="steps between checkpoints (default: none)")
-        run.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
-        run.add_argument("--curve", metavar="FILE", help="write the loss curve as PNG")
-        run.add_argument("--overwrite", action="store_true", help="replace a package that is there")
+        data.add_argument("--context", type=int, default=512, help="tokens per row and step (default: 512)")
+        data.add_argument("--segment", type=int, default=8, help="steps through which a row's state goes (default: 8)")
+        add_training_arguments(parser)
 
     def train(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Train and save a package."""
         from mambasdk.package import save_package
+        from mambasdk.training import Trainer
         from mambasdk_language.corpus import make_corpus, read_documents, split_documents
-        from mambasdk_language.training import Trainer
+        from mambasdk_language.training import LanguageModeling
 
-        out = Path(args.out)
-        if out.exists() and any(out.iterdir()) and not args.overwrite:
-            raise InvalidArgumentError(f"{out} exists", where="train", way_out="pass --overwrite or another --out")
-        options = _options(args)
+        out = check_output(args)
+        options = options_from_arguments(args)
         processor = _processor(args)
         train, held_out = split_documents(read_documents(args.data, args.pattern), args.held_out)
         corpus = make_corpus(train, held_out, processor)
         model = _model(args, processor)
-        trainer = Trainer(model, corpus, options)
-        checkpoint = Path(args.checkpoint or f"{out}.checkpoint")
-        if args.resume and checkpoint.is_file():
-            trainer.resume(checkpoint)
-        result = trainer.run(
-            evaluate_every=args.evaluate_every, checkpoint=checkpoint, checkpoint_every=args.checkpoint_every
+        task = LanguageModeling(
+            model, corpus, batch=options.batch, context=args.context, segment=args.segment, seed=options.seed
         )
-        bits = trainer.evaluate()
+        result = run_from_arguments(Trainer(model, task, options), args)
+        bits = result.metrics["bits_per_byte"]
         manifest = save_package(model, out, processors={"text": processor.manifest_entry()}, overwrite=args.overwrite)
         if args.curve:
-            from mambasdk_language.curve import write_curve
-
-            write_curve(args.curve, result)
+            write_curve(args.curve, result, **CURVE)
         report = {
             "package": str(out),
             "family": manifest.family,
@@ -78,13 +70,13 @@ class CausalLMHead:
             "train_bytes": corpus.train_bytes,
             "held_out_bytes": corpus.held_out_bytes,
             "steps": result.steps,
-            "tokens": result.tokens,
-            "tokens_per_second": result.tokens_per_second,
+            "tokens": result.units,
+            "tokens_per_second": result.units_per_second,
             "loss_bits": result.losses[-1] if result.losses else None,
             "held_out_bits_per_byte": bits,
         }
         if not args.json:
-            print(f"{out}: {report['parameters']:,} parameters, {result.steps} steps, {result.tokens:,} tokens")
+            print(f"{out}: {report['parameters']:,} parameters, {result.steps} steps, {result.units:,} tokens")
             print(f"held out: {bits:.3f} bits per byte on {len(held_out)} texts, {corpus.held_out_bytes:,} bytes")
         return report
 
@@ -156,26 +148,6 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
         return {"engine": args.engine}
     processor = load_processors(args.model).get("text")
     return {} if processor is None else {"processor": processor}
-
-
-def _options(args: argparse.Namespace) -> TrainingOptions:
-    from mambasdk.cli.arguments import torch_dtype
-    from mambasdk_language.training import TrainingOptions
-
-    steps = args.steps if args.steps is not None or args.minutes is not None else 1000
-    return TrainingOptions(
-        steps=steps,
-        minutes=args.minutes,
-        batch=args.batch,
-        context=args.context,
-        segment=args.segment,
-        lr=args.lr,
-        warmup=args.warmup,
-        weight_decay=args.weight_decay,
-        clip=args.clip,
-        seed=args.seed,
-        autocast=None if args.dtype == "float32" else torch_dtype(args.dtype),
-    )
 
 
 def _processor(args: argparse.Namespace) -> TextProcessor:

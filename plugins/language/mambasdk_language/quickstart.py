@@ -70,8 +70,9 @@ def run(args: argparse.Namespace) -> Report:
     started = time.perf_counter()
     say = _silent if args.json else _say
     torch = require_torch("the quickstart")
-    from mambasdk_language.curve import write_curve
-    from mambasdk_language.training import Trainer, TrainingOptions
+    from mambasdk.training import Trainer, TrainingOptions, write_curve
+    from mambasdk_language.head import CURVE
+    from mambasdk_language.training import LanguageModeling
 
     out = Path(args.out)
     corpus, train, held_out = standard_library() if args.data is None else _other(args.data)
@@ -90,22 +91,20 @@ def run(args: argparse.Namespace) -> Report:
         steps=args.steps,
         minutes=args.minutes,
         batch=args.batch,
-        context=args.context,
-        segment=args.segment,
         lr=args.lr,
         seed=args.seed,
-        autocast=torch.bfloat16 if bfloat16_pays(torch) else None,
+        autocast="bfloat16" if bfloat16_pays(torch) else None,
     )
-    torch.set_num_threads(args.threads or fastest_threads(torch, model, options))
-    trainer = Trainer(model, corpus, options)
-    trainer.evaluate_at = (0.25, 0.5, 0.75)
-    result = trainer.run(progress=not args.json)
-    bits = trainer.evaluate()
+    torch.set_num_threads(args.threads or fastest_threads(torch, model, args, options.autocast is not None))
+    task = LanguageModeling(model, corpus, batch=args.batch, context=args.context, segment=args.segment, seed=args.seed)
+    trainer = Trainer(model, task, options)
+    result = trainer.run(evaluate_at=(0.25, 0.5, 0.75), progress=not args.json)
+    bits = trainer.evaluate()["bits_per_byte"]
 
     out.mkdir(parents=True, exist_ok=True)
     curve = out / "loss.png"
     label = f"order-{NGRAM_ORDER} n-gram, held-out"
-    write_curve(curve, result, title="Mamba on Python's standard library", baselines={label: ngram_bits})
+    write_curve(curve, result, title="Mamba on Python's standard library", baselines={label: ngram_bits}, **CURVE)
     package = out / "package"
     mambasdk.save_package(model, package, processors={"text": BytesProcessor().manifest_entry()}, overwrite=True)
     verified = mambasdk.verify(package)
@@ -122,8 +121,8 @@ def run(args: argparse.Namespace) -> Report:
         bits_per_byte=bits,
         ngram_bits_per_byte=ngram_bits,
         parameters=parameters,
-        training_tokens=result.tokens,
-        training_tokens_per_second=result.tokens_per_second,
+        training_tokens=result.units,
+        training_tokens_per_second=result.units_per_second,
         cpp_tokens_per_second=cpp_speed,
         torch_tokens_per_second=torch_speed,
         same_text=text == torch_text,
@@ -156,16 +155,16 @@ def table(report: Report) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def fastest_threads(torch: Any, model: Any, options: Any) -> int:
+def fastest_threads(torch: Any, model: Any, args: argparse.Namespace, bfloat16: bool) -> int:
     """All threads, or one where other programs hold the cores: waiting for each other then costs more than it gains."""
-    tokens = torch.randint(256, (options.batch, options.context))
+    tokens = torch.randint(256, (args.batch, args.context))
     everyone = torch.get_num_threads()
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
         start = time.perf_counter()
         for _ in range(6):
-            with torch.autocast("cpu", options.autocast, enabled=options.autocast is not None):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 model(tokens, labels=tokens, return_state=False).loss.backward()
         return time.perf_counter() - start
 

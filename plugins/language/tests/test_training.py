@@ -1,8 +1,7 @@
-"""Training: the data a step sees, the schedule, exact resumption, and held-out bits that mean what they say."""
+"""Training: the text a step sees, exact resumption with carried state, and held-out bits that mean what they say."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mambasdk.errors import CheckpointError, InvalidArgumentError
+from mambasdk.training import Trainer, TrainingOptions
 from mambasdk_language.corpus import Corpus, Document, Windows, make_corpus, read_documents, split_documents
 from mambasdk_language.ngram import NgramModel
 from mambasdk_language.text import BytesProcessor
-from mambasdk_language.training import Trainer, TrainingOptions, bits_per_byte
+from mambasdk_language.training import LanguageModeling, bits_per_byte
 
 
 def documents(count: int = 40) -> list[Document]:
@@ -32,8 +32,10 @@ def corpus() -> Corpus:
     return make_corpus(*split_documents(documents(), 0.2), BytesProcessor())
 
 
-def options(**changes: Any) -> TrainingOptions:
-    return TrainingOptions(**{"steps": 12, "batch": 4, "context": 32, "segment": 3, "lr": 1e-2, **changes})
+def trainer(model: Any, corpus: Corpus, *, steps: int = 12, seed: int = 0, lr: float = 1e-2, **sizes: int) -> Trainer:
+    sizes = {"batch": 4, "context": 32, "segment": 3, **sizes}
+    options = TrainingOptions(steps=steps, batch=sizes["batch"], lr=lr, seed=seed)
+    return Trainer(model, LanguageModeling(model, corpus, **sizes, seed=seed), options)
 
 
 def test_split_is_by_file_name_and_loses_nothing() -> None:
@@ -88,25 +90,37 @@ def test_windows_follow_each_other_until_a_row_begins_anew(batch: int, context: 
 
 
 def test_training_learns_and_the_seed_decides_everything(corpus: Corpus, family: str, make_tiny: Any) -> None:
-    runs = [Trainer(make_tiny(family), corpus, options(steps=30)).run(progress=False) for _ in range(2)]
+    runs = [trainer(make_tiny(family), corpus, steps=30).run(progress=False) for _ in range(2)]
     assert runs[0].losses == runs[1].losses
     assert runs[0].losses[-1] < 0.6 * runs[0].losses[0]
-    assert runs[0].tokens == 30 * 4 * 32
-    other = Trainer(make_tiny(family), corpus, options(steps=30, seed=1)).run(progress=False)
+    assert runs[0].units == 30 * 4 * 32
+    other = trainer(make_tiny(family), corpus, steps=30, seed=1).run(progress=False)
     assert other.losses != runs[0].losses
+
+
+def test_losses_are_bits_per_token_and_the_metric_is_bits_per_byte(corpus: Corpus, make_tiny: Any) -> None:
+    model = make_tiny("mamba")
+    first = trainer(model, corpus)
+    rows, _ = Windows(corpus.train, batch=4, context=32, segment=3, seed=0).at(0)
+    tokens = torch.from_numpy(rows).long()
+    with torch.no_grad():
+        log_p = model(tokens[:, :-1]).logits.double().log_softmax(-1).gather(-1, tokens[:, 1:, None])
+        bits = bits_per_byte(model, corpus.held_out, corpus.held_out_bytes)
+    assert first.evaluate() == {"bits_per_byte": bits}
+    assert first.step() == pytest.approx(-float(log_p.mean()) / math.log(2), rel=1e-5)
 
 
 def test_resumed_run_equals_an_unbroken_one_bit_for_bit(
     corpus: Corpus, family: str, make_tiny: Any, tmp_path: Path
 ) -> None:
-    whole = Trainer(make_tiny(family), corpus, options())
+    whole = trainer(make_tiny(family), corpus)
     whole.run(progress=False)
 
-    first = Trainer(make_tiny(family), corpus, options())
+    first = trainer(make_tiny(family), corpus)
     for _ in range(5):
         first.step()
     first.save(tmp_path / "checkpoint")
-    second = Trainer(make_tiny(family, n_layer=2), corpus, options())
+    second = trainer(make_tiny(family, n_layer=2), corpus)
     second.resume(tmp_path / "checkpoint")
     second.run(progress=False)
 
@@ -115,36 +129,10 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(
         assert torch.equal(second.model.state_dict()[name], tensor), name
 
 
-def test_checkpoints_of_something_else_are_refused(corpus: Corpus, make_tiny: Any, tmp_path: Path) -> None:
-    trainer = Trainer(make_tiny("mamba"), corpus, options())
-    trainer.save(tmp_path / "checkpoint")
-    with pytest.raises(CheckpointError, match=r"lr = 0\.01"):
-        Trainer(make_tiny("mamba"), corpus, options(lr=1e-3)).resume(tmp_path / "checkpoint")
-    with pytest.raises(CheckpointError, match="another model"):
-        Trainer(make_tiny("mamba", n_layer=3), corpus, options()).resume(tmp_path / "checkpoint")
-    (tmp_path / "junk").write_bytes(b"junk")
-    for path in (tmp_path / "junk", tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match="cannot be read"):
-            trainer.resume(path)
-
-
-def test_schedule_warms_up_and_falls_to_its_end(corpus: Corpus, make_tiny: Any) -> None:
-    trainer = Trainer(make_tiny("mamba"), corpus, options(warmup=0.1, lr=1.0, final_lr=0.05))
-    rates = [trainer.learning_rate(share / 1000) for share in range(1001)]
-    assert rates[0] > 0
-    assert rates[100] == pytest.approx(1.0)
-    assert all(a <= b for a, b in itertools.pairwise(rates[:101]))
-    assert all(a >= b for a, b in itertools.pairwise(rates[100:]))
-    assert rates[-1] == pytest.approx(0.05)
-
-
-def test_run_ends_on_time(corpus: Corpus, make_tiny: Any) -> None:
-    trainer = Trainer(make_tiny("mamba"), corpus, options(steps=None, minutes=0.02))
-    result = trainer.run(progress=False)
-    assert result.steps >= 1
-    assert 1.2 <= result.seconds < 1.2 + 10 * result.seconds / result.steps
-    with pytest.raises(InvalidArgumentError, match="steps, minutes"):
-        TrainingOptions()
+def test_checkpoints_of_other_sizes_are_refused(corpus: Corpus, make_tiny: Any, tmp_path: Path) -> None:
+    trainer(make_tiny("mamba"), corpus).save(tmp_path / "checkpoint")
+    with pytest.raises(CheckpointError, match=r"other sizes: expected .*'context': 16.*got .*'context': 32"):
+        trainer(make_tiny("mamba"), corpus, context=16).resume(tmp_path / "checkpoint")
 
 
 def test_bits_per_byte_are_the_cross_entropy_of_each_document_alone(tiny: Any, corpus: Corpus) -> None:
@@ -223,4 +211,4 @@ def test_higher_order_is_better_on_repetitive_text() -> None:
 
 def test_token_outside_the_vocabulary_is_named(corpus: Corpus, make_tiny: Callable[..., Any]) -> None:
     with pytest.raises(InvalidArgumentError, match="below vocab_size 61"):
-        Trainer(make_tiny("mamba", vocab_size=61), corpus, options())
+        trainer(make_tiny("mamba", vocab_size=61), corpus)

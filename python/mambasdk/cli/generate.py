@@ -8,7 +8,7 @@ from typing import Any
 
 from mambasdk.cli.arguments import add_device_arguments, set_threads
 from mambasdk.cli.heads import HeadCommand
-from mambasdk.plugins.interfaces import Head
+from mambasdk.plugins.interfaces import GeneratingHead
 
 
 class GenerateCommand(HeadCommand):
@@ -25,5 +25,5 @@ class GenerateCommand(HeadCommand):
     def run(self, args: argparse.Namespace) -> Mapping[str, Any] | None:
         """Hand over to the head."""
         set_threads(args.threads)
-        head: Head = args.head
+        head: GeneratingHead = args.head
         return head.generate(args)

@@ -10,7 +10,7 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk.models.registry import find_model
 from mambasdk.package.manifest import Manifest
 from mambasdk.plugins.host import get_host
-from mambasdk.plugins.interfaces import Head
+from mambasdk.plugins.interfaces import GeneratingHead, Head, TrainingHead
 from mambasdk.plugins.specs import resolve
 
 
@@ -26,13 +26,22 @@ class HeadCommand:
                 parser.error("the model comes first")
             parser.epilog = "Give the model before --help to see the options of its head."
             return
-        head = head_of(arguments[0])
-        (head.add_train_arguments if self.verb == "train" else head.add_generate_arguments)(parser)
+        name, head = head_of(arguments[0])
+        if self.verb == "train" and isinstance(head, TrainingHead):
+            head.add_train_arguments(parser)
+        elif self.verb == "generate" and isinstance(head, GeneratingHead):
+            head.add_generate_arguments(parser)
+        else:
+            raise InvalidArgumentError(
+                f"head {name} does not {self.verb}",
+                where=arguments[0],
+                way_out="`mambasdk predict PACKAGE FILE` runs a package on files" if self.verb == "generate" else None,
+            )
         parser.set_defaults(head=head)
 
 
-def head_of(model: str) -> Head:
-    """The head of a package directory, a variant or a family."""
+def head_of(model: str) -> tuple[str, Head]:
+    """Name and implementation of the head of a package directory, a variant or a family."""
     if is_package(model):
         manifest = Manifest.read(model)
         get_host().activate_distributions(plugin["name"] for plugin in manifest.requires.get("plugins", []))
@@ -43,4 +52,4 @@ def head_of(model: str) -> Head:
     if name is None:
         raise InvalidArgumentError(f"family {family} has no head", where=model)
     head: Head = resolve(get_host().head(name).implementation)()
-    return head
+    return name, head

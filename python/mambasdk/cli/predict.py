@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package.manifest import Manifest
 from mambasdk.pipeline import load_pipeline
+from mambasdk.plugins.host import get_host
+from mambasdk.plugins.interfaces import DrawingHead
+from mambasdk.plugins.specs import resolve
 from mambasdk.progress import track
 
 
@@ -35,8 +39,15 @@ class PredictCommand:
             "--keep-state", action="store_true", help="carry states from file to file (default: each starts anew)"
         )
 
+        parser.add_argument(
+            "--plot",
+            metavar="PNG_OR_FOLDER",
+            help="draw each result: a .png for one file, otherwise a folder that gets one NAME.png for each file",
+        )
+
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Run every file; the first one that cannot be read or run ends the command."""
+        drawing = _Drawing(args.package, args.files, args.plot) if args.plot else None
         slot = _slot(args.package, args.slot)
         options = _options(args)
         pipeline = load_pipeline(args.package, verify=args.verify)
@@ -53,9 +64,67 @@ class PredictCommand:
             except (ValueError, LookupError, RuntimeError, TypeError) as error:
                 raise InvalidArgumentError(str(error), where=name) from error
             results.append({"file": name, **_result(made)})
+            if drawing:
+                results[-1]["plot"] = drawing.draw(name, results[-1])
             if not args.json:
                 _show(results[-1], titled=len(args.files) > 1)
         return {"package": args.package, "results": results}
+
+
+class _Drawing:
+    """The pictures of `--plot`: which head draws, and into which file; both are known before anything is run."""
+
+    def __init__(self, package: str, files: Sequence[str], plot: str) -> None:
+        self._package = Path(package)
+        self._head = _drawing_head(package)
+        target = Path(plot)
+        single = target.suffix.lower() == ".png" and not target.is_dir()
+        if single and len(files) != 1:
+            raise InvalidArgumentError(
+                "one picture for several files", where=f"--plot {plot}", expected="a folder", got=f"{len(files)} files"
+            )
+        folder = target.parent if single else target
+        self._pictures = dict.fromkeys(files, target) if single else _pictures(files, folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot be made: {error.strerror or error}", where=f"--plot {plot}") from error
+
+    def draw(self, file: str, result: Mapping[str, Any]) -> str:
+        """Draw one result; returns where."""
+        out = self._pictures[file]
+        self._head.draw(
+            Path(file), {key: value for key, value in result.items() if key != "file"}, out, package=self._package
+        )
+        return str(out)
+
+
+def _drawing_head(package: str) -> DrawingHead:
+    name = Manifest.read(package).head
+    if name is None:
+        raise InvalidArgumentError("the package has no head, so nothing draws its results", where=f"--plot: {package}")
+    heads = get_host().registrations.heads
+    head = resolve(heads[name].implementation)() if name in heads else None
+    if not isinstance(head, DrawingHead):
+        able = "has no part in Python" if head is None else "draws nothing"
+        way_out = "leave --plot out, or install the plugin that draws it"
+        raise InvalidArgumentError(f"head {name} {able}", where=f"--plot: {package}", way_out=way_out)
+    return head
+
+
+def _pictures(files: Sequence[str], folder: Path) -> dict[str, Path]:
+    """A picture for each file, named after it; a number tells apart those of one name."""
+    pictures: dict[str, Path] = {}
+    taken: set[str] = set()
+    for file in files:
+        if file in pictures:
+            continue
+        stem = Path(file).stem
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        name = stem if stem not in taken else next(name for name in numbered if name not in taken)
+        taken.add(name)
+        pictures[file] = folder / f"{name}.png"
+    return pictures
 
 
 def _slot(package: str, wanted: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mambasdk.cli.arguments import add_device_arguments, add_overrides, set_threads
 from mambasdk.cli.heads import HeadCommand
-from mambasdk.plugins.interfaces import Head
+from mambasdk.plugins.interfaces import TrainingHead
 
 
 class TrainCommand(HeadCommand):
@@ -27,5 +27,5 @@ class TrainCommand(HeadCommand):
     def run(self, args: argparse.Namespace) -> Mapping[str, Any] | None:
         """Hand over to the head."""
         set_threads(args.threads)
-        head: Head = args.head
+        head: TrainingHead = args.head
         return head.train(args)

@@ -11,11 +11,12 @@ from mambasdk.errors import InvalidArgumentError, UnknownNameError, closest
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """family and variant by name; config: the configuration dataclass as a dict."""
+    """family and variant by name; config: the configuration dataclass as a dict; head_options: a package's."""
 
     family: str
     variant: str | None
     config: dict[str, Any]
+    head_options: dict[str, Any] | None = None
 
 
 def identity(model: object) -> Identity:

@@ -4,6 +4,7 @@ from mambasdk.errors import require_torch
 
 require_torch("mambasdk.nn")
 
+from mambasdk.nn.bidirectional import BidirectionalMamba  # noqa: E402
 from mambasdk.nn.block import Block  # noqa: E402
 from mambasdk.nn.causal_lm import CausalLM, ModelOutput  # noqa: E402
 from mambasdk.nn.convolution import CausalConv1d  # noqa: E402
@@ -17,6 +18,7 @@ from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 
 __all__ = [
+    "BidirectionalMamba",
     "Block",
     "CausalConv1d",
     "CausalLM",

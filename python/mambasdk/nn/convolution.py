@@ -47,8 +47,12 @@ class CausalConv1d(nn.Module):
         *,
         return_state: bool = False,
         cu_seqlens: Tensor | None = None,  # (S+1) int32
+        reverse: bool = False,
     ) -> Any:
-        """Output (B, L, D); with `return_state`, (output, the state after the last step)."""
+        """Output (B, L, D); with `return_state`, (output, the state after the last step).
+
+        reverse: from the last position to the first.
+        """
         return ops.causal_conv1d(
             x,
             self.weight.squeeze(1),
@@ -57,6 +61,7 @@ class CausalConv1d(nn.Module):
             cu_seqlens=cu_seqlens,
             silu=self.silu,
             return_final_state=return_state,
+            reverse=reverse,
         )
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +69,9 @@ class CausalConv1d(nn.Module):
         y, new_state = ops.causal_conv1d_update(state.to(x.dtype), x, self.weight.squeeze(1), self.bias, silu=self.silu)
         return y, new_state
 
-    def lower(self, program: Program, x: Value, prefix: str, state: Value | None = None) -> Value:
+    def lower(
+        self, program: Program, x: Value, prefix: str, state: Value | None = None, *, reverse: bool = False
+    ) -> Value:
         """Native form; `state` is a program state that is continued."""
         weight = program.reshape(program.weight(f"{prefix}.weight"), [self.channels, self.width])
         bias = None if self.bias is None else program.weight(f"{prefix}.bias")
@@ -77,6 +84,7 @@ class CausalConv1d(nn.Module):
             initial_state=state,
             silu=self.silu,
             return_final_state=state is not None,
+            reverse=reverse,
         )
         return y
 

@@ -19,6 +19,7 @@ def causal_conv1d(
     cu_seqlens: Tensor | None = None,
     silu: bool = False,
     return_final_state: bool = False,
+    reverse: bool = False,
 ) -> Any:
     """Depthwise causal convolution along the length, differentiable in every floating-point argument::
 
@@ -33,6 +34,9 @@ def causal_conv1d(
             (sequences, K-1, channels) with `cu_seqlens`; None for zeros. Its dtype is that of x.
         cu_seqlens: (sequences + 1) int32 offsets of sequences packed in batch 1, from 0 to length.
         silu: apply SiLU. return_final_state: also return the last K-1 inputs.
+        reverse: run from the last position to the first (of each sequence), `y_t` from x_t to x_(t + K - 1); the result
+            of flipping x, convolving and flipping back, without the flips. Both states then stand at the other end,
+            oldest first in the order of the steps.
 
     Returns:
         y as x; with `return_final_state`, (y, final_state) where final_state is as initial_state.
@@ -49,6 +53,7 @@ def causal_conv1d(
         cu_seqlens=cu_seqlens,
         silu=silu,
         return_final_state=return_final_state,
+        reverse=reverse,
     )
     return (y, final_state) if return_final_state else y
 

@@ -29,6 +29,7 @@ def selective_scan(
     order: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
     step_params: bool = False,
+    reverse: bool = False,
 ) -> Any:
     """Selective state-space recurrence along the sequence, differentiable in every floating-point argument.
 
@@ -55,6 +56,8 @@ def selective_scan(
             (batch, routes, channels, N), where P is length.
         step_params: with `order`: P is the number of steps; delta, B and C are taken at the step, not the position.
         cu_seqlens: (sequences + 1) int32 offsets of sequences packed in batch 1, from 0 to the number of steps.
+        reverse: take the steps from the last to the first (of each sequence): h_t comes from h_(t+1). initial_state
+            then stands after the last position, the final state before the first. No flipped copies are made.
 
     Returns:
         y as u; with `return_final_state`, (y, final_state) where final_state is as initial_state and float32.
@@ -99,6 +102,7 @@ def selective_scan(
         delta_softplus=delta_softplus,
         step_params=step_params,
         return_final_state=return_final_state,
+        reverse=reverse,
     )
     if not return_final_state:
         return y

@@ -15,6 +15,7 @@ def model_card(manifest: Manifest, summary: str, parameters: int) -> str:
         for kind, entries in (("input", manifest.inputs), ("output", manifest.outputs))
         for port in entries
     )
+    predict = "mambasdk predict PACKAGE FILE\n" if manifest.head and "text" not in manifest.processors else ""
     without_python = ""
     if manifest.engine["name"] != "torch":
         without_python = f"\nWithout Python:\n\n{_without_python(manifest)}\n\nInputs and outputs:\n\n{ports}\n"
@@ -24,7 +25,7 @@ def model_card(manifest: Manifest, summary: str, parameters: int) -> str:
 ```
 pip install mambasdk {plugins}
 mambasdk verify PACKAGE
-```
+{predict}```
 
 ```python
 import mambasdk
@@ -40,7 +41,9 @@ model = mambasdk.load("PACKAGE")
 
 def _without_python(manifest: Manifest) -> str:
     if manifest.engine["name"] == "native":
-        return "```\nmambasdk-run PACKAGE --prompt '…'\n```"
+        if "text" in manifest.processors:
+            return "```\nmambasdk-run PACKAGE --prompt '…'\n```"
+        return 'The native engine runs it from C and C++; see "Pipelines" in the guide to embedding.'
     target = manifest.engine["target"]
     return (
         f"Machine code for {target['system']} on {target['machine']} ({target['isa']}), to run with libtorch "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambasdk.errors import CheckpointError, PackageError, PluginError, UnknownNameError, require_torch
 from mambasdk.models.checkpoint import Checkpoint, load_tensors
 from mambasdk.models.create import build
-from mambasdk.models.identity import Identity
+from mambasdk.models.identity import Identity, identity
 from mambasdk.package.manifest import WEIGHTS_FILE, Manifest
 from mambasdk.plugins.host import get_host
 from mambasdk.plugins.specs import resolve
@@ -27,7 +28,8 @@ def load(
 ) -> nn.Module:
     """The model of a package, in eval mode.
 
-    dtype: of the parameters; None keeps what is stored. File sizes are checked here, contents by `verify`.
+    dtype: of the parameters; None keeps what is stored. The package's head options stay with the model: `save_package`
+    writes them again. File sizes are checked here, contents by `verify`.
     Raises PackageError for a damaged package, PackageVersionError for a newer format, PluginError when the plugin that
     brings the family is not installed.
     """
@@ -44,6 +46,7 @@ def load(
             load_tensors(model, tensors, where=str(folder / WEIGHTS_FILE), device=device or "cpu", dtype=dtype)
     except CheckpointError as error:
         raise PackageError(str(error)) from error
+    model.mambasdk_identity = replace(identity(model), head_options=manifest.head_options)  # type: ignore[assignment]
     return model.eval()
 
 

@@ -29,6 +29,7 @@ from mambasdk.package.manifest import (
     sha256_file,
 )
 from mambasdk.plugins.host import get_host
+from mambasdk.plugins.specs import FamilySpec
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ def save_package(
     directory: str | os.PathLike[str],
     *,
     processors: Mapping[str, Mapping[str, Any]] | None = None,
+    head_options: Mapping[str, Any] | None = None,
     dtype: str | None = None,
     engine: str | None = None,
     isa: str | None = None,
@@ -55,6 +57,8 @@ def save_package(
     model: made by `create_model`, `import_checkpoint` or `load`.
     processors: manifest entries by slot, for example {"text": {"kind": "bytes"}}; an entry's "file" is a path outside,
         which is copied in. None takes the family's default.
+    head_options: configuration of the family's head, for example {"labels": ["cat", "dog"], "top_k": 2}: what the
+        native head of that name reads. None keeps those of the package that the model was loaded from.
     dtype: of the stored weights, "float32", "bfloat16" or "float16"; None keeps the model's. Parameters that must stay
         float32 do.
     engine: what runs it without Python. "native" for models that lower to the SDK's operations; "aoti" compiles the
@@ -69,6 +73,7 @@ def save_package(
     family = get_host().family(who.family)
     target = Path(directory).expanduser().absolute()
     _check_target(target, overwrite)
+    options = _head_options(family, who.head_options if head_options is None else head_options)
     stored = _stored_dtype(dtype)
     program = native_program(model) if engine in (None, "native") else None
     engine = _engine(engine, program, model)
@@ -86,6 +91,7 @@ def save_package(
             variant=who.variant,
             config=who.config,
             head=family.head,
+            head_options=options,
             engine={"name": engine},
             processors=entries,
             requires={
@@ -192,6 +198,21 @@ def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
             way_out='pass engine="aoti"',
         )
     return name
+
+
+def _head_options(family: FamilySpec, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The options as the manifest will hold them."""
+    if options is None:
+        return None
+    if family.head is None:
+        raise InvalidArgumentError(f"family {family.name} has no head", where="save_package: head_options")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"not JSON: {error}", where="save_package: head_options", expected="text, numbers, lists and dicts"
+        ) from error
+    return copied
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 from mambasdk.plugins.hookspecs import ENTRY_POINT_GROUP, hookimpl, hookspec
 from mambasdk.plugins.host import PluginHost, get_host, reset_host
-from mambasdk.plugins.interfaces import Command, Head
+from mambasdk.plugins.interfaces import Command, DrawingHead, GeneratingHead, Head, TrainingHead
 from mambasdk.plugins.record import PluginRecord
 from mambasdk.plugins.specs import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, resolve
 
@@ -10,12 +10,15 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "Command",
     "CommandSpec",
+    "DrawingHead",
     "FamilySpec",
+    "GeneratingHead",
     "Head",
     "HeadSpec",
     "PluginHost",
     "PluginRecord",
     "ProcessorSpec",
+    "TrainingHead",
     "get_host",
     "hookimpl",
     "hookspec",

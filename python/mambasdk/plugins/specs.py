@@ -115,7 +115,8 @@ class FamilySpec:
 class HeadSpec:
     """A head: what a family's models are trained and used for.
 
-    implementation: import string of a class or factory without arguments that makes a `mambasdk.plugins.Head`.
+    implementation: import string of a class or factory without arguments that makes a `mambasdk.plugins.Head`:
+        any of TrainingHead, GeneratingHead, DrawingHead.
     """
 
     name: str

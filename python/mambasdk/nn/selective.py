@@ -1,0 +1,161 @@
+"""The selective SSM between the projections of a mixer: convolution, input-dependent parameters, scan; one direction.
+
+Source: arXiv 2312.00752, section 3. A mixer owns the modules and parameters under the names of its checkpoints and
+passes them in, so that mixers with one direction and with two share this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mambasdk import ops
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.lowering import Program, Value
+from mambasdk.nn.convolution import CausalConv1d
+from mambasdk.nn.mixer import initial_dt_bias
+from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
+from mambasdk.nn.state import MambaState
+
+
+class DtProjection(MarkedParameters, nn.Linear):
+    """R -> I without its bias: the scan adds `bias` once, in float32."""
+
+    float32 = ("bias",)
+    no_reinit = ("bias",)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, R) -> (…, I)."""
+        return functional.linear(x, self.weight)
+
+
+@dataclass(frozen=True)
+class DtInit:
+    """How step sizes start: softplus of the bias is log-uniform in [dt_min, dt_max], at least `floor`."""
+
+    dt_min: float = 1e-3
+    dt_max: float = 0.1
+    weights: Literal["random", "constant"] = "random"
+    scale: float = 1.0
+    floor: float = 1e-4
+
+    def apply(self, projection: DtProjection, mixer: str) -> None:
+        """Set weight and bias of `projection`; raises InvalidArgumentError."""
+        if self.weights not in ("random", "constant"):
+            raise InvalidArgumentError(
+                "bad dt_init", where=mixer, expected="'random' or 'constant'", got=repr(self.weights)
+            )
+        bound = projection.in_features**-0.5 * self.scale
+        if self.weights == "constant":
+            nn.init.constant_(projection.weight, bound)
+        else:
+            nn.init.uniform_(projection.weight, -bound, bound)
+        device = projection.weight.device
+        bias = initial_dt_bias(projection.out_features, self.dt_min, self.dt_max, self.floor, device)
+        projection.bias = nn.Parameter(bias)
+        projection.mark_parameters()
+
+
+def initial_A_log(channels: int, states: int, device: Any) -> nn.Parameter:
+    """(channels, states) float32: log of 1 to `states` in every channel (S4D-real; paper section 3.6)."""
+    values = torch.arange(1, states + 1, dtype=torch.float32, device=device).log()
+    return nn.Parameter(values.expand(channels, states).contiguous())
+
+
+def skip_weight(channels: int, device: Any) -> nn.Parameter:
+    """(channels) float32 ones: D of the scan."""
+    return nn.Parameter(torch.ones(channels, device=device, dtype=torch.float32))
+
+
+def split_parameters(low: Tensor, states: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(…, R + 2N) of x_proj -> the step sizes' share (…, R), B and C (…, N)."""
+    rank, B, C = low.split([low.shape[-1] - 2 * states, states, states], dim=-1)
+    return rank, B, C
+
+
+def selective_ssm(
+    u: Tensor,  # (B, L, I)
+    z: Tensor,  # (B, L, I)
+    conv1d: CausalConv1d,
+    x_proj: nn.Module,
+    dt_proj: DtProjection,
+    A_log: Tensor,  # (I, N)
+    D: Tensor,  # (I)
+    *,
+    state: MambaState | None = None,
+    return_state: bool = False,
+    mask: Tensor | None = None,  # (B, L, 1)
+    cu_seqlens: Tensor | None = None,  # (S+1) int32
+    reverse: bool = False,
+) -> tuple[Tensor, MambaState | None]:
+    """(y (B, L, I), the state after the last step where asked); with `reverse` from the last position to the first."""
+    conv = None if state is None else state.conv
+    u = conv1d(u, conv, return_state=return_state, cu_seqlens=cu_seqlens, reverse=reverse)
+    if return_state:
+        u, conv = u
+    if mask is not None:
+        u = u * mask
+    dt_low, B, C = split_parameters(x_proj(u), A_log.shape[-1])
+    y = ops.selective_scan(
+        u,
+        dt_proj(dt_low),
+        -torch.exp(accumulate_dtype(A_log)),
+        B,
+        C,
+        D=accumulate_dtype(D),
+        z=z,
+        delta_bias=accumulate_dtype(dt_proj.bias),
+        delta_softplus=True,
+        initial_state=None if state is None else state.ssm,
+        return_final_state=return_state,
+        cu_seqlens=cu_seqlens,
+        reverse=reverse,
+    )
+    if not return_state:
+        return y, None
+    y, ssm = y
+    assert conv is not None
+    return y, MambaState(conv, ssm)
+
+
+def lower_selective_ssm(
+    program: Program,
+    u: Value,
+    z: Value,
+    conv1d: CausalConv1d,
+    prefix: str,
+    shape: tuple[int, int, int],  # I, N, R
+    *,
+    suffix: str = "",
+    A_log: str = "A_log",
+    states: tuple[Value, Value] | None = None,
+    reverse: bool = False,
+) -> Value:
+    """Native form. Weights are `<prefix>.<name><suffix>`. states: of the convolution and of the scan; continued."""
+    inner, count, rank = shape
+    conv_state, ssm_state = states or (None, None)
+    u = conv1d.lower(program, u, f"{prefix}.conv1d{suffix}", conv_state, reverse=reverse)
+    low = program.linear(u, f"{prefix}.x_proj{suffix}", bias=False)
+    delta = program.linear(program.slice(low, -1, 0, rank), f"{prefix}.dt_proj{suffix}", bias=False)
+    A = program.prepare("neg_exp", f"{prefix}.A{suffix}", x=program.weight(f"{prefix}.{A_log}"))
+    y: Value = program.op(
+        "selective_scan",
+        into={} if ssm_state is None else {"final_state": ssm_state},
+        u=u,
+        delta=program.reshape(delta, ["B", 1, "L", inner]),
+        A=program.reshape(A, [1, inner, count]),
+        B=program.reshape(program.slice(low, -1, rank, count), ["B", 1, "L", 1, count]),
+        C=program.reshape(program.slice(low, -1, rank + count, count), ["B", 1, "L", 1, count]),
+        D=program.reshape(program.weight(f"{prefix}.D{suffix}"), [1, inner]),
+        z=z,
+        delta_bias=program.reshape(program.weight(f"{prefix}.dt_proj{suffix}.bias"), [1, inner]),
+        initial_state=ssm_state,
+        delta_softplus=True,
+        return_final_state=ssm_state is not None,
+        reverse=reverse,
+    )
+    return y

@@ -1,0 +1,36 @@
+"""What a head gives to the Trainer: data, loss and metrics of what its models learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Task(Protocol):
+    """The data of a run, the loss of each step and the metrics on held-out data.
+
+    What a step draws at random must depend on `step` alone, so that a resumed run goes on with the same bits: indices
+    from `Batches.at(step)`, NumPy numbers from `default_rng((seed, step))`; torch's generators (dropout, `torch.rand`)
+    are seeded by the Trainer before each step. Whatever else is carried from step to step belongs into a state dict.
+
+    Optional members:
+        loss_unit: tuple[str, float]: name of the unit in which losses are noted and shown, and its size in the unit of
+            what `loss` returns: ("bits", math.log(2)) for a cross entropy in nats. Default: as `loss` returns it.
+        state_dict() -> dict: of plain values and tensors (`torch.load(weights_only=True)` must read it), written to
+            checkpoints.
+        load_state_dict(state: dict) -> None: takes it back; raises CheckpointError where it is of another task.
+    """
+
+    unit: str
+    """What the run counts, in plural: "images", "tokens"."""
+
+    def loss(self, step: int) -> tuple[Tensor, int]:
+        """(scalar loss of the step's batch, units in the batch). Steps count from 0; the model is in train mode.
+
+        It runs inside the autocast of TrainingOptions; the Trainer does backward and the optimizer's step.
+        """
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, by name. The model is in eval mode and no gradients are recorded."""
