@@ -117,9 +117,7 @@ class MotionPredictor(nn.Module):
         self.scale = scale
         self.proj_embedding_layer = nn.Linear(4, d_model)
         self.bi_mamba_blocks = nn.ModuleList(
-            BiMambaBlock(
-                d_model, d_state=d_state, d_conv=d_conv, expand=expand, norm=norm, backward_flip=backward_flip
-            )
+            BiMambaBlock(d_model, d_state=d_state, d_conv=d_conv, expand=expand, norm=norm, backward_flip=backward_flip)
             for _ in range(n_layer)
         )
         self.pred_head = nn.Sequential(
@@ -158,14 +156,6 @@ class MotionPredictor(nn.Module):
             boxes = torch.cat([boxes, predicted.unsqueeze(1)], 1)
         return boxes[:, boxes.shape[1] - steps :]
 
-    def lower(self, program: Program) -> None:
-        """Native form: `deltas` (B, L, 4) to `delta` (B, 4)."""
-        x = program.linear(program.input("deltas", "f32", ["B", "L", 4]), "proj_embedding_layer", bias=True)
-        for index, block in enumerate(self.bi_mamba_blocks):
-            x = block.lower(program, x, f"bi_mamba_blocks.{index}")
-        pooled = self.pred_head[0].lower(program, x)
-        program.output("delta", _lower_mlp(program, pooled, "pred_head", 1), "f32", ["B", 4])
-
     def example_inputs(self) -> dict[str, Tensor]:
         """Two tracks with full windows, of the size that such deltas have."""
         generator = torch.Generator().manual_seed(0)
@@ -179,6 +169,18 @@ class MotionPredictor(nn.Module):
     def input_shapes(self) -> dict[str, list[int | str]]:
         """Batch and number of deltas are free."""
         return {"deltas": ["B", "L", 4]}
+
+
+class NativeMotionPredictor(MotionPredictor):
+    """A predictor that the native engine runs: any but the unofficial one, whose flip no operation of it does."""
+
+    def lower(self, program: Program) -> None:
+        """Native form: `deltas` (B, L, 4) to `delta` (B, 4)."""
+        x = program.linear(program.input("deltas", "f32", ["B", "L", 4]), "proj_embedding_layer", bias=True)
+        for index, block in enumerate(self.bi_mamba_blocks):
+            x = block.lower(program, x, f"bi_mamba_blocks.{index}")
+        pooled = self.pred_head[0].lower(program, x)
+        program.output("delta", _lower_mlp(program, pooled, "pred_head", 1), "f32", ["B", 4])
 
 
 def motion_loss(predicted: Tensor, expected: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
 MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_TRACKING_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
   registrar.processor<mambasdk::tracking::DetectionsProcessor>();
   registrar.head<mambasdk::tracking::TrackerHead>();
+  registrar.head<mambasdk::tracking::MotionTrackerHead>();
   registrar.op<mambasdk::tracking::LinearAssignment>();
   registrar.op<mambasdk::tracking::KalmanPredict>();
   registrar.op<mambasdk::tracking::KalmanUpdate>();

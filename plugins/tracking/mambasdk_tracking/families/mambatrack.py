@@ -10,10 +10,7 @@ from torch import Tensor
 
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import Checkpoint
-from mambasdk_tracking.motion import MotionPredictor
-
-# What the unofficial code does otherwise than the paper: MambaTrackConfig has one field for each.
-UNOFFICIAL: dict[str, Any] = {"backward_flip": False, "pool_channels": 128}
+from mambasdk_tracking.motion import MotionPredictor, NativeMotionPredictor
 
 
 @dataclass
@@ -60,7 +57,8 @@ class MambaTrackConfig:
 
 def build(config: MambaTrackConfig) -> MotionPredictor:
     """The module of a configuration, freshly initialised; also on the meta device."""
-    return MotionPredictor(
+    kind = NativeMotionPredictor if config.backward_flip else MotionPredictor
+    return kind(
         config.d_model,
         config.n_layer,
         d_state=config.d_state,

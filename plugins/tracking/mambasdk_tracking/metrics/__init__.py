@@ -3,6 +3,7 @@
 Example:
     result = evaluate({"MOT17-02": (read_table("gt.txt", ground_truth=True), read_table("tracks.txt"))})
     print(result.total["HOTA"], result.sequences["MOT17-02"]["IDF1"])
+
 """
 
 from mambasdk_tracking.metrics.evaluation import Evaluation, evaluate, evaluate_folder, format_table
