@@ -37,6 +37,18 @@ TEST(Abi, PlansAndCallsAnOperation) {
   EXPECT_EQ(out.data, (std::vector<float>{11, 22, 33}));
 }
 
+// Arguments are added at the end: a caller that was built before goes on working.
+TEST(Abi, TrailingArgumentsWithADefaultMayBeLeftOut) {
+  const mambasdk_op* leaky = api().op_find(text("leaky_relu"));
+  ASSERT_NE(leaky, nullptr);
+  Vector x({-100, 2}), out({0, 0});
+  const mambasdk_value inputs[] = {value(x.tensor)};
+  ASSERT_EQ(api().op_call(leaky, nullptr, inputs, 1, &out.tensor, 1, MAMBASDK_KERNEL_AUTOMATIC), nullptr);
+  EXPECT_EQ(out.data, (std::vector<float>{-1, 2}));
+  const Outcome none(api().op_call(leaky, nullptr, inputs, 0, &out.tensor, 1, 0));
+  EXPECT_NE(none.message.find("leaky_relu: got 0 arguments, expected 2"), std::string::npos) << none.message;
+}
+
 TEST(Abi, RefusesBadCallsAndLeavesOutputsUntouched) {
   const mambasdk_op* add = api().op_find(text("add"));
   Vector x({1, 2, 3}), y({1, 2}), out({7, 7, 7});

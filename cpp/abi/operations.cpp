@@ -1,6 +1,7 @@
 // The operations part of the table: list, describe, plan, call.
 #include "abi/operations.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
@@ -119,14 +120,17 @@ struct Arguments {
   std::size_t count;
 
   Arguments(const Signature& s, const mambasdk_value* inputs, std::uint64_t n) : count(s.inputs.size()) {
-    if (n != count) {
+    const auto may_be_left_out = [](const Argument& a) { return a.optional || a.has_default; };
+    // A caller that was built before an argument was added at the end does not know it.
+    if (n > count || !std::all_of(s.inputs.begin() + static_cast<std::ptrdiff_t>(n), s.inputs.end(), may_be_left_out)) {
       fail(ErrorCode::invalid_argument, s.name, ": got ", n, " arguments, expected ", count, ": ", s.text);
     }
+    static constexpr mambasdk_value kLeftOut{MAMBASDK_VALUE_NONE, 0, {}};
     tensors = std::make_unique<Tensor[]>(count);
     values = std::make_unique<Value[]>(count);
     for (std::size_t i = 0; i < count; ++i) {
       const Argument& a = s.inputs[i];
-      const mambasdk_value& v = inputs[i];
+      const mambasdk_value& v = i < n ? inputs[i] : kLeftOut;
       if (a.kind == Argument::Kind::tensor) {
         if (v.kind == MAMBASDK_VALUE_TENSOR && v.as.tensor != nullptr) {
           tensors[i] = from_abi(*v.as.tensor, s.name + ": " + a.name);

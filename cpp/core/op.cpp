@@ -85,7 +85,19 @@ struct Binding {
     }
   }
 
+  // An `int` argument whose name stands in a shape is a dim; a negative one leaves it unbound.
+  void bind_integers() {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const Argument& a = signature.inputs[i];
+      if (a.kind != Argument::Kind::integer) continue;
+      const auto found = std::find(signature.dims.begin(), signature.dims.end(), a.name);
+      if (found != signature.dims.end())
+        dims[static_cast<std::size_t>(found - signature.dims.begin())] = inputs[i].integer;
+    }
+  }
+
   void bind_dims() {
+    bind_integers();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Tensor* t = tensor(i);
       if (t == nullptr) continue;

@@ -29,15 +29,16 @@ std::optional<std::int64_t> DimExpr::evaluate(const std::vector<std::int64_t>& d
     std::int64_t& left = stack.back();
     switch (term.kind) {
       case Kind::add:
-        left += right;
+        if (__builtin_add_overflow(left, right, &left)) return std::nullopt;
         break;
       case Kind::subtract:
-        left -= right;
+        if (__builtin_sub_overflow(left, right, &left)) return std::nullopt;
         break;
       case Kind::multiply:
-        left *= right;
+        if (__builtin_mul_overflow(left, right, &left)) return std::nullopt;
         break;
-      default:  // floor division; the parser admits positive constant divisors only
+      default:  // floor division; a bound dim is never negative
+        if (right == 0) return std::nullopt;
         left = left >= 0 ? left / right : -((-left + right - 1) / right);
     }
   }
@@ -150,6 +151,11 @@ class Parser {
     return static_cast<std::int64_t>(signature_.dims.size()) - 1;
   }
 
+  [[nodiscard]] bool is_integer_argument(std::int64_t dim) const {
+    const int index = signature_.input_index(signature_.dims[static_cast<std::size_t>(dim)]);
+    return index >= 0 && signature_.inputs[static_cast<std::size_t>(index)].kind == Argument::Kind::integer;
+  }
+
   // sum := product (('+'|'-') product)*; product := atom (('*'|'//') atom)*
   void sum(DimExpr& e) {
     product(e);
@@ -175,8 +181,10 @@ class Parser {
       } else if (peek_text("//")) {
         at_ += 2;
         atom(e);
-        if (e.terms.back().kind != DimExpr::Kind::constant || e.terms.back().value <= 0) {
-          mistake("a positive constant after //");
+        const DimExpr::Term divisor = e.terms.back();
+        const bool is_positive = divisor.kind == DimExpr::Kind::constant && divisor.value > 0;
+        if (!is_positive && !(divisor.kind == DimExpr::Kind::dim && is_integer_argument(divisor.value))) {
+          mistake("a positive constant or an int argument after //");
         }
         e.terms.push_back({DimExpr::Kind::floor_divide, 0});
       } else {

@@ -11,7 +11,8 @@
 
 namespace mambasdk {
 
-// Integer expression over dims, in postfix: constants, dims, + - * // (floor division).
+// Integer expression over dims, in postfix: constants, dims, + - * // (floor division). A name that is also that of an
+// `int` argument is a dim that the argument binds.
 struct DimExpr {
   enum class Kind : std::uint8_t { constant, dim, add, subtract, multiply, floor_divide };
   struct Term {
@@ -22,7 +23,7 @@ struct DimExpr {
   std::string text;
 
   [[nodiscard]] bool is_dim() const { return terms.size() == 1 && terms[0].kind == Kind::dim; }
-  // Unbound dims hold -1; the result is nullopt when one is used.
+  // Unbound dims hold -1; the result is nullopt when one is used, for a division by 0 and on overflow.
   [[nodiscard]] std::optional<std::int64_t> evaluate(const std::vector<std::int64_t>& dims) const;
 };
 

@@ -38,6 +38,15 @@ TEST(Signature, EvaluatesExpressionsLikePython) {
   EXPECT_FALSE(s.outputs[0].shape[0].evaluate({-1, 1}).has_value());
 }
 
+TEST(Signature, IntegerArgumentsAreDimsOfTheirName) {
+  const Signature s = Signature::parse("f(x: T[A], step: int) -> (y: T[(A-1)//step+1])");
+  const std::vector<std::int64_t> dims = {10, 3}, none = {10, 0}, unbound = {10, -1};
+  EXPECT_EQ(s.dims, (std::vector<std::string>{"A", "step"}));
+  EXPECT_EQ(s.outputs[0].shape[0].evaluate(dims), 4);
+  EXPECT_FALSE(s.outputs[0].shape[0].evaluate(none).has_value());
+  EXPECT_FALSE(s.outputs[0].shape[0].evaluate(unbound).has_value());
+}
+
 TEST(Signature, RefusesMistakesWithTheirPlace) {
   for (const char* text :
        {"", "f", "f()", "f() -> ()", "f(x) -> (y: T[A])", "f(x: T[A) -> (y: T[A])", "f(x: T) -> (y: T[A])",

@@ -46,7 +46,10 @@ Tensor Tensor::contiguous(void* data, DType dtype, const std::int64_t* shape, in
     const auto i = static_cast<std::size_t>(d);
     t.shape[i] = shape[d];
     t.strides[i] = stride;
-    stride *= shape[d] > 0 ? shape[d] : 1;
+    if (__builtin_mul_overflow(stride, shape[d] > 0 ? shape[d] : 1, &stride)) {
+      fail(ErrorCode::invalid_argument, "a tensor with an extent of ", shape[d], " at ", d,
+           " is larger than any memory");
+    }
   }
   return t;
 }

@@ -20,7 +20,7 @@ struct Tensor {
   std::array<std::int64_t, kMaxDims> shape{};
   std::array<std::int64_t, kMaxDims> strides{};
 
-  // Contiguous view. Throws Error(invalid_argument) when there are more than kMaxDims dims.
+  // Contiguous view. Throws Error(invalid_argument) for more than kMaxDims dims, or for 2^63 elements.
   static Tensor contiguous(void* data, DType dtype, const std::int64_t* shape, int ndim);
 
   template <class T>

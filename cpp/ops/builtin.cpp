@@ -9,6 +9,7 @@
 #include "ops/selective_scan/selective_scan.hpp"
 #include "ops/selective_state_update/selective_state_update.hpp"
 #include "ops/ssd/ssd.hpp"
+#include "ops/tokens/tokens.hpp"
 
 namespace mambasdk {
 
@@ -23,6 +24,7 @@ Registry& registry() {
     register_selective_scan(*made);
     register_selective_state_update(*made);
     register_ssd(*made);
+    register_tokens(*made);
     return made;
   }();
   return *table;

@@ -36,7 +36,11 @@ DEFAULT_DIMS: Dims = {
     "P": 6,
     "S": 2,
     "E": 1,
+    "M": 4,
+    "W": 9,
 }
+# Scalars without a default.
+SCALARS: dict[str, Any] = {"factor": -0.7, "kernel_h": 3, "kernel_w": 2, "stride_h": 2, "stride_w": 1}
 # Optional arguments that change what other arguments look like; cases give them one at a time.
 STRUCTURAL = ("order", "cu_seqlens", "seq_idx")
 VARIABLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -143,6 +147,16 @@ FAMILIES: dict[str, Family] = {
         },
         fix=_packed,
         scalars=({"silu": True, "return_final_state": True, "reverse": True},),
+    ),
+    "unfold2d": Family(
+        dims={
+            "tail": {"B": 2, "C": 3, "H": 7, "W": 9},
+            "patches": {"B": 1, "C": 3, "H": 16, "W": 32},
+        },
+        scalars=(
+            {"kernel_h": 8, "kernel_w": 8, "stride_h": 4, "stride_w": 8, "padding_h": 2},
+            {"padding_h": 1, "padding_w": 2},
+        ),
     ),
     "diagonal_scan": Family(
         dims={
@@ -369,7 +383,7 @@ def values(case: Case, types: Types) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for a in s.inputs:
         if not a.is_tensor:
-            out[a.name] = case.scalars.get(a.name, a.default)
+            out[a.name] = case.scalars.get(a.name, SCALARS.get(a.name, a.default))
             continue
         if a.optional and a.name not in case.given:
             out[a.name] = None

@@ -1,4 +1,4 @@
-// add, silu_mul and neg_exp: the small operations between the large ones. Argument struct of their kernel.
+// The small operations between the large ones, element by element. Argument struct of their kernel.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,20 @@ void register_elementwise(Registry& registry);
 
 namespace elementwise {
 
-enum class Function : int { add, silu_mul, neg_exp };
+enum class Function : int { add, multiply, silu_mul, neg_exp, gelu, relu, leaky_relu, sigmoid, scale };
+
+constexpr bool is_binary(Function f) {
+  return f == Function::add || f == Function::multiply || f == Function::silu_mul;
+}
 
 struct Args {
   Function function = Function::add;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   Rows first;
-  Rows second;          // absent for neg_exp
-  void* out = nullptr;  // (rows, columns), contiguous
+  Rows second;             // of the binary ones
+  float parameter = 0.0f;  // slope of leaky_relu, factor of scale
+  void* out = nullptr;     // (rows, columns), contiguous
   DType type{2, 32};
 };
 

@@ -202,6 +202,17 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
             std::string::npos);
   EXPECT_NE(broken("@head\"}, \"out\": {\"y\": \"%logits", "@tail\"}, \"out\": {\"y\": \"%logits").find("tail"),
             std::string::npos);
+  const std::string reshape = "\"reshape\", \"in\": \"%d\", \"shape\": [\"B\", 1, \"L\", 6]";
+  for (const char* extents :
+       {"\"B\", 1, \"L\", 7", "6", "\"B\", 1, -2, 6", "\"B\", 1099511627776, 1099511627776, \"L\", 6",
+        "1, 1, 1, 1, 1, 1, \"B\", \"L\", 6", "\"X\", 1, \"L\", 6"}) {
+    const std::string message = broken(reshape, concat("\"expand\", \"in\": \"%d\", \"shape\": [", extents, "]"));
+    EXPECT_TRUE(message.find("expand: ") != std::string::npos ||
+                message.find("negative extent -2") != std::string::npos ||
+                message.find("dim X is in no input") != std::string::npos ||
+                message.find("more than 8 dims") != std::string::npos)
+        << message;
+  }
   EXPECT_NE(broken("\"start\": 10", "\"start\": 12").find("slice"), std::string::npos);
   EXPECT_NE(broken("[\"B\", 3, 6]", "[\"B\", 2, 6]").find("conv"), std::string::npos);
   EXPECT_NE(broken("\"%c\", \"final_state\": \"$conv\"", "\"%h\", \"final_state\": \"$conv\"").find("defined twice"),

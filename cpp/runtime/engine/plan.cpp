@@ -19,7 +19,41 @@ std::size_t aligned(std::int64_t bytes) {
 
 std::string describe(const Node& node) {
   if (node.kind == Node::Kind::op) return node.op->signature.name;
-  return node.kind == Node::Kind::slice ? "slice" : node.kind == Node::Kind::reshape ? "reshape" : "permute";
+  switch (node.kind) {
+    case Node::Kind::slice:
+      return "slice";
+    case Node::Kind::reshape:
+      return "reshape";
+    case Node::Kind::expand:
+      return "expand";
+    default:
+      return "permute";
+  }
+}
+
+// `shape`: of a reshape or an expand, symbols filled in.
+Tensor view_of(const Node& node, const Tensor& in, std::span<const std::int64_t> shape) {
+  switch (node.kind) {
+    case Node::Kind::slice:
+      return slice_view(in, node.dim, node.start, node.length);
+    case Node::Kind::permute:
+      return permute_view(in, node.dims);
+    case Node::Kind::expand:
+      return expand_view(in, shape);
+    default:
+      return reshape_view(in, shape);
+  }
+}
+
+// What a few lines of a program can blow up to; memory runs out far below, arithmetic on sizes does not.
+void check_size(const Tensor& t) {
+  std::int64_t count = 1;
+  for (int d = 0; d < t.ndim; ++d) {
+    if (t.size(d) > 0 && count > kMostElements / t.size(d)) {
+      fail(ErrorCode::out_of_memory, "a tensor of ", t.shape_text(), " has more than ", kMostElements, " elements");
+    }
+    count *= t.size(d) > 0 ? t.size(d) : 1;
+  }
 }
 
 bool same_shape(const Tensor& a, const Tensor& b) {
@@ -134,12 +168,9 @@ const Tensor* Plan::source(const Slot& slot) const {
 }
 
 Tensor Plan::view(const Node& node) const {
-  const Tensor& in = *source(node.inputs[0]);
-  if (node.kind == Node::Kind::slice) return slice_view(in, node.dim, node.start, node.length);
-  if (node.kind == Node::Kind::permute) return permute_view(in, node.dims);
   std::array<std::int64_t, kMaxDims> shape{};
   for (std::size_t d = 0; d < node.shape.size(); ++d) shape[d] = extent(node.shape[d]);
-  return reshape_view(in, {shape.data(), node.shape.size()});
+  return view_of(node, *source(node.inputs[0]), {shape.data(), node.shape.size()});
 }
 
 void Plan::infer_shapes() {
@@ -164,6 +195,7 @@ void Plan::infer_shapes() {
       Op::Plan planned = node.op->plan(step.inputs);
       step.dims = std::move(planned.dims);
       step.outputs = std::move(planned.outputs);
+      for (const Tensor& t : step.outputs) check_size(t);
     } catch (const Error& e) {
       fail(ErrorCode::corrupt, "program.json: the node that makes ",
            node.outputs.empty() || node.outputs[0].kind != Slot::Kind::value
@@ -281,20 +313,14 @@ std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>
   for (const Node& node : program.prepare) {
     const auto input = [&](const Slot& slot) { return weights[static_cast<std::size_t>(slot.index)]; };
     if (node.kind != Node::Kind::op) {
-      Tensor& out = weights[static_cast<std::size_t>(node.outputs[0].index)];
-      if (node.kind == Node::Kind::slice) {
-        out = slice_view(input(node.inputs[0]), node.dim, node.start, node.length);
-      } else if (node.kind == Node::Kind::permute) {
-        out = permute_view(input(node.inputs[0]), node.dims);
-      } else {
-        std::array<std::int64_t, kMaxDims> shape{};
-        for (std::size_t d = 0; d < node.shape.size(); ++d) {
-          if (!node.shape[d].symbol.empty())
-            fail(ErrorCode::corrupt, "program.json: prepare cannot use dim ", node.shape[d].symbol);
-          shape[d] = node.shape[d].size;
-        }
-        out = reshape_view(input(node.inputs[0]), {shape.data(), node.shape.size()});
+      std::array<std::int64_t, kMaxDims> shape{};
+      for (std::size_t d = 0; d < node.shape.size(); ++d) {
+        if (!node.shape[d].symbol.empty())
+          fail(ErrorCode::corrupt, "program.json: prepare cannot use dim ", node.shape[d].symbol);
+        shape[d] = node.shape[d].size;
       }
+      weights[static_cast<std::size_t>(node.outputs[0].index)] =
+          view_of(node, input(node.inputs[0]), {shape.data(), node.shape.size()});
       continue;
     }
     std::vector<Value> inputs;
@@ -306,6 +332,7 @@ std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>
     const Op::Plan planned = node.op->plan(inputs);
     std::vector<Tensor> outputs;
     for (const Tensor& t : planned.outputs) {
+      check_size(t);
       made.push_back(OwnedTensor::allocate(t.dtype, t.shape.data(), t.ndim));
       outputs.push_back(made.back().view);
     }

@@ -199,8 +199,8 @@ class Reader {
       n.dim = json_int(json_at(j, "dim", where_), where_ + ": dim");
       n.start = json_int(json_at(j, "start", where_), where_ + ": start");
       n.length = json_int(json_at(j, "length", where_), where_ + ": length");
-    } else if (kind == "reshape") {
-      n.kind = Node::Kind::reshape;
+    } else if (kind == "reshape" || kind == "expand") {
+      n.kind = kind == "reshape" ? Node::Kind::reshape : Node::Kind::expand;
       n.shape = shape(json_at(j, "shape", where_));
     } else if (kind == "permute") {
       n.kind = Node::Kind::permute;
@@ -208,7 +208,7 @@ class Reader {
         n.dims.push_back(json_int(d, where_ + ": dims"));
       }
     } else {
-      bad("unknown view ", quoted(kind), "; slice, reshape and permute are known");
+      bad("unknown view ", quoted(kind), "; slice, reshape, permute and expand are known");
     }
     n.outputs = {write_slot(json_string_at(j, "out", where_))};
     if (n.outputs[0].kind == Slot::Kind::state) bad("a view cannot be a state");

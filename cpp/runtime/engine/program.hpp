@@ -21,13 +21,13 @@ struct Slot {
 };
 
 struct Node {
-  enum class Kind : std::uint8_t { op, slice, reshape, permute };
+  enum class Kind : std::uint8_t { op, slice, reshape, permute, expand };
   Kind kind = Kind::op;
   const Op* op = nullptr;
   std::vector<Slot> inputs;   // an op's, in signature order; a view's one input
   std::vector<Slot> outputs;  // an op's, in signature order (none: computed and dropped); a view's one output
   std::int64_t dim = 0, start = 0, length = 0;  // slice
-  std::vector<Dimension> shape;                 // reshape; a size of -1 is inferred
+  std::vector<Dimension> shape;                 // reshape, where -1 is inferred; expand, where -1 is kept
   std::vector<std::int64_t> dims;               // permute
 };
 

@@ -105,6 +105,34 @@ Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
   return out;
 }
 
+Tensor expand_view(const Tensor& t, std::span<const std::int64_t> shape) {
+  const int added = static_cast<int>(shape.size()) - t.ndim;
+  if (shape.size() > kMaxDims || added < 0) {
+    fail(ErrorCode::invalid_argument, "expand: ", shape.size(), " extents for ", t.shape_text(), ", expected ", t.ndim,
+         " to ", kMaxDims);
+  }
+  Tensor out = t;
+  out.ndim = static_cast<int>(shape.size());
+  std::int64_t count = 1;
+  for (int d = 0; d < out.ndim; ++d) {
+    const auto i = static_cast<std::size_t>(d);
+    const bool is_new = d < added;
+    const std::int64_t own = is_new ? 1 : t.size(d - added);
+    const std::int64_t extent = shape[i] == -1 && !is_new ? own : shape[i];
+    if (extent < 0 || (own != 1 && extent != own)) {
+      fail(ErrorCode::invalid_argument, "expand: extent ", shape[i], " at ", d, " of ", t.shape_text(),
+           is_new ? ", expected at least 0 for a new dim" : ", expected the dim's own extent, or any where that is 1");
+    }
+    out.shape[i] = extent;
+    out.strides[i] = is_new || (own == 1 && extent != 1) ? 0 : t.stride(d - added);
+    if (extent > 0 && count > kMostElements / extent) {
+      fail(ErrorCode::invalid_argument, "expand: ", t.shape_text(), " to more than ", kMostElements, " elements");
+    }
+    count *= extent > 0 ? extent : 1;
+  }
+  return out;
+}
+
 void copy_strided(const Tensor& from, void* to) {
   if (from.numel() == 0) return;
   if (from.is_contiguous()) {

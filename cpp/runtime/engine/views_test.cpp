@@ -53,6 +53,21 @@ TEST_F(ViewsTest, ReshapeOfASliceSplitsButDoesNotMergeAcrossTheGap) {
   EXPECT_THROW((void)reshape_view(part, std::vector<std::int64_t>{61}), Error);
 }
 
+TEST_F(ViewsTest, ExpandRepeatsWithoutMemory) {
+  const Tensor t = slice_view(make({1, 1, 4}), 2, 1, 2);
+  const std::vector<std::int64_t> shape = {2, 3, 2};
+  const Tensor out = expand_view(t, shape);
+  EXPECT_EQ(out.strides[0], 0);
+  EXPECT_EQ(values(out), (std::vector<float>{1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2}));
+  EXPECT_EQ(values(expand_view(make({2}), std::vector<std::int64_t>{3, -1})), (std::vector<float>{0, 1, 0, 1, 0, 1}));
+  EXPECT_EQ(expand_view(make({1, 2}), std::vector<std::int64_t>{0, 2}).numel(), 0);
+  const std::int64_t huge = std::int64_t{1} << 40;
+  for (const std::vector<std::int64_t>& bad : std::vector<std::vector<std::int64_t>>{
+           {4}, {2, 5}, {-1, 2, 4}, {2, -2, 4}, {2, 0}, {huge, huge, 4}, {1, 1, 1, 1, 1, 1, 1, 2, 4}}) {
+    EXPECT_THROW((void)expand_view(make({2, 4}), bad), Error) << bad.size();
+  }
+}
+
 // Whatever chain of permutes and slices: a reshape either throws or keeps the row-major order.
 TEST_F(ViewsTest, ReshapeOfAnyViewKeepsTheOrderOrRefuses) {
   std::mt19937 random(7);

@@ -11,6 +11,7 @@ from mambasdk.errors import LoweringError, closest
 from mambasdk.lowering.signature import registered_signatures
 
 FORMAT = 1
+_OUT = ("add", "multiply", "concat_rows")  # operations whose first output is called so; the others say y
 Dim = int | str
 
 
@@ -124,6 +125,64 @@ class Program:
         """`x` with its dims in another order."""
         return self._view("permute", x, dims=list(dims))
 
+    def expand(self, x: Value, shape: Sequence[Dim]) -> Value:
+        """`x` repeated along its dims of extent 1 and along new dims in front; -1 keeps a dim. No memory moves."""
+        return self._view("expand", x, shape=list(shape))
+
+    def add(self, x: Value, y: Value) -> Value:
+        """`x + y`, of the same shape."""
+        return self._one("add", x=x, y=y)
+
+    def multiply(self, x: Value, y: Value) -> Value:
+        """`x * y`, of the same shape."""
+        return self._one("multiply", x=x, y=y)
+
+    def scale(self, x: Value, factor: float) -> Value:
+        """`factor * x`."""
+        return self._one("scale", x=x, factor=factor)
+
+    def gelu(self, x: Value) -> Value:
+        """GELU, the exact form."""
+        return self._one("gelu", x=x)
+
+    def relu(self, x: Value) -> Value:
+        """`max(x, 0)`."""
+        return self._one("relu", x=x)
+
+    def leaky_relu(self, x: Value, slope: float = 0.01) -> Value:
+        """`x` where it is not negative, `slope * x` elsewhere."""
+        return self._one("leaky_relu", x=x, slope=slope)
+
+    def sigmoid(self, x: Value) -> Value:
+        """`1 / (1 + exp(-x))`."""
+        return self._one("sigmoid", x=x)
+
+    def mean_rows(self, x: Value) -> Value:
+        """(…, L, D) -> (…, D): the mean over L."""
+        return self._one("mean_rows", x=x)
+
+    def concat_rows(self, x: Value, y: Value) -> Value:
+        """(…, L, D) and (…, M, D) -> (…, L + M, D)."""
+        return self._one("concat_rows", x=x, y=y)
+
+    def unfold2d(
+        self, x: Value, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)
+    ) -> Value:
+        """(B, C, H, W) -> (B, h, w, C * kernel): what each output position of a convolution sees (height, width).
+
+        A linear layer behind it, with the convolution's weight as (O, C * kernel), is that convolution.
+        """
+        return self._one(
+            "unfold2d",
+            x=x,
+            kernel_h=kernel[0],
+            kernel_w=kernel[1],
+            stride_h=stride[0],
+            stride_w=stride[1],
+            padding_h=padding[0],
+            padding_w=padding[1],
+        )
+
     def output(self, name: str, value: Value, dtype: str, shape: Sequence[Dim]) -> None:
         """Name a value as an output of the program."""
         self._require(value, f"output {name}")
@@ -149,6 +208,10 @@ class Program:
         self._require(x, f"view {kind}")
         value = self._fresh()
         self._nodes.append({"view": kind, "in": x.reference, **fields, "out": value.reference})
+        return value
+
+    def _one(self, op: str, **arguments: Any) -> Value:
+        value: Value = self.op(op, **arguments)
         return value
 
     def _define(self, reference: str) -> Value:
@@ -185,7 +248,9 @@ class Program:
 
     def _first_output(self, op: str) -> str:
         signature = self._signatures.get(op)
-        return next(iter(signature.outputs)) if signature else {"add": "out"}.get(op, "y")
+        if signature is None:
+            return "out" if op in _OUT else "y"
+        return next(iter(signature.outputs))
 
     def _check(self, op: str, arguments: Mapping[str, Any], outputs: Sequence[str]) -> None:
         if not self._signatures:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import check_input, token_mask
 from mambasdk.nn.precision import MarkedParameters
@@ -16,6 +17,7 @@ from mambasdk.nn.selective import (
     DtInit,
     DtProjection,
     initial_A_log,
+    lower_selective_ssm,
     selective_ssm,
     skip_weight,
 )
@@ -155,3 +157,23 @@ class BidirectionalMamba(MarkedParameters):
         # One pass over memory either way: the mean costs no more than the sum.
         y = self.out_proj(torch.lerp(y, y_b, 0.5) if self.divide_out else y + y_b)
         return y if self.gamma is None else y * self.gamma
+
+    def lower(self, program: Program, x: Value, prefix: str) -> Value:
+        """Native form; no states."""
+        inner = self.d_inner
+        shape = (inner, self.d_state, self.dt_rank)
+        xz = program.linear(x, f"{prefix}.in_proj", bias=self.in_proj.bias is not None)
+        u = program.slice(xz, -1, 0, inner)
+        z = program.slice(xz, -1, inner, inner)
+        y = lower_selective_ssm(program, u, z, self.conv1d, prefix, shape, reverse=self.reverse)
+        y_b = lower_selective_ssm(
+            program, u, z, self.conv1d_b, prefix, shape, suffix="_b", A_log="A_b_log", reverse=not self.reverse
+        )
+        weight = program.weight(f"{prefix}.out_proj.weight")
+        if self.divide_out:  # a factor of 2 is exact, and the weights are smaller than y
+            weight = program.prepare("scale", f"{prefix}.half_out_proj", x=weight, factor=0.5)
+        bias = program.weight(f"{prefix}.out_proj.bias") if self.out_proj.bias is not None else None
+        out: Value = program.op("linear", x=program.add(y, y_b), weight=weight, bias=bias)
+        if self.gamma is not None:
+            out = program.multiply(out, program.expand(program.weight(f"{prefix}.gamma"), ["B", "L", self.d_model]))
+        return out

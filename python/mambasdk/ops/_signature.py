@@ -81,6 +81,8 @@ class Extent:
                     stack.append(left - right)
                 elif term == "*":
                     stack.append(left * right)
+                elif isinstance(right, int) and right <= 0:
+                    return None
                 else:
                     stack.append(left // right)
             elif term in dims:
@@ -267,6 +269,9 @@ class Binding:
             self.sources[dim] = source
 
     def _bind_dims(self) -> None:
+        for argument in self.signature.inputs:
+            if argument.kind == "int" and self.values[argument.name] >= 0:
+                self.dims[argument.name] = self.values[argument.name]
         for a, tensor in self.tensors:
             trailing = len(a.shape)
             if tensor.dim() < trailing if a.variadic else tensor.dim() != trailing:
