@@ -108,7 +108,7 @@ def _paths(
     from mambasdk_tracking.metrics.preprocessing import PEDESTRIAN
     from mambasdk_tracking.windows import track_paths
 
-    paths = []
+    paths: list[tuple[Floats, tuple[float, float]]] = []
     for root in folders:
         for folder in find_sequences(root):
             sequence = read_sequence(folder)

@@ -116,10 +116,10 @@ def read_table(path: str | os.PathLike[str], *, ground_truth: bool = False) -> T
     if not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any() or (numbers[:, 0] < 1).any():
         line = int(np.flatnonzero(~((numbers == np.floor(numbers)).all(1) & (numbers[:, 0] >= 1)))[0]) + 1
         raise InvalidArgumentError(f"row {line}: frames are whole numbers from 1, ids whole numbers", where=where)
-    column = lambda index: rows[:, index] if rows.shape[1] > index else None  # noqa: E731
-    table = make_table(
-        rows[:, 0], rows[:, 1], rows[:, 2:6], column(6), *((column(7), column(8)) if ground_truth else ())
-    )
+    given = [rows[:, index] if rows.shape[1] > index else None for index in (6, 7, 8)]
+    if not ground_truth:
+        given[1:] = [None, None]  # of results these columns mean something else
+    table = make_table(rows[:, 0], rows[:, 1], rows[:, 2:6], *given)
     with_id = table.ids >= 0
     pairs = np.stack([table.frames[with_id], table.ids[with_id]], 1)
     if len(np.unique(pairs, axis=0)) != len(pairs):

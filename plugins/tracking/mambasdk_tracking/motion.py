@@ -46,25 +46,25 @@ class BiMambaBlock(nn.Module):
         """Map x (B, L, D) to (B, L, D)."""
         backward = self.backward_mamba(x if self.backward_flip else x.flip(1))
         y: Tensor = self.forward_mamba(x) + backward  # (B, L, D)
-        if self.norm == "pre":
-            return y + self.proj_layer(self.layer_norm(y))
-        normed: Tensor = self.layer_norm(self.proj_layer(y))
-        return y + normed
+        change: Tensor = (
+            self.proj_layer(self.layer_norm(y)) if self.norm == "pre" else self.layer_norm(self.proj_layer(y))
+        )
+        return y + change
 
     def lower(self, program: Program, x: Value, prefix: str) -> Value:
         """Native form."""
-        y = program.op(
+        y: Value = program.op(
             "add",
             x=self.forward_mamba.lower(program, x, f"{prefix}.forward_mamba", stateful=False),
             y=self.backward_mamba.lower(program, x, f"{prefix}.backward_mamba", stateful=False),
         )
+        norm, mlp = f"{prefix}.layer_norm", f"{prefix}.proj_layer"
         if self.norm == "pre":
-            normed, _ = self.layer_norm.lower(program, y, f"{prefix}.layer_norm")
-            return program.op("add", x=y, y=_lower_mlp(program, normed, f"{prefix}.proj_layer", 0))
-        normed, _ = self.layer_norm.lower(
-            program, _lower_mlp(program, y, f"{prefix}.proj_layer", 0), f"{prefix}.layer_norm"
-        )
-        return program.op("add", x=y, y=normed)
+            change = _lower_mlp(program, self.layer_norm.lower(program, y, norm)[0], mlp, 0)
+        else:
+            change, _ = self.layer_norm.lower(program, _lower_mlp(program, y, mlp, 0), norm)
+        result: Value = program.op("add", x=y, y=change)
+        return result
 
 
 class TokenMean(nn.Module):
@@ -177,9 +177,11 @@ class NativeMotionPredictor(MotionPredictor):
     def lower(self, program: Program) -> None:
         """Native form: `deltas` (B, L, 4) to `delta` (B, 4)."""
         x = program.linear(program.input("deltas", "f32", ["B", "L", 4]), "proj_embedding_layer", bias=True)
-        for index, block in enumerate(self.bi_mamba_blocks):
+        blocks: list[Any] = list(self.bi_mamba_blocks)
+        for index, block in enumerate(blocks):
             x = block.lower(program, x, f"bi_mamba_blocks.{index}")
-        pooled = self.pred_head[0].lower(program, x)
+        pool: Any = self.pred_head[0]
+        pooled = pool.lower(program, x)
         program.output("delta", _lower_mlp(program, pooled, "pred_head", 1), "f32", ["B", 4])
 
 

@@ -102,10 +102,10 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
 TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std::string_view where,
                          std::string_view motion)
     : where_(where) {
-  const plugin::Config config(text, where,
-                              {"input", "score_threshold", "new_track_score", "iou_first", "iou_second", "patching",
-                               "max_age", "min_hits", "duplicate_iou", "class_aware", "plus_one", "max_tracks",
-                               "motion", "image_size", "min_history"});
+  const plugin::Config config(
+      text, where,
+      {"input", "score_threshold", "new_track_score", "iou_first", "iou_second", "patching", "max_age", "min_hits",
+       "duplicate_iou", "class_aware", "plus_one", "max_tracks", "motion", "image_size", "min_history"});
   input_ = config.text("input", "detections");
   const std::string chosen =
       config.has("motion") ? config.choice("motion", {"kalman", "none", "model"}) : std::string(motion);
@@ -122,11 +122,9 @@ TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std:
           ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
     }
     MotionModel* const model = model_.get();
-    made = make_model_motion(
-        [model](std::span<const float> deltas, std::int64_t tracks, std::int64_t length) {
-          return model->run(deltas, tracks, length);
-        },
-        for_model_);
+    made = make_model_motion([model](std::span<const float> deltas, std::int64_t tracks,
+                                     std::int64_t length) { return model->run(deltas, tracks, length); },
+                             for_model_);
   } else {
     made = chosen == "kalman" ? make_kalman_motion() : make_still_motion();
   }

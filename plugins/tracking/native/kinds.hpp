@@ -9,11 +9,11 @@
 namespace mambasdk::tracking {
 
 // Options, with their defaults: box_format ("xyxy" or "xywh", of arrays), output ("detections"), max_frames (1000000,
-// of a text), max_detections (1000, of a frame), model_input (none). Takes f32 (n, 4), (n, 5) or (n, 6), one frame: box,
-// score (1), class (0); or u8 (bytes), a whole sequence as MOTChallenge text. Emits `output` f32 (n, 6): x1, y1, x2, y2,
-// score, class; frames i64 (n), each detection's frame from 0; frame_count i64 (1), the frames that this input covers.
-// Boxes that are empty or not finite are left out. model_input: also emit f32 (0, 1, 4) under this name, for a package
-// whose head runs the model itself, frame by frame, so that the pipeline's own run has nothing to do.
+// of a text), max_detections (1000, of a frame), model_input (none). Takes f32 (n, 4), (n, 5) or (n, 6), one frame:
+// box, score (1), class (0); or u8 (bytes), a whole sequence as MOTChallenge text. Emits `output` f32 (n, 6): x1, y1,
+// x2, y2, score, class; frames i64 (n), each detection's frame from 0; frame_count i64 (1), the frames that this input
+// covers. Boxes that are empty or not finite are left out. model_input: also emit f32 (0, 1, 4) under this name, for a
+// package whose head runs the model itself, frame by frame, so that the pipeline's own run has nothing to do.
 class DetectionsProcessor {
  public:
   static constexpr std::string_view kind = "detections";
@@ -52,7 +52,7 @@ class TrackerHead {
 
   std::string where_;
   std::string input_;
-  std::unique_ptr<MotionModel> model_;             // with motion "model"
+  std::unique_ptr<MotionModel> model_;  // with motion "model"
   std::shared_ptr<DeltaModelOptions> for_model_;
   std::unique_ptr<Tracker> tracker_;
 };

@@ -67,9 +67,7 @@ class ModelMotion final : public Motion {
   ModelMotion(DeltaModel model, std::shared_ptr<const DeltaModelOptions> options)
       : model_(std::move(model)), options_(std::move(options)) {}
 
-  [[nodiscard]] MotionState start(const Box& detection) const override {
-    return {detection, {}, {centred(detection)}};
-  }
+  [[nodiscard]] MotionState start(const Box& detection) const override { return {detection, {}, {centred(detection)}}; }
 
   void predict(std::span<Forecast> tracks) override {
     std::map<std::size_t, std::vector<Forecast*>> by_length;  // length of the history in deltas

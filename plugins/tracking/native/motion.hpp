@@ -41,9 +41,9 @@ using DeltaModel =
 
 // mambatrack.md, sections 1 and 4.
 struct DeltaModelOptions {
-  std::int64_t window = 10;      // deltas that the model looks at
-  double scale = 50.0;           // factor on deltas, of inputs and outputs
-  std::int64_t min_history = 6;  // with fewer boxes a track is expected where it was last
+  std::int64_t window = 10;          // deltas that the model looks at
+  double scale = 50.0;               // factor on deltas, of inputs and outputs
+  std::int64_t min_history = 6;      // with fewer boxes a track is expected where it was last
   double width = 0.0, height = 0.0;  // of the image: deltas are fractions of it
 };
 

@@ -70,7 +70,11 @@ def hota(pairs: FramePairs) -> Hota:
         true_positives += accepted.sum(1)
         localisation += np.where(accepted, found, 0).sum(1)
     either = np.maximum(1, truth_sizes[:, None] + track_sizes - matches)  # (19, G, T)
-    weighted = lambda share: (matches * share).sum((1, 2)) / np.maximum(1, true_positives)  # noqa: E731
+
+    def weighted(share: Floats) -> Floats:
+        result: Floats = (matches * share).sum((1, 2)) / np.maximum(1, true_positives)
+        return result
+
     return Hota(
         true_positives,
         truth_sizes.sum() - true_positives,
@@ -96,7 +100,11 @@ def combine_hota(parts: Sequence[Hota]) -> Hota:
     """Over sequences: counts are summed, association and localisation weighted by true positives."""
     hits = np.stack([part.true_positives for part in parts])  # (sequences, 19)
     total = hits.sum(0)
-    mean = lambda values: (np.stack(values) * hits).sum(0) / np.maximum(1, total)  # noqa: E731
+
+    def mean(values: Sequence[Floats]) -> Floats:
+        result: Floats = (np.stack(values) * hits).sum(0) / np.maximum(1, total)
+        return result
+
     located = (np.stack([part.localisation for part in parts]) * hits).sum(0)
     return Hota(
         total,

@@ -19,7 +19,8 @@ EPSILON = float(np.finfo("float").eps)
 class FramePairs:
     """A sequence ready for the metrics: ids count from 0 without gaps, and there is one entry per frame.
 
-    truth, tracks: int64 (g), (t) of each frame. similarity: float64 (g, t), IoU. truth_count, track_count: number of ids.
+    truth, tracks: int64 (g), (t) of each frame. similarity: float64 (g, t), IoU. truth_count, track_count: number of
+    ids.
     """
 
     truth: list[Integers]
