@@ -1,12 +1,8 @@
 # Third-party C++: a distribution's package where there is one, else a download.
 include(FetchContent)
 find_package(Threads REQUIRED)
-FetchContent_Declare(
-  nlohmann_json
-  URL https://github.com/nlohmann/json/releases/download/v3.11.3/json.tar.xz
-  FIND_PACKAGE_ARGS 3.10 NAMES nlohmann_json
-)
-FetchContent_MakeAvailable(nlohmann_json)
+include(NlohmannJson)
+mambasdk_find_nlohmann_json(MAMBASDK_JSON_VERSION)
 if(MAMBASDK_TESTS)
   set(INSTALL_GTEST OFF CACHE BOOL "") # where it is built here, it stays here
   FetchContent_Declare(

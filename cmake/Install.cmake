@@ -45,7 +45,9 @@ install(
   FILES
     ${PROJECT_BINARY_DIR}/mambasdk-config.cmake
     ${PROJECT_BINARY_DIR}/mambasdk-config-version.cmake
+    ${PROJECT_SOURCE_DIR}/cmake/BillOfMaterials.cmake
     ${PROJECT_SOURCE_DIR}/cmake/MambasdkPlugin.cmake
+    ${PROJECT_SOURCE_DIR}/cmake/NlohmannJson.cmake
   DESTINATION ${_cmake_dir}
 )
 

@@ -1,56 +1,15 @@
 # What the shipped binaries contain of others, as a CycloneDX bill of materials with the versions that were compiled in,
 # and the licences. In a wheel they lie in its dist-info (PEP 639, PEP 770), else in share/doc/mambasdk.
 
-# mambasdk_sbom_component(LIST NAME VERSION LICENSE PURL SCOPE): adds a component; SCOPE is required (it is in the
-# binaries) or excluded (it was needed to build them).
-function(
-  mambasdk_sbom_component
-  list
-  name
-  version
-  license
-  purl
-  scope
-)
-  set(_json "{\"type\": \"library\", \"name\": \"${name}\", \"scope\": \"${scope}\", \"purl\": \"${purl}\"")
-  if(version)
-    string(APPEND _json ", \"version\": \"${version}\"")
-  endif()
-  string(APPEND _json ", \"licenses\": [{\"license\": {\"id\": \"${license}\"}}]}")
-  set(${list} ${${list}} "${_json}" PARENT_SCOPE)
-endfunction()
-
-# The version in a header that defines <PREFIX>_MAJOR, _MINOR and _PATCH.
-function(mambasdk_header_version out header prefix)
-  file(STRINGS "${header}" _lines REGEX "define ${prefix}_(MAJOR|MINOR|PATCH)")
-  string(REGEX MATCHALL "[0-9]+( |;|$)" _numbers "${_lines};")
-  string(REGEX REPLACE "[ ;]+" "." _version "${_numbers}")
-  string(REGEX REPLACE "\\.$" "" _version "${_version}")
-  set(${out} "${_version}" PARENT_SCOPE)
-endfunction()
-
-get_target_property(_json_includes nlohmann_json::nlohmann_json INTERFACE_INCLUDE_DIRECTORIES)
-string(REGEX REPLACE "\\$<BUILD_INTERFACE:([^>]*)>" "\\1" _json_includes "${_json_includes}")
-find_file(
-  MAMBASDK_JSON_VERSION_HEADER
-  nlohmann/detail/abi_macros.hpp
-  PATHS ${_json_includes}
-  NO_DEFAULT_PATH
-  NO_CMAKE_FIND_ROOT_PATH
-)
-mark_as_advanced(MAMBASDK_JSON_VERSION_HEADER)
-set(_json_version "${nlohmann_json_VERSION}")
-if(MAMBASDK_JSON_VERSION_HEADER)
-  mambasdk_header_version(_json_version "${MAMBASDK_JSON_VERSION_HEADER}" NLOHMANN_JSON_VERSION)
-endif()
+include(BillOfMaterials)
 
 set(_components)
 mambasdk_sbom_component(
   _components
   nlohmann_json
-  "${_json_version}"
+  "${MAMBASDK_JSON_VERSION}"
   MIT
-  "pkg:github/nlohmann/json@v${_json_version}"
+  "pkg:github/nlohmann/json@v${MAMBASDK_JSON_VERSION}"
   required
 )
 mambasdk_sbom_component(
@@ -82,38 +41,9 @@ if(MAMBASDK_TORCH)
     excluded
   )
 endif()
-list(JOIN _components ",\n    " _components)
 set(_sbom "${PROJECT_BINARY_DIR}/mambasdk.cdx.json")
-file(
-  CONFIGURE
-  OUTPUT "${_sbom}"
-  CONTENT
-    "{
-  \"bomFormat\": \"CycloneDX\",
-  \"specVersion\": \"1.6\",
-  \"version\": 1,
-  \"metadata\": {
-    \"component\": {
-      \"type\": \"library\", \"name\": \"mambasdk\", \"version\": \"@PROJECT_VERSION@\",
-      \"purl\": \"pkg:pypi/mambasdk@@PROJECT_VERSION@\", \"licenses\": [{\"license\": {\"id\": \"Apache-2.0\"}}]
-    }
-  },
-  \"components\": [
-    @_components@
-  ]
-}
-"
-  @ONLY
-)
-if(SKBUILD)
-  # The licences go there by pyproject.toml. The folder is gone after pip's build, when this tree may be installed again.
-  install(
-    CODE
-      "if(IS_DIRECTORY \"${SKBUILD_METADATA_DIR}\")
-  file(INSTALL \"${_sbom}\" DESTINATION \"${SKBUILD_METADATA_DIR}/sboms\")
-endif()"
-  )
-elseif(PROJECT_IS_TOP_LEVEL)
+mambasdk_write_sbom("${_sbom}" mambasdk "${PROJECT_VERSION}" ${_components})
+if(NOT SKBUILD AND PROJECT_IS_TOP_LEVEL) # into a wheel the licences go by pyproject.toml
   install(FILES "${_sbom}" LICENSE NOTICE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
   install(DIRECTORY licenses DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 endif()

@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mambasdk.errors import PluginError
 from mambasdk.package.manifest import Manifest
 from mambasdk.plugins.host import get_host
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class NativeProcessor:
@@ -53,6 +56,40 @@ class NativeProcessor:
     def reset(self) -> None:
         """Forget earlier runs."""
         self._processor.reset()
+
+
+class PluginProcessor(NativeProcessor):
+    """Base of a native plugin's own classes: class attributes name the processor, its options are keywords."""
+
+    plugin: ClassVar[str]
+    kind: ClassVar[str]
+    head: ClassVar[bool] = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(self.plugin, self.kind, options, head=self.head)
+
+    @classmethod
+    def from_manifest(cls, entry: Mapping[str, Any], directory: Path) -> Self:
+        """The processor of a package's manifest entry: a factory for ProcessorSpec."""
+        return cls(**{name: value for name, value in entry.items() if name != "kind"})
+
+
+class Classification(PluginProcessor):
+    """Logits to the best labels: the head of `mambasdk/plugin/classification.hpp` under a plugin's own kind.
+
+    Options: labels (names by index), top_k (5), activation ("softmax", "sigmoid" or "none"), input ("logits").
+    """
+
+    head = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._input = str(options.get("input", "logits"))
+
+    def __call__(self, logits: Any) -> list[dict[str, Any]]:
+        """logits: float32 (C) or (1, C). Returns {"label", "index", "score"} of each, best first."""
+        labels: list[dict[str, Any]] = self.run_named({self._input: logits})["json"]["labels"]
+        return labels
 
 
 def raw_input(source: Any) -> Any:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,17 @@ def test_wrong_outputs_fail_verification(package: Path) -> None:
     assert not report.passed
     assert report.errors["torch"]["logits"] == pytest.approx(0.5, abs=1e-3)
     assert report.errors["torch"]["last_logits"] < 1e-4
+
+
+def test_without_torch_the_native_engine_is_verified_alone(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    report = mambasdk.verify(package)
+    assert report.passed
+    assert list(report.errors) == ["native"]
+    assert report.skipped == {"torch": "torch is not installed"}
+    edit(package, lambda m: m.update(engine={"name": "torch"}))
+    report = mambasdk.verify(package)
+    assert (report.passed, report.errors) == (False, {})  # nothing was compared
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] = {

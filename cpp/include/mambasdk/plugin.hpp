@@ -54,6 +54,18 @@ template <class F>
   throw Error(code, "", message);
 }
 
+// An input or an option that cannot be used; say what was expected and what came.
+[[noreturn]] inline void invalid(const std::string& message) {
+  fail(MAMBASDK_ERROR_INVALID_ARGUMENT, message);
+}
+
+// A shape for a message: "(2, 3)".
+[[nodiscard]] inline std::string to_text(std::span<const std::int64_t> shape) {
+  std::string text;
+  for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
+  return "(" + text + ")";
+}
+
 // A tensor that owns `data`; empty shape: a vector.
 template <class T>
 [[nodiscard]] Tensor make_tensor(std::vector<T> data, std::vector<std::int64_t> shape) {

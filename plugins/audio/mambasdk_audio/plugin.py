@@ -23,12 +23,12 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             slot="audio",
             kind="waveform",
             summary="WAV or samples to mono samples at the model's rate",
-            factory="mambasdk_audio.processors:waveform_from_manifest",
+            factory="mambasdk_audio.processors:WaveformProcessor.from_manifest",
         ),
         ProcessorSpec(
             slot="audio",
             kind="fbank",
             summary="WAV or samples to Kaldi's log-mel filterbank",
-            factory="mambasdk_audio.processors:fbank_from_manifest",
+            factory="mambasdk_audio.processors:FbankProcessor.from_manifest",
         ),
     ]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mambasdk.pipeline import NativeProcessor, raw_input
+from mambasdk.pipeline import Classification, PluginProcessor, raw_input
 
 
-class _AudioProcessor(NativeProcessor):
-    kind = ""
+class _AudioProcessor(PluginProcessor):
+    plugin = "audio"
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("audio", self.kind, options)
+        super().__init__(**options)
         self._output = str(options.get("output", self.kind))
 
     def __call__(self, audio: str | os.PathLike[str] | bytes | Any, rate: int | None = None) -> Any:
@@ -51,27 +49,8 @@ class FbankProcessor(_AudioProcessor):
     kind = "fbank"
 
 
-class AudioClassification(NativeProcessor):
-    """Logits to the best labels.
+class AudioClassification(Classification):
+    """Logits to the best labels; options as mambasdk.pipeline.Classification has them."""
 
-    Options: labels (names by index), top_k (5), activation ("softmax", "sigmoid" or "none"), input ("logits").
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__("audio", "audio_classification", options, head=True)
-        self._input = str(options.get("input", "logits"))
-
-    def __call__(self, logits: Any) -> list[dict[str, Any]]:
-        """logits: float32 (C) or (1, C). Returns {"label", "index", "score"} of each, best first."""
-        labels: list[dict[str, Any]] = self.run_named({self._input: logits})["json"]["labels"]
-        return labels
-
-
-def waveform_from_manifest(entry: Mapping[str, Any], directory: Path) -> WaveformProcessor:
-    """The processor of a package's manifest entry."""
-    return WaveformProcessor(**{name: value for name, value in entry.items() if name != "kind"})
-
-
-def fbank_from_manifest(entry: Mapping[str, Any], directory: Path) -> FbankProcessor:
-    """The processor of a package's manifest entry."""
-    return FbankProcessor(**{name: value for name, value in entry.items() if name != "kind"})
+    plugin = "audio"
+    kind = "audio_classification"

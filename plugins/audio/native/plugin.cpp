@@ -9,13 +9,13 @@ namespace mambasdk::audio {
 struct AudioClassification : plugin::Classification {
   static constexpr std::string_view kind = "audio_classification";
   static constexpr std::string_view doc = "Logits of a clip to its best labels.";
-  AudioClassification(std::string_view config, std::string_view) : Classification(config, kind) {}
+  using Classification::Classification;
 };
 
 }  // namespace mambasdk::audio
 
-MAMBASDK_PLUGIN_MAIN("mambasdk-audio", MAMBASDK_AUDIO_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
-  registrar.processor<mambasdk::audio::WaveformProcessor>();
-  registrar.processor<mambasdk::audio::FbankProcessor>();
-  registrar.head<mambasdk::audio::AudioClassification>();
+MAMBASDK_PLUGIN_MAIN("mambasdk-audio", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::audio::WaveformProcessor>>();
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::audio::FbankProcessor>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::audio::AudioClassification>>();
 });

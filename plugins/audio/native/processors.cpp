@@ -11,12 +11,10 @@ namespace {
 
 constexpr std::int64_t kMaxFrames = 1 << 24;
 
-[[noreturn]] void bad(const std::string& message) {
-  plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT, message);
-}
+using plugin::invalid;
 
 std::int64_t rate_of(const TensorView& tensor) {
-  if (tensor.size() != 1) bad("waveform: the rate must be one integer");
+  if (tensor.size() != 1) invalid("waveform: the rate must be one integer");
   return tensor.get().dtype.bits == 32 ? tensor.data<std::int32_t>()[0] : tensor.data<std::int64_t>()[0];
 }
 
@@ -24,15 +22,15 @@ std::int64_t rate_of(const TensorView& tensor) {
 std::vector<float> mono(const TensorView& input, std::int64_t max_samples) {
   const auto shape = input.shape();
   if (shape.size() != 1 && shape.size() != 2) {
-    bad("waveform: expected u8 (n), a WAV file, or f32 (n) or (channels, n), samples; got " +
-        std::to_string(shape.size()) + " dims");
+    invalid("waveform: expected u8 (n), a WAV file, or f32 (n) or (channels, n), samples; got " +
+            std::to_string(shape.size()) + " dims");
   }
   const auto samples = input.data<float>();  // (channels, n)
   check_length(shape.back(), max_samples);
   const auto n = static_cast<std::size_t>(shape.back());
   const std::size_t channels = shape.size() == 2 ? static_cast<std::size_t>(shape[0]) : 1;
   if (channels == 0 || channels > static_cast<std::size_t>(kMaxChannels)) {
-    bad("waveform: expected 1 to " + std::to_string(kMaxChannels) + " channels, got " + std::to_string(channels));
+    invalid("waveform: expected 1 to " + std::to_string(kMaxChannels) + " channels, got " + std::to_string(channels));
   }
   std::vector<float> out(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -63,25 +61,26 @@ WaveformReader::WaveformReader(const plugin::Config& config)
 
 std::vector<float> WaveformReader::read(const plugin::Inputs& inputs) const {
   if (inputs.size() < 1 || inputs.size() > 2) {
-    bad("waveform: expected one input, with its rate beside it at most; got " + std::to_string(inputs.size()));
+    invalid("waveform: expected one input, with its rate beside it at most; got " + std::to_string(inputs.size()));
   }
   std::size_t first = 0;
   if (inputs.size() == 2) {
     first = inputs[0].name().ends_with(".rate") || inputs[0].name() == "rate" ? 1 : 0;
     const std::string_view name = inputs[1 - first].name();
     if (!name.ends_with(".rate") && name != "rate") {
-      bad("waveform: input " + std::string(name) + " is unknown; samples may have their rate beside them");
+      invalid("waveform: input " + std::string(name) + " is unknown; samples may have their rate beside them");
     }
   }
   const TensorView input = inputs[first];
   Waveform wave;
   if (input.get().dtype.code == 1) {  // u8
-    if (inputs.size() == 2) bad("waveform: a WAV file says its rate itself; leave the rate out");
+    if (inputs.size() == 2) invalid("waveform: a WAV file says its rate itself; leave the rate out");
     wave = read_wav(input.bytes(), max_samples_);
   } else {
     wave.rate = inputs.size() == 2 ? rate_of(inputs[1 - first]) : rate_;
     if (wave.rate < 1 || wave.rate > kMaxRate) {
-      bad("waveform: the rate is " + std::to_string(wave.rate) + ", expected 1 to " + std::to_string(kMaxRate) + " Hz");
+      invalid("waveform: the rate is " + std::to_string(wave.rate) + ", expected 1 to " + std::to_string(kMaxRate) +
+              " Hz");
     }
     wave.samples = mono(input, max_samples_);
   }
@@ -89,9 +88,6 @@ std::vector<float> WaveformReader::read(const plugin::Inputs& inputs) const {
   check_length((n / wave.rate + 1) * rate_, max_samples_ + rate_ * 2);  // what resampling will make
   return resample(wave.samples, wave.rate, rate_);
 }
-
-WaveformProcessor::WaveformProcessor(std::string_view text, std::string_view)
-    : WaveformProcessor(plugin::Config(text, kind, {"rate", "max_samples", "output", "target_length"})) {}
 
 WaveformProcessor::WaveformProcessor(const plugin::Config& config)
     : reader_(config),
@@ -101,16 +97,10 @@ WaveformProcessor::WaveformProcessor(const plugin::Config& config)
 void WaveformProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::vector<float> samples = reader_.read(inputs);
   if (target_length_ > 0) samples.resize(static_cast<std::size_t>(target_length_), 0.0F);
-  if (samples.empty()) bad("waveform: there are no samples");
+  if (samples.empty()) invalid("waveform: there are no samples");
   const auto n = static_cast<std::int64_t>(samples.size());
   emit(output_, std::move(samples), {1, n});
 }
-
-FbankProcessor::FbankProcessor(std::string_view text, std::string_view)
-    : FbankProcessor(
-          plugin::Config(text, kind,
-                         {"rate", "max_samples", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "low_freq",
-                          "high_freq", "preemphasis", "subtract_mean", "target_length", "mean", "std", "output"})) {}
 
 FbankProcessor::FbankProcessor(const plugin::Config& config)
     : reader_(config),
@@ -125,8 +115,8 @@ void FbankProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::vector<float> samples = reader_.read(inputs);
   const std::int64_t found = fbank_.frames(static_cast<std::int64_t>(samples.size()));
   if (found == 0) {
-    bad("fbank: the input has " + std::to_string(samples.size()) + " samples at " + std::to_string(reader_.rate()) +
-        " Hz, expected at least one frame of " + std::to_string(fbank_.frame_length()));
+    invalid("fbank: the input has " + std::to_string(samples.size()) + " samples at " + std::to_string(reader_.rate()) +
+            " Hz, expected at least one frame of " + std::to_string(fbank_.frame_length()));
   }
   if (subtract_mean_) {
     double mean = 0;
@@ -135,7 +125,8 @@ void FbankProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
     for (float& v : samples) v = static_cast<float>(v - mean);
   }
   const std::int64_t frames = target_length_ > 0 ? target_length_ : found;
-  if (frames > kMaxFrames) bad("fbank: more than " + std::to_string(kMaxFrames) + " frames; cut the input into pieces");
+  if (frames > kMaxFrames)
+    invalid("fbank: more than " + std::to_string(kMaxFrames) + " frames; cut the input into pieces");
   const std::int64_t bins = fbank_.bins();
   std::vector<float> out(static_cast<std::size_t>(frames * bins), 0.0F);  // (frames, bins)
   const auto compute = [&](std::int64_t begin, std::int64_t end) {

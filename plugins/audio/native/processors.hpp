@@ -28,11 +28,11 @@ class WaveformProcessor {
  public:
   static constexpr std::string_view kind = "waveform";
   static constexpr std::string_view doc = "WAV bytes, or f32 samples, to mono f32 (1, n) at the model's rate.";
-  WaveformProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"rate", "max_samples", "output", "target_length"};
+  explicit WaveformProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit WaveformProcessor(const plugin::Config& config);
   WaveformReader reader_;
   std::string output_;
   std::int64_t target_length_;
@@ -46,11 +46,14 @@ class FbankProcessor {
  public:
   static constexpr std::string_view kind = "fbank";
   static constexpr std::string_view doc = "WAV bytes, or f32 samples, to Kaldi's log-mel filterbank, f32 (1, T, bins).";
-  FbankProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"rate",           "max_samples",   "num_mel_bins", "frame_length_ms",
+                                                 "frame_shift_ms", "low_freq",      "high_freq",    "preemphasis",
+                                                 "subtract_mean",  "target_length", "mean",         "std",
+                                                 "output"};
+  explicit FbankProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit FbankProcessor(const plugin::Config& config);
   WaveformReader reader_;
   Fbank fbank_;
   bool subtract_mean_;

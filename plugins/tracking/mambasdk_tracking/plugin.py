@@ -70,6 +70,6 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             slot="detections",
             kind="detections",
             summary="boxes of a frame, or MOTChallenge text, to one table",
-            factory="mambasdk_tracking.tracker:from_manifest",
+            factory="mambasdk_tracking.tracker:DetectionsProcessor.from_manifest",
         )
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,22 @@ import numpy.typing as npt
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package.manifest import Manifest
-from mambasdk.pipeline import NativeProcessor, raw_input
+from mambasdk.pipeline import NativeProcessor, PluginProcessor, raw_input
 from mambasdk.plugins import get_host
 
 _OF_INPUT = ("box_format", "max_frames", "max_detections")
 _WITHOUT_MODEL = ("kalman", "none")
 
 
-class DetectionsProcessor(NativeProcessor):
+class DetectionsProcessor(PluginProcessor):
     """Boxes of a frame, or a whole sequence as MOTChallenge text, to one table.
 
     Options: box_format ("xyxy" or "xywh", of arrays), output ("detections"), max_frames (1000000, of a text),
     max_detections (1000, of a frame), model_input (none).
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("tracking", "detections", options)
+    plugin = "tracking"
+    kind = "detections"
 
     def __call__(self, detections: str | os.PathLike[str] | bytes | Any) -> dict[str, Any]:
         """detections: a path or the bytes of a det.txt, or float32 (n, 4 to 6): box, score, class. Returns
@@ -153,8 +152,3 @@ def _operation(name: str, **arguments: Any) -> dict[str, Any]:
     host.activate(host.owner("processor", "detections.detections"))
     made: dict[str, Any] = importlib.import_module("mambasdk._core").call(name, **arguments)
     return made
-
-
-def from_manifest(entry: Mapping[str, Any], directory: Path) -> DetectionsProcessor:
-    """The processor of a package's manifest entry."""
-    return DetectionsProcessor(**{name: value for name, value in entry.items() if name != "kind"})

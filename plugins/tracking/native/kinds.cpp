@@ -7,19 +7,15 @@ namespace mambasdk::tracking {
 
 namespace {
 
-[[noreturn]] void bad(const std::string& message) {
-  plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT, message);
-}
+using plugin::invalid;
 
 // f32 (n, least to 6), or the same behind a batch of one: columns of a row.
 std::size_t columns_of(const TensorView& tensor, const char* what, std::int64_t least) {
   auto shape = tensor.shape();
   if (shape.size() == 3 && shape[0] == 1) shape = shape.subspan(1);
   if (shape.size() != 2 || shape[1] < least || shape[1] > 6) {
-    std::string got;
-    for (const std::int64_t n : tensor.shape()) got += (got.empty() ? "" : ", ") + std::to_string(n);
-    bad(std::string(what) + ": expected f32 (n, " + std::to_string(least) +
-        " to 6), a box, a score and a class by row; " + "got (" + got + ")");
+    invalid(std::string(what) + ": expected f32 (n, " + std::to_string(least) +
+            " to 6), a box, a score and a class by row; got " + plugin::to_text(tensor.shape()));
   }
   return static_cast<std::size_t>(shape[1]);
 }
@@ -49,10 +45,6 @@ TrackerOptions tracker_options(const plugin::Config& config) {
 
 }  // namespace
 
-DetectionsProcessor::DetectionsProcessor(std::string_view text, std::string_view)
-    : DetectionsProcessor(
-          plugin::Config(text, kind, {"box_format", "output", "max_frames", "max_detections", "model_input"})) {}
-
 DetectionsProcessor::DetectionsProcessor(const plugin::Config& config)
     : corners_(config.choice("box_format", {"xyxy", "xywh"}) == "xyxy"),
       output_(config.text("output", "detections")),
@@ -62,7 +54,7 @@ DetectionsProcessor::DetectionsProcessor(const plugin::Config& config)
 
 void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (inputs.size() != 1) {
-    bad("detections: expected one input, boxes or MOTChallenge text; got " + std::to_string(inputs.size()));
+    invalid("detections: expected one input, boxes or MOTChallenge text; got " + std::to_string(inputs.size()));
   }
   const TensorView input = inputs[0];
   std::vector<FramedDetection> found;
@@ -83,8 +75,8 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
   for (const FramedDetection& f : found) {
     in_frame = frames.empty() || frames.back() != f.frame ? 1 : in_frame + 1;
     if (in_frame > max_detections_) {
-      bad("detections: frame " + std::to_string(f.frame + 1) + " has more than " + std::to_string(max_detections_) +
-          "; raise max_detections or filter them by score first");
+      invalid("detections: frame " + std::to_string(f.frame + 1) + " has more than " + std::to_string(max_detections_) +
+              "; raise max_detections or filter them by score first");
     }
     const Box& b = f.detection.box;
     for (const double v : {b.x1, b.y1, b.x2, b.y2, f.detection.score, static_cast<double>(f.detection.class_id)}) {
@@ -111,15 +103,16 @@ TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std:
       config.has("motion") ? config.choice("motion", {"kalman", "none", "model"}) : std::string(motion);
   std::unique_ptr<Motion> made;
   if (chosen == "model") {
-    if (directory.empty()) bad(where_ + ": motion \"model\" needs a package, whose model it is; give its directory");
+    if (directory.empty())
+      invalid(where_ + ": motion \"model\" needs a package, whose model it is; give its directory");
     model_ = std::make_unique<MotionModel>(std::string(directory));
     for_model_ = std::make_shared<DeltaModelOptions>();
     for_model_->window = model_->window();
     for_model_->scale = model_->scale();
     for_model_->min_history = config.integer("min_history", for_model_->min_history, 2, 1000000);
     if (for_model_->min_history > for_model_->window + 1) {
-      bad(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
-          ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
+      invalid(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
+              ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
     }
     MotionModel* const model = model_.get();
     made = make_model_motion([model](std::span<const float> deltas, std::int64_t tracks,
@@ -144,8 +137,9 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (inputs.has("options")) take_image_size(plugin::Config(inputs["options"].bytes(), where_, {"image_size"}));
   if (model_ != nullptr) {
     if (for_model_->width == 0.0) {
-      bad(where_ + ": image_size is missing: the model's deltas are fractions of the image; give [width, height] in " +
-          "pixels as an option of the head or of the run");
+      invalid(where_ +
+              ": image_size is missing: the model's deltas are fractions of the image; give [width, height] in " +
+              "pixels as an option of the head or of the run");
     }
     model_->use(inputs.context());
   }
@@ -157,17 +151,18 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::int64_t frame_count = 1;
   if (inputs.has("frames")) {
     const auto given = inputs["frames"].data<std::int64_t>();
-    if (given.size() != n) bad(where_ + ": frames: expected one per detection, got " + std::to_string(given.size()));
+    if (given.size() != n)
+      invalid(where_ + ": frames: expected one per detection, got " + std::to_string(given.size()));
     frames.assign(given.begin(), given.end());
     frame_count = n == 0 ? 0 : frames.back() + 1;
     if (!std::is_sorted(frames.begin(), frames.end()) || (n != 0 && frames.front() < 0)) {
-      bad(where_ + ": frames: expected whole numbers from 0 in order");
+      invalid(where_ + ": frames: expected whole numbers from 0 in order");
     }
   }
   if (inputs.has("frame_count")) {
     const auto given = inputs["frame_count"].data<std::int64_t>();
     if (given.size() != 1 || given[0] < (n == 0 ? 0 : frames.back() + 1) || given[0] > 100000000) {
-      bad(where_ + ": frame_count: expected one number, at least that of the last detection's frame");
+      invalid(where_ + ": frame_count: expected one number, at least that of the last detection's frame");
     }
     frame_count = given[0];
   }

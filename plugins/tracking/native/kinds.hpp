@@ -18,11 +18,11 @@ class DetectionsProcessor {
  public:
   static constexpr std::string_view kind = "detections";
   static constexpr std::string_view doc = "Boxes with scores of a frame, or MOTChallenge text, to f32 (n, 6).";
-  DetectionsProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"box_format", "output", "max_frames", "max_detections", "model_input"};
+  explicit DetectionsProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit DetectionsProcessor(const plugin::Config& config);
   bool corners_;
   std::string output_;
   std::int64_t max_frames_;

@@ -4,8 +4,8 @@
 #include "kinds.hpp"
 #include "operations.hpp"
 
-MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_TRACKING_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
-  registrar.processor<mambasdk::tracking::DetectionsProcessor>();
+MAMBASDK_PLUGIN_MAIN("mambasdk-tracking", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::tracking::DetectionsProcessor>>();
   registrar.head<mambasdk::tracking::TrackerHead>();
   registrar.head<mambasdk::tracking::MotionTrackerHead>();
   registrar.op<mambasdk::tracking::LinearAssignment>();

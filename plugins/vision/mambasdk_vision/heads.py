@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mambasdk.pipeline import NativeProcessor
+from mambasdk.pipeline import Classification, PluginProcessor
 
 
-class ImageClassification(NativeProcessor):
-    """Logits to the best labels.
+class ImageClassification(Classification):
+    """Logits to the best labels; options as mambasdk.pipeline.Classification has them."""
 
-    Options: labels (names by index), top_k (5), activation ("softmax", "sigmoid" or "none"), input ("logits").
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__("vision", "image_classification", options, head=True)
-        self._input = str(options.get("input", "logits"))
-
-    def __call__(self, logits: Any) -> list[dict[str, Any]]:
-        """logits: float32 (C) or (1, C). Returns {"label", "index", "score"} of each, best first."""
-        labels: list[dict[str, Any]] = self.run_named({self._input: logits})["json"]["labels"]
-        return labels
+    plugin = "vision"
+    kind = "image_classification"
 
 
-class ObjectDetection(NativeProcessor):
+class ObjectDetection(PluginProcessor):
     """Boxes and scores to labelled boxes of the original image: threshold, suppression within a class, scaling back.
 
     Options: box_format ("xyxy", "xywh" or "cxcywh"), normalized (False) with input_size (224), activation ("none",
@@ -32,8 +23,9 @@ class ObjectDetection(NativeProcessor):
     labels.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("vision", "object_detection", options, head=True)
+    plugin = "vision"
+    kind = "object_detection"
+    head = True
 
     def __call__(
         self, boxes: Any, scores: Any, classes: Any = None, *, image: Mapping[str, Any] | None = None

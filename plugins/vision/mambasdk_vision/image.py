@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mambasdk.pipeline import NativeProcessor, raw_input
+from mambasdk.pipeline import PluginProcessor, raw_input
 
 
-class ImageProcessor(NativeProcessor):
+class ImageProcessor(PluginProcessor):
     """A PNG or JPEG file, or pixels, to the tensor that a model takes.
 
     Options, all by keyword: size (224, one integer or height and width), resize ("shortest", "exact" or "none"),
@@ -18,8 +16,8 @@ class ImageProcessor(NativeProcessor):
     samples from 0 to 1), layout ("channels_first" or "channels_last"), output ("image"), max_pixels (67108864).
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("vision", "image", options)
+    plugin = "vision"
+    kind = "image"
 
     def __call__(self, image: str | os.PathLike[str] | bytes | Any) -> dict[str, Any]:
         """image: a path, a file's bytes, or uint8 (H, W, 3). Returns
@@ -31,8 +29,3 @@ class ImageProcessor(NativeProcessor):
         Raises ValueError for a file that is damaged, too large or of another format.
         """
         return self.run(image=raw_input(image))
-
-
-def from_manifest(entry: Mapping[str, Any], directory: Path) -> ImageProcessor:
-    """The processor of a package's manifest entry."""
-    return ImageProcessor(**{name: value for name, value in entry.items() if name != "kind"})

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "mambasdk/plugin/config.hpp"
 #include "nms.hpp"
 
 namespace mambasdk::vision {
@@ -11,10 +10,7 @@ namespace mambasdk::vision {
 namespace {
 
 [[noreturn]] void bad_shape(const std::string& name, const char* expected, std::span<const std::int64_t> shape) {
-  std::string got;
-  for (const std::int64_t n : shape) got += (got.empty() ? "" : ", ") + std::to_string(n);
-  plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT,
-               "object_detection: " + name + ": expected " + expected + ", got (" + got + ")");
+  plugin::invalid("object_detection: " + name + ": expected " + expected + ", got " + plugin::to_text(shape));
 }
 
 // The shape without a leading batch of one, if it has more than `dims` dims.
@@ -65,10 +61,7 @@ void activate(std::vector<double>& row, const std::string& activation) {
 
 }  // namespace
 
-ObjectDetection::ObjectDetection(std::string_view text, std::string_view) {
-  const plugin::Config config(text, kind,
-                              {"box_format", "normalized", "input_size", "activation", "background", "score_threshold",
-                               "iou_threshold", "max_detections", "labels", "boxes", "scores", "classes"});
+ObjectDetection::ObjectDetection(const plugin::Config& config) {
   box_format_ = config.choice("box_format", {"xyxy", "xywh", "cxcywh"});
   normalized_ = config.flag("normalized", false);
   input_size_ = config.integers("input_size", {224, 224}, 1, 1 << 20);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mambasdk/plugin.hpp"
+#include "mambasdk/plugin/config.hpp"
 
 namespace mambasdk::vision {
 
@@ -25,7 +26,10 @@ class ObjectDetection {
  public:
   static constexpr std::string_view kind = "object_detection";
   static constexpr std::string_view doc = "Boxes and scores to labelled boxes of the original image, after NMS.";
-  ObjectDetection(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"box_format", "normalized",      "input_size",    "activation",
+                                                 "background", "score_threshold", "iou_threshold", "max_detections",
+                                                 "labels",     "boxes",           "scores",        "classes"};
+  explicit ObjectDetection(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:

@@ -3,8 +3,6 @@
 #include <array>
 #include <cmath>
 
-#include "mambasdk/plugin/config.hpp"
-
 namespace mambasdk::vision {
 
 namespace {
@@ -21,9 +19,7 @@ std::int64_t uncropped(std::int64_t side, double crop_pct) {
 
 }  // namespace
 
-ImageProcessor::ImageProcessor(std::string_view text, std::string_view) {
-  const plugin::Config config(
-      text, kind, {"size", "resize", "crop_pct", "interpolation", "mean", "std", "layout", "output", "max_pixels"});
+ImageProcessor::ImageProcessor(const plugin::Config& config) {
   size_ = config.integers("size", {224, 224}, 1, 16384);
   resize_ = config.choice("resize", {"shortest", "exact", "none"});
   crop_pct_ = config.number("crop_pct", 1.0, 0.01, 1.0);
@@ -37,17 +33,14 @@ ImageProcessor::ImageProcessor(std::string_view text, std::string_view) {
 
 Image ImageProcessor::read(const plugin::Inputs& inputs) const {
   if (inputs.size() != 1) {
-    plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT,
-                 "image: expected one input, a file's bytes or pixels; got " + std::to_string(inputs.size()));
+    plugin::invalid("image: expected one input, a file's bytes or pixels; got " + std::to_string(inputs.size()));
   }
   const TensorView input = inputs[0];
   const auto shape = input.shape();
   if (shape.size() == 1) return decode_image(input.bytes(), max_pixels_);
   if (shape.size() != 3 || shape[2] != 3) {
-    plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT,
-                 "image: expected u8 (n), the bytes of a PNG or JPEG file, or u8 "
-                 "(H, W, 3), RGB pixels; got " +
-                     std::to_string(shape.size()) + " dims");
+    plugin::invalid("image: expected u8 (n), the bytes of a PNG or JPEG file, or u8 (H, W, 3), RGB pixels; got " +
+                    plugin::to_text(shape));
   }
   check_image_size(shape[1], shape[0], max_pixels_);
   const auto pixels = input.data<std::uint8_t>();  // (H, W, 3)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mambasdk/plugin.hpp"
+#include "mambasdk/plugin/config.hpp"
 #include "resize.hpp"
 
 namespace mambasdk::vision {
@@ -23,7 +24,9 @@ class ImageProcessor {
   static constexpr std::string_view kind = "image";
   static constexpr std::string_view doc =
       "PNG or JPEG bytes, or u8 (H, W, 3), to a resized, cropped and normalised f32 image.";
-  ImageProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"size", "resize", "crop_pct", "interpolation", "mean",
+                                                 "std",  "layout", "output",   "max_pixels"};
+  explicit ImageProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:

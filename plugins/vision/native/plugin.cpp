@@ -10,13 +10,13 @@ namespace mambasdk::vision {
 struct ImageClassification : plugin::Classification {
   static constexpr std::string_view kind = "image_classification";
   static constexpr std::string_view doc = "Logits of an image to its best labels.";
-  ImageClassification(std::string_view config, std::string_view) : Classification(config, kind) {}
+  using Classification::Classification;
 };
 
 }  // namespace mambasdk::vision
 
-MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_VISION_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
-  registrar.processor<mambasdk::vision::ImageProcessor>();
-  registrar.head<mambasdk::vision::ImageClassification>();
-  registrar.head<mambasdk::vision::ObjectDetection>();
+MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::ImageProcessor>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ImageClassification>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ObjectDetection>>();
 });

@@ -90,6 +90,8 @@ def export_model(model: nn.Module) -> ExportedModel:
     flat = _Flat(model.eval(), list(inputs), spec)
     state_shapes = [[*batch, *tensor.shape[1:]] for tensor in leaves]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
+    with torch.no_grad():  # for the names of the outputs: what forward sets in a trace is forgotten
+        flat(*arguments)
     program = _trace(flat, arguments, argument_shapes)
     _check_size_one(flat, program, arguments, argument_shapes)
     symbols = _symbols(program, argument_shapes)

@@ -56,7 +56,7 @@ def save_package(
 
     model: made by `create_model`, `import_checkpoint` or `load`.
     processors: manifest entries by slot, for example {"text": {"kind": "bytes"}}; an entry's "file" is a path outside,
-        which is copied in. None takes the family's default.
+        which is copied in. None takes what the model's `package_processors()` says, else the family's default.
     head_options: configuration of the family's head, for example {"labels": ["cat", "dog"], "top_k": 2}: what the
         native head of that name reads. None keeps those of the package that the model was loaded from.
     dtype: of the stored weights, "float32", "bfloat16" or "float16"; None keeps the model's. Parameters that must stay
@@ -65,7 +65,8 @@ def save_package(
         model with torch's AOTInductor, which takes minutes and a C++ compiler and ties the package to this torch
         version; "torch" for Python alone. None: native where the model can, else torch.
     isa: the instruction set of an "aoti" package, "baseline", "avx2" or "avx512"; None: "avx2" where it is there.
-    golden: write the inputs and outputs that `verify` checks. overwrite: replace a package that is there.
+    golden: write the inputs and outputs that `verify` checks, where the model has `example_inputs`.
+    overwrite: replace a package that is there.
     The target appears complete or not at all. Raises PackageError when the target is in the way, LoweringError when
     the model cannot be written for the engine.
     """
@@ -73,11 +74,13 @@ def save_package(
     family = get_host().family(who.family)
     target = Path(directory).expanduser().absolute()
     _check_target(target, overwrite)
-    options = _head_options(family, who.head_options if head_options is None else head_options)
+    # Where models of one family differ, the model says which head and processors its packages have.
+    head: str | None = getattr(model, "package_head", family.head)
+    options = _head_options(head, family, who.head_options if head_options is None else head_options)
     stored = _stored_dtype(dtype)
     program = native_program(model) if engine in (None, "native") else None
     engine = _engine(engine, program, model)
-    entries = {slot: dict(entry) for slot, entry in (family.processors if processors is None else processors).items()}
+    entries = {slot: dict(entry) for slot, entry in _processor_entries(model, family, processors).items()}
 
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -90,7 +93,7 @@ def save_package(
             family=who.family,
             variant=who.variant,
             config=who.config,
-            head=family.head,
+            head=head,
             head_options=options,
             engine={"name": engine},
             processors=entries,
@@ -105,7 +108,8 @@ def save_package(
             manifest.engine["program"] = PROGRAM_FILE
             manifest.inputs.extend(program.inputs)
             manifest.outputs.extend(program.outputs)
-        if engine != "torch":
+        checkable = hasattr(model, "example_inputs") and hasattr(model, "native_outputs")
+        if engine != "torch" or (golden and checkable):
             twin = float32_twin(model, stored)
             if golden:
                 _save_tensors(golden_tensors(twin), work / GOLDEN_FILE)
@@ -200,12 +204,21 @@ def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
     return name
 
 
-def _head_options(family: FamilySpec, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _processor_entries(
+    model: nn.Module, family: FamilySpec, processors: Mapping[str, Mapping[str, Any]] | None
+) -> Mapping[str, Mapping[str, Any]]:
+    if processors is not None:
+        return processors
+    own = getattr(model, "package_processors", None)
+    return cast("Mapping[str, Mapping[str, Any]]", own()) if callable(own) else family.processors
+
+
+def _head_options(head: str | None, family: FamilySpec, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The options as the manifest will hold them."""
     if options is None:
         return None
-    if family.head is None:
-        raise InvalidArgumentError(f"family {family.name} has no head", where="save_package: head_options")
+    if head is None:
+        raise InvalidArgumentError(f"a {family.name} model has no head", where="save_package: head_options")
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -76,6 +76,8 @@ class FamilySpec:
         (overrides: dict, tensors: Mapping[str, Tensor])` that maps an upstream checkpoint's config and names to ours.
     head: name of a registered head ("causal_lm"), or None.
     processors: default `processors` entry of a package's manifest, for example {"text": {"kind": "bytes"}}.
+        Where the models of a family differ, a model has a property `package_head` (a name or None) and a method
+        `package_processors()` that say what its packages have instead.
     hub: variant -> repository id on the Hugging Face hub.
     tiny: overrides that make a model of a few thousand parameters; tests over the registry and quick benches use it.
     causal: whether models keep the state contract (`out = model(x, state=None)`).

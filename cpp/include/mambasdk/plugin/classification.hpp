@@ -1,11 +1,12 @@
 // The head that every kind of classification shares: logits to the best labels with their scores.
-// Needs nlohmann_json on the include path. A plugin derives from it to give it a kind:
+// Needs mambasdk_add_plugin(JSON). A plugin derives from it to give it a kind:
 //
 //   struct ImageClassification : mambasdk::plugin::Classification {
 //     static constexpr std::string_view kind = "image_classification";
 //     static constexpr std::string_view doc = "…";
-//     ImageClassification(std::string_view config, std::string_view) : Classification(config, kind) {}
+//     using Classification::Classification;
 //   };
+//   registrar.head<mambasdk::plugin::Configured<ImageClassification>>();
 #ifndef MAMBASDK_PLUGIN_CLASSIFICATION_HPP_
 #define MAMBASDK_PLUGIN_CLASSIFICATION_HPP_
 
@@ -24,26 +25,24 @@ namespace plugin {
 // best first, equal scores by index, and "scores" f32 (C).
 class Classification {
  public:
-  Classification(std::string_view text, std::string_view where) : where_(where) {
-    const Config config(text, where, {"labels", "top_k", "activation", "input"});
-    labels_ = config.strings("labels");
-    top_k_ = config.integer("top_k", 5, 1, INT32_MAX);
-    activation_ = config.choice("activation", {"softmax", "sigmoid", "none"});
-    input_ = config.text("input", "logits");
-  }
+  static constexpr std::string_view options[] = {"labels", "top_k", "activation", "input"};
+  explicit Classification(const Config& config)
+      : where_(config.where()),
+        labels_(config.strings("labels")),
+        top_k_(config.integer("top_k", 5, 1, INT32_MAX)),
+        activation_(config.choice("activation", {"softmax", "sigmoid", "none"})),
+        input_(config.text("input", "logits")) {}
 
   void run(const Inputs& inputs, Emitter& emit) {
     const TensorView logits = inputs[input_];
     const auto shape = logits.shape();
     if (shape.empty() || shape.size() > 2 || (shape.size() == 2 && shape[0] != 1) || logits.size() == 0) {
-      fail(MAMBASDK_ERROR_INVALID_ARGUMENT, where_ + ": " + input_ + ": expected f32 (C) or (1, C), got " +
-                                                std::to_string(shape.size()) + " dims and " +
-                                                std::to_string(logits.size()) + " elements");
+      invalid(where_ + ": " + input_ + ": expected f32 (C) or (1, C), got " + to_text(shape));
     }
     const auto values = logits.data<float>();  // (C)
     if (!labels_.empty() && labels_.size() != values.size()) {
-      fail(MAMBASDK_ERROR_INVALID_ARGUMENT, where_ + ": " + std::to_string(labels_.size()) + " labels for " +
-                                                std::to_string(values.size()) + " classes; give one per class");
+      invalid(where_ + ": " + std::to_string(labels_.size()) + " labels for " + std::to_string(values.size()) +
+              " classes; give one per class");
     }
     std::int64_t top_k = top_k_;
     if (inputs.has("options")) {

@@ -1,7 +1,15 @@
-// The JSON options of a processor or a head, read with every value checked. Needs nlohmann_json on the include path.
+// The JSON options of a processor or a head, read with every value checked. Needs mambasdk_add_plugin(JSON).
 //
-//   Config config(text, "image", {"size", "mean"});   // an option of another name is an error
-//   const std::int64_t size = config.integer("size", 224, 1, 16384);
+//   struct Gain {
+//     static constexpr std::string_view kind = "gain";
+//     static constexpr std::string_view doc = "Samples times a factor.";
+//     static constexpr std::string_view options[] = {"factor"};  // one of another name is an error
+//     explicit Gain(const Config& config) : factor_(config.number("factor", 1.0, 0.0, 1000.0)) {}
+//     void run(const Inputs& inputs, Emitter& emit);
+//   };
+//   registrar.processor<Configured<Gain>>();
+//
+// The options of a run are read the same: Config(inputs["options"].bytes(), kind, {"factor"}).
 #ifndef MAMBASDK_PLUGIN_CONFIG_HPP_
 #define MAMBASDK_PLUGIN_CONFIG_HPP_
 
@@ -9,6 +17,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +36,9 @@ namespace plugin {
 class Config {
  public:
   // where: the kind, for errors. `known`: the options that there are; "kind" always is one. Empty text: no options.
-  Config(std::string_view text, std::string_view where, std::initializer_list<std::string_view> known) : where_(where) {
+  Config(std::string_view text, std::string_view where, std::initializer_list<std::string_view> known)
+      : Config(text, where, std::span(known.begin(), known.size())) {}
+  Config(std::string_view text, std::string_view where, std::span<const std::string_view> known) : where_(where) {
     value_ = nlohmann::json::parse(text.empty() ? std::string_view("{}") : text, nullptr, /*allow_exceptions=*/false);
     if (!value_.is_object()) bad("its options", "a JSON object");
     for (const auto& [name, unused] : value_.items()) {
@@ -38,6 +49,8 @@ class Config {
     }
   }
 
+  // The kind.
+  [[nodiscard]] const std::string& where() const { return where_; }
   [[nodiscard]] bool has(const char* name) const { return value_.contains(name); }
 
   [[nodiscard]] double number(const char* name, double otherwise, double least, double most) const {
@@ -141,6 +154,13 @@ class Config {
 
   std::string where_;
   nlohmann::json value_;
+};
+
+// T, which is made of a Config, as the Registrar takes it.
+template <class T>
+class Configured : public T {
+ public:
+  Configured(std::string_view text, std::string_view) : T(Config(text, T::kind, std::span(T::options))) {}
 };
 
 }  // namespace plugin

@@ -1,0 +1,101 @@
+"""Message passing: sums by segment, the gated graph convolution, and orders of nodes within their graphs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Beside the sum of gates, so that a node without incoming edges divides by something (spec graph-mamba.md, A2).
+GATE_EPSILON = 1e-6
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """(P, D): rows of x (N, D) by index (P) int64.
+
+    As x[index], whose gradient on the CPU differs from run to run; this one's is segment_sum and takes two thirds of
+    the time.
+    """
+    return x.gather(0, index.unsqueeze(1).expand(-1, x.shape[1]))
+
+
+def segment_sum(x: Tensor, index: Tensor, count: int) -> Tensor:
+    """(count, D): the sum of the rows of x (P, D) that have each index (P) int64; the same bits in every run."""
+    return x.new_zeros(count, x.shape[1]).scatter_add(0, index.unsqueeze(1).expand_as(x), x)
+
+
+def segment_mean(x: Tensor, index: Tensor, count: int) -> Tensor:
+    """As segment_sum, divided by how many rows there are; 0 where there are none."""
+    rows = segment_sum(x.new_ones(x.shape[0], 1), index, count)
+    return segment_sum(x, index, count) / rows.clamp(min=1)
+
+
+def segment_max(x: Tensor, index: Tensor, count: int) -> Tensor:
+    """The largest of each column by segment; 0 where there are no rows."""
+    lowest = x.new_zeros(count, x.shape[1])
+    return lowest.scatter_reduce(0, index.unsqueeze(1).expand_as(x), x, "amax", include_self=False)
+
+
+def out_degree(edge_index: Tensor, nodes: int) -> Tensor:
+    """(nodes) float32: edges that start at each node."""
+    ones = torch.ones(edge_index.shape[1], dtype=torch.float32, device=edge_index.device)
+    return torch.zeros(nodes, dtype=torch.float32, device=edge_index.device).scatter_add(0, edge_index[0], ones)
+
+
+def sorted_within(key: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """The order that sorts nodes by group, then key, ties as they are; and its inverse. All (N); key first to last."""
+    by_key = torch.sort(key, stable=True).indices
+    order = by_key[torch.sort(group[by_key], stable=True).indices]
+    places = torch.arange(order.shape[0], device=order.device)
+    return order, torch.zeros_like(order).scatter(0, order, places)
+
+
+class GatedGCN(nn.Module):
+    """The gated graph convolution of arXiv 1711.07553, residual (spec graph-mamba.md, A2; with batch norm B1).
+
+    For an edge e from j to i, z_e = D h_i + E h_j + C e, and
+    h_i' = h_i + ReLU(BN(A h_i + sum_j sigmoid(z_e) * B h_j / (sum_j sigmoid(z_e) + 1e-6))); e' = e + ReLU(BN(z_e)).
+    batch_norm: without it there is no BN and edges come back as they were.
+    """
+
+    def __init__(self, width: int, *, batch_norm: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.A = nn.Linear(width, width)
+        self.B = nn.Linear(width, width)
+        self.C = nn.Linear(width, width)
+        self.D = nn.Linear(width, width)
+        self.E = nn.Linear(width, width)
+        self.bn_node_x = nn.BatchNorm1d(width) if batch_norm else None
+        self.bn_edge_e = nn.BatchNorm1d(width) if batch_norm else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """H (N, D), e (E, D), edge_index (2, E); both new ones."""
+        source, target = edge_index[0], edge_index[1]
+        z = take_rows(self.D(h), target) + take_rows(self.E(h), source) + self.C(e)  # (E, D)
+        new = self.A(h) + self.aggregate(z, take_rows(self.B(h), source), target, h.shape[0])
+        if self.bn_node_x is not None and self.bn_edge_e is not None:
+            new = self.bn_node_x(new)
+            e = e + self.dropout(torch.relu(self.bn_edge_e(z)))
+        return h + self.dropout(torch.relu(new)), e
+
+    @staticmethod
+    def aggregate(z: Tensor, messages: Tensor, target: Tensor, count: int) -> Tensor:
+        """(count, D): the mean of the messages (E, D) that arrive at each target, weighted by sigmoid(z)."""
+        gate = torch.sigmoid(z)
+        both = segment_sum(torch.cat((gate * messages, gate), 1), target, count)  # (count, 2D)
+        total, weight = both.chunk(2, 1)
+        return total / (weight + GATE_EPSILON)
+
+    def on_subgraphs(
+        self,
+        h: Tensor,  # (N, D)
+        e: Tensor,  # (E, D)
+        members: Tensor,  # (T) nodes of the subgraphs
+        token_edges: Tensor,  # (3, P): edge, source and target as places in members
+    ) -> Tensor:
+        """(T, D): the layer on the disjoint union of induced subgraphs; what depends on one node is computed once."""
+        edge, source, target = token_edges[0], token_edges[1], token_edges[2]
+        source_node, target_node = members[source], members[target]
+        z = take_rows(self.D(h), target_node) + take_rows(self.E(h), source_node) + take_rows(self.C(e), edge)  # (P, D)
+        arrived = self.aggregate(z, take_rows(self.B(h), source_node), target, members.shape[0])
+        return take_rows(h, members) + torch.relu(take_rows(self.A(h), members) + arrived)
