@@ -14,6 +14,7 @@ import argparse
 import ctypes
 import json
 import math
+import os
 import platform
 import statistics
 import subprocess
@@ -24,6 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Tensors of more than 2 MB in large pages, for every model: otherwise most of a long run's growth is page faults.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,6 +44,8 @@ COLORS = {SSAMBA: "#d94801", NAIVE: "#08519c", FUSED: "#9ecae1"}
 # Spec ssamba.md, section 7.
 GOALS = {"slope": 1.1, "naive_slope": 1.7, "time_ratio": 5.0, "memory_ratio": 10.0}
 RESERVE = 3 << 30  # bytes that stay free
+ONCE = 15000.0  # milliseconds; what takes longer is timed in the run that tells its memory
+ENOUGH = 6000.0  # milliseconds of runs of one model; five runs at most
 
 
 class Attention(nn.Module):
@@ -114,13 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        print(peak_memory(args.memory_of, args.tokens[0]))
+        print(*first_run(args.memory_of, args.tokens[0]))
         return 0
     old: dict[str, Any] = json.loads(args.json.read_text()) if args.json and args.json.is_file() else {}
     rows = {int(row["tokens"]): row for row in old.get("rows", [])}
     print(f"{machine()}, {args.threads} threads, torch {torch.__version__}")
     for tokens in args.tokens:
-        rows[tokens] = measure(tokens, args.threads)
+        rows[tokens] = measure(tokens, args.threads, args.without)
         show(rows[tokens])
     ordered = [rows[tokens] for tokens in sorted(rows)]
     result = {"machine": machine(), "threads": args.threads, "torch": torch.__version__, "rows": ordered}
@@ -132,50 +139,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     return conclude(result, ordered)
 
 
-def measure(tokens: int, threads: int) -> dict[str, Any]:
+def measure(tokens: int, threads: int, without: Sequence[str]) -> dict[str, Any]:
     """Median milliseconds and peak megabytes of every model that there is room for."""
     row: dict[str, Any] = {"tokens": tokens, "milliseconds": {}, "megabytes": {}, "runs": {}, "left_out": {}}
-    runs = {}
+    times: dict[str, list[float]] = {}
     for name in MODELS:
+        if name in without:
+            row["left_out"][name] = "by --without"
+            continue
         if name == NAIVE and (needed := 2 * 3 * 4 * (tokens + 2) ** 2) + RESERVE > available():
             row["left_out"][name] = f"needs {needed / 1e9:.1f} GB, {available() / 1e9:.1f} GB are free"
             continue
-        runs[name] = make(name, tokens)
-        row["megabytes"][name] = in_process(name, tokens, threads)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(6):
+        row["megabytes"][name], milliseconds = in_process(name, tokens, threads)
+        times[name] = [milliseconds] if milliseconds > ONCE else []
+    runs = {name: make(name, tokens) for name, found in times.items() if not found}
+    for run in runs.values():
+        run()  # warms up
+    for _ in range(5):
         for name, run in runs.items():
-            if turn and sum(times[name]) * turn / max(turn - 1, 1) > (4000.0 if turn > 1 else 12000.0):
-                continue  # slow ones are measured less often
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            if sum(times[name]) < ENOUGH:
+                start = time.perf_counter()
+                run()
+                times[name].append((time.perf_counter() - start) * 1e3)
     for name, found in times.items():
-        # The first run of several warms up.
-        row["milliseconds"][name] = statistics.median(found[1:] or found)
-        row["runs"][name] = len(found[1:] or found)
+        row["milliseconds"][name] = statistics.median(found)
+        row["runs"][name] = len(found)
     for name in (NAIVE, FUSED):
-        if name in runs:
+        if name in times and SSAMBA in times:
             row[f"time_ratio, {name}"] = row["milliseconds"][name] / row["milliseconds"][SSAMBA]
             row[f"memory_ratio, {name}"] = row["megabytes"][name] / row["megabytes"][SSAMBA]
     return row
 
 
-def in_process(name: str, tokens: int, threads: int) -> float:
-    """`peak_memory` in a fresh process."""
+def in_process(name: str, tokens: int, threads: int) -> tuple[float, float]:
+    """`first_run` in a fresh process."""
     command = [sys.executable, __file__, "--memory-of", name, "--tokens", str(tokens), "--threads", str(threads)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return float(found[0]), float(found[1])
 
 
-def peak_memory(name: str, tokens: int) -> float:
-    """Megabytes of the first run at its worst above what the process held: weights, input, libraries."""
+def first_run(name: str, tokens: int) -> tuple[float, float]:
+    """(megabytes at the worst above what the process held: weights, input, libraries; milliseconds)."""
     make(name, 64)()  # threads and libraries take their share first
     run = make(name, tokens)
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    start = time.perf_counter()
     run()
-    return (status("VmHWM") - before) / 1e6
+    return (status("VmHWM") - before) / 1e6, (time.perf_counter() - start) * 1e3
 
 
 def status(field: str) -> int:
@@ -281,6 +293,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(map(str, QUICK))} tokens")
     parser.add_argument("--tokens", type=int, nargs="+", help=f"(default: {' '.join(map(str, TOKENS))})")
+    parser.add_argument("--without", choices=MODELS, nargs="+", default=[], help="models to leave out")
     parser.add_argument("--threads", type=int, default=2, help="(default: 2)")
     parser.add_argument("--memory-of", choices=MODELS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
