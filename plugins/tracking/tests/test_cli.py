@@ -14,6 +14,7 @@ from mambasdk.cli import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import identity
 from mambasdk.package import Manifest
+from mambasdk_tracking.metrics import evaluate_folder
 from mambasdk_tracking.mot import SequenceInfo, make_table, read_table, write_ground_truth, write_info, write_results
 from mambasdk_tracking.windows import make_windows, paired_iou, split_tracks, track_paths
 
@@ -96,12 +97,25 @@ def test_the_papers_schedule(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert (group["betas"], group["weight_decay"], group["eps"]) == ((0.9, 0.98), 0.0, 1e-8)
 
 
+def test_all_videos_of_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = run("track", folder, "--out", tmp_path / "out", "--plot", tmp_path / "plots", capsys=capsys)
+    names = ["video-0", "video-1"]
+    assert [video["video"] for video in report["videos"]] == names
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["video-0.png", "video-1.png"]
+    measured = evaluate_folder(folder, tmp_path / "out")
+    assert list(report["metrics_of"]) == names
+    assert report["metrics"]["IDF1"] == pytest.approx(measured.total["IDF1"], abs=1e-3)  # files hold two decimals
+    alone = run("track", folder / "video-1", "--out", tmp_path / "alone.txt", capsys=capsys)
+    assert alone["metrics"] == {**report["metrics_of"]["video-1"], "HOTA_per_alpha": alone["metrics"]["HOTA_per_alpha"]}
+    assert (tmp_path / "alone.txt").read_bytes() == (tmp_path / "out" / "video-1.txt").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["track", "{package}", "{det}", "--motion", "kalman"], "both a package and --motion"),
         (["track", "nowhere.txt"], "no such file"),
-        (["track", "{root}"], "2 sequences in it: expected one"),
+        (["track", "{root}", "--gt", "gt.txt"], "--gt names one file: expected one video, got 2 videos"),
         (["track", "{det}", "--image-size", "large"], "expected WIDTHxHEIGHT"),
         (["track", "{root}", "{det}"], "mambasdk.json"),
         (["train", "mambatrack", "--data", "{empty}", "--out", "{out}"], "no seqinfo.ini in it"),
