@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """SSAMBA-tiny against SSAST-tiny over the length of a clip: time, peak memory, and how both grow.
 
 Protocol of spec ssamba.md, section 7, on a CPU: batch 1, float32, random weights and input, patches of 16 x 16, mean of
@@ -14,7 +13,6 @@ import argparse
 import ctypes
 import json
 import math
-import os
 import platform
 import statistics
 import subprocess
@@ -25,10 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-# Tensors of more than 2 MB in large pages, for every model: otherwise most of a long run's growth is page faults.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,7 +38,7 @@ COLORS = {SSAMBA: "#d94801", NAIVE: "#08519c", FUSED: "#9ecae1"}
 # Spec ssamba.md, section 7.
 GOALS = {"slope": 1.1, "naive_slope": 1.7, "time_ratio": 5.0, "memory_ratio": 10.0}
 RESERVE = 3 << 30  # bytes that stay free
-ONCE = 15000.0  # milliseconds; what takes longer is timed in the run that tells its memory
+ONCE = 15000.0  # milliseconds; what takes longer is run once
 ENOUGH = 6000.0  # milliseconds of runs of one model; five runs at most
 
 
@@ -121,8 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        print(*first_run(args.memory_of, args.tokens[0]))
+        print(peak_memory(args.memory_of, args.tokens[0]))
         return 0
+    keep_memory()
     old: dict[str, Any] = json.loads(args.json.read_text()) if args.json and args.json.is_file() else {}
     rows = {int(row["tokens"]): row for row in old.get("rows", [])}
     print(f"{machine()}, {args.threads} threads, torch {torch.__version__}")
@@ -150,11 +145,14 @@ def measure(tokens: int, threads: int, without: Sequence[str]) -> dict[str, Any]
         if name == NAIVE and (needed := 2 * 3 * 4 * (tokens + 2) ** 2) + RESERVE > available():
             row["left_out"][name] = f"needs {needed / 1e9:.1f} GB, {available() / 1e9:.1f} GB are free"
             continue
-        row["megabytes"][name], milliseconds = in_process(name, tokens, threads)
-        times[name] = [milliseconds] if milliseconds > ONCE else []
-    runs = {name: make(name, tokens) for name, found in times.items() if not found}
-    for run in runs.values():
-        run()  # warms up
+        row["megabytes"][name] = in_process(name, tokens, threads)
+        times[name] = []
+    runs = {name: make(name, tokens) for name in times}
+    for name, run in runs.items():
+        start = time.perf_counter()
+        run()  # warms up, unless it takes so long that a second run would tell nothing more
+        if (milliseconds := (time.perf_counter() - start) * 1e3) > ONCE:
+            times[name].append(milliseconds)
     for _ in range(5):
         for name, run in runs.items():
             if sum(times[name]) < ENOUGH:
@@ -171,23 +169,32 @@ def measure(tokens: int, threads: int, without: Sequence[str]) -> dict[str, Any]
     return row
 
 
-def in_process(name: str, tokens: int, threads: int) -> tuple[float, float]:
-    """`first_run` in a fresh process."""
+def keep_memory() -> None:
+    """Let the C library keep what tensors free.
+
+    Otherwise it gives those of 32 MB and more back to the system at once, and the page faults of the next ones slow
+    every model where its tensors pass that size.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-4, 0)  # M_MMAP_MAX
+    libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+def in_process(name: str, tokens: int, threads: int) -> float:
+    """`peak_memory` in a fresh process."""
     command = [sys.executable, __file__, "--memory-of", name, "--tokens", str(tokens), "--threads", str(threads)]
-    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    return float(found[0]), float(found[1])
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def first_run(name: str, tokens: int) -> tuple[float, float]:
-    """(megabytes at the worst above what the process held: weights, input, libraries; milliseconds)."""
+def peak_memory(name: str, tokens: int) -> float:
+    """Megabytes of the first run at its worst above what the process held: weights, input, libraries."""
     make(name, 64)()  # threads and libraries take their share first
     run = make(name, tokens)
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    start = time.perf_counter()
     run()
-    return (status("VmHWM") - before) / 1e6, (time.perf_counter() - start) * 1e3
+    return (status("VmHWM") - before) / 1e6
 
 
 def status(field: str) -> int:

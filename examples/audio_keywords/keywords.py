@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Ten spoken keywords: synthetic voices speak them, SSAMBA learns them, and voices that it never heard test it.
 
 Makes the clips with espeak-ng, trains with `mambasdk train`, runs the package on the native engine, and compares it
