@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,6 +208,17 @@ def test_a_released_file_needs_no_arguments(make_tiny: Make) -> None:
     small = make_tiny("vim", img_size=48, stride=4)
     found = mambasdk.import_checkpoint("vim", {"img_size": 48, "stride": 4}, small.state_dict())
     assert identity(found).config == identity(small).config
+
+
+def test_a_trainers_file_loads_without_running_anything(make_tiny: Make, tmp_path: Path) -> None:
+    """As released: weights, their average, the optimiser, and the command line as an object."""
+    state = make_tiny("vim").state_dict()
+    arguments = argparse.Namespace(model="vim_tiny", lr=1e-3)
+    torch.save({"model": state, "epoch": 299, "args": arguments}, tmp_path / "vim.pth")
+    torch.save({"model_ema": state, "args": arguments}, tmp_path / "average.pth")
+    for name in ("vim.pth", "average.pth"):
+        found = mambasdk.import_checkpoint("vim", {"img_size": 32}, tmp_path / name)
+        assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
 
 
 @pytest.mark.parametrize(
