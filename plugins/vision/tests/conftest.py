@@ -44,7 +44,7 @@ def make_tiny() -> Callable[..., Any]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.ndim > 1 and not name.endswith(("A_log", "A_b_log", "A_logs", "pos_embed")):
-                    parameter.mul_(3)
+                    parameter.mul_(1.5)
                 if name in ("cls_token", "pos_embed"):
                     parameter.normal_(std=0.5)
         return model
