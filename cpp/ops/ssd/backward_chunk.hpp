@@ -150,6 +150,10 @@ struct ChunkDerivative {
           }
           continue;
         }
+        if (m0 >= l + kLanes) {  // later than every lane
+          for (int r = 0; first && r < kTileRows; ++r) store(dcbt + (m0 + r) * plan.steps + l, zero());
+          continue;
+        }
         const vi late = lane_index(l), visible_from = load_int(d.first + l);
         const vf s_late = load(d.s + l), low_late = load(d.s_low + l);
         for (int r = 0; r < kTileRows; ++r) {

@@ -7,7 +7,7 @@
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
-constexpr std::int64_t kHeadBlock = 4;  // heads of a task: they share the sums dB, dC
+constexpr std::int64_t kHeadBlock = 6;  // heads of a task: they share the sums dB, dC
 constexpr std::int64_t kWindow = 32;    // chunks whose states are kept at a time
 
 // Padded sizes, and the places of things in the workspace, counted in floats.
