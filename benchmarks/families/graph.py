@@ -1,6 +1,6 @@
 """Graph models: attention against Mamba in a GPS layer, and GMN's time against its number of tokens.
 
-    python benchmarks/families/graph.py --json benchmarks/results/graph.json --plot benchmarks/results/graph.png [--quick]
+    python benchmarks/families/graph.py --json benchmarks/results/graph.json --plot graph.png [--quick]
 
 1. One GPS layer on a random graph of n nodes, its global branch dense softmax attention or Mamba, of one width and with
    untrained weights, taken in turn: time (median), and memory above weights and input (the allocator's high water, from
@@ -136,8 +136,8 @@ def measure_layers(sizes: Sequence[int], repeats: int) -> list[dict[str, Any]]:
         for found in (run(layers["attention"], 0)[0] - _with_weights(layers, graph, h, e),):
             assert float(found.abs().max()) < 1e-3, "the two forms of attention differ"
         milliseconds = median_times(runs, repeats)
-        for name in runs:
-            rows.append({"nodes": nodes, "layer": name, "ms": milliseconds[name], "MB": peak_memory(runs[name])})
+        for name, once in runs.items():
+            rows.append({"nodes": nodes, "layer": name, "ms": milliseconds[name], "MB": peak_memory(once)})
             print(f"  {nodes:>5} nodes  {name:<16} {rows[-1]['ms']:9.2f} ms  {rows[-1]['MB']:9.2f} MB", flush=True)
     return rows
 
@@ -179,8 +179,8 @@ def measure_gmn(nodes: int, repeats: int, quick: bool) -> list[dict[str, Any]]:
         microseconds = {name: 1e3 * value / nodes for name, value in times.items()}
         rows.append({"m": m, "M": walks, "s": repeats_of_token, "walks": tokens, "us": microseconds})
         print(
-            f"  m {m} M {walks} s {repeats_of_token}: {tokens:>3} walks per node, {microseconds['walks']:7.2f} us for the"
-            f" tokens, {microseconds['model']:8.2f} us for the model, per node",
+            f"  m {m} M {walks} s {repeats_of_token}: {tokens:>3} walks per node, microseconds per node: "
+            f"{microseconds['walks']:7.2f} tokens, {microseconds['model']:8.2f} model",
             flush=True,
         )
     return rows
