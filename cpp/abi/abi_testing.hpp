@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -128,11 +129,11 @@ struct WeightSpec {
   std::vector<float> values;
 };
 
-// A package directory of its own under the test's temporary folder.
+// A package directory of its own under the test's temporary folder; tests run as processes beside each other.
 inline std::string write_package(std::string_view name, std::string_view manifest, std::string_view program = {},
                                  const std::vector<WeightSpec>& weights = {}) {
   const std::filesystem::path directory =
-      std::filesystem::path(::testing::TempDir()) / ("mambasdk_" + std::string(name));
+      std::filesystem::path(::testing::TempDir()) / ("mambasdk_" + std::to_string(getpid()) + "_" + std::string(name));
   std::filesystem::remove_all(directory);
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "mambasdk.json") << manifest;
