@@ -78,6 +78,10 @@ bench: setup ## measure every kernel beside PyTorch and the machine's limits
 test-torch: setup ## the Python tests beside another torch: TORCH=2.15.0 (several GB, in build/torch-2.15.0)
 	.ci/test-torch $(or $(TORCH),$(error TORCH is missing: make test-torch TORCH=2.15.0)) -m "not slow" $(PYTEST_ARGS)
 
+.PHONY: test-python
+test-python: setup ## what needs no torch, with another Python: PYTHON=python3.13 (wheel and environment in build/)
+	.ci/test-python $(PYTHON) $(PYTEST_ARGS)
+
 .PHONY: aarch64
 aarch64: ## cross-compile the runtime for 64-bit ARM and run its C++ tests under qemu (10 minutes)
 	@.ci/system cmake ninja nlohmann-json gtest aarch64 qemu

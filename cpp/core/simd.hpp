@@ -154,6 +154,22 @@ MAMBASDK_SIMD void store(f16* p, vf x) {
   *reinterpret_cast<vh_unaligned*>(p) = (vh_unaligned)narrow_f16(x);
 }
 
+// Two vectors, one behind the other: bfloat16 takes one conversion and one store.
+template <class T>
+MAMBASDK_SIMD void store_pair(T* p, vf first, vf second) {
+  store(p, first);
+  store(p + kLanes, second);
+}
+#if defined(__AVX512BF16__)
+MAMBASDK_SIMD void store_pair(bf16* p, vf first, vf second) {
+  const int subnormal = _mm512_fpclass_ps_mask((__m512)first, 0x20) | _mm512_fpclass_ps_mask((__m512)second, 0x20);
+  if (__builtin_expect(subnormal == 0, 1))
+    return _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+  store(p, first);
+  store(p + kLanes, second);
+}
+#endif
+
 template <class T>
 MAMBASDK_SIMD vf load_n(const T* p, int n) {
   if (n >= kLanes) return load(p);

@@ -1,7 +1,8 @@
 """What an installation can do, in a minute: run by the wheels' tests, and by cibuildwheel in each wheel's environment.
 
 Prints JSON: the torch that was there (or null), what each plugin showed, and families that were verified. Fails loudly.
-Needs the installed packages alone. Where torch is not installed, models cannot be made, so only the runtime is tried.
+Needs the installed packages alone. Where torch is not installed, models cannot be made, so only the runtime is tried,
+and the packages of byte-level language models that the arguments name.
 """
 
 from __future__ import annotations
@@ -66,16 +67,39 @@ def model(family: str) -> list[str]:
         return sorted(report.errors)
 
 
+def native_package(folder: Path) -> str:
+    """The package verifies, its session continues its own state, and its pipeline writes text; returns the family."""
+    from mambasdk.package import Manifest, load_processors, verify
+    from mambasdk.pipeline import load_pipeline
+
+    report = verify(folder)
+    assert report.passed, report
+    assert "native" in report.errors, report.skipped
+    assert "text" in load_processors(folder)
+
+    tokens = np.frombuffer(b"def f(x):", np.uint8).astype(np.int32)[None]  # (1, L)
+    whole = np.asarray(_core.load_package(folder).session().run({"tokens": tokens}, ["last_logits"])["last_logits"])
+    session = _core.load_package(folder).session()
+    session.run({"tokens": tokens[:, :4]}, ["last_logits"])
+    rest = np.asarray(session.run({"tokens": tokens[:, 4:]}, ["last_logits"])["last_logits"])
+    np.testing.assert_allclose(rest, whole, rtol=1e-4, atol=1e-5)
+
+    made = load_pipeline(folder, verify=True).run({"text": b"def "}, {"max_new_tokens": 5})
+    assert isinstance(made["json"]["text"], str)
+    return Manifest.read(folder).family
+
+
 def main() -> int:
     """Everything; the JSON line comes last."""
     runtime()
+    packages = [native_package(Path(name)) for name in sys.argv[1:]]
     plugins = {record.name: plugin(record) for record in get_host().records}
     version = None
     if importlib.util.find_spec("torch") is not None:
         import torch
 
         version = str(torch.__version__)
-    print(json.dumps({"torch": version, "python": sys.version.split()[0], "plugins": plugins}))
+    print(json.dumps({"torch": version, "python": sys.version.split()[0], "plugins": plugins, "packages": packages}))
     return 0
 
 

@@ -46,19 +46,25 @@ def environment(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
     return python
 
 
-def _smoke(python: Path, folder: Path) -> dict[str, Any]:
+def _smoke(python: Path, folder: Path, *packages: Path) -> dict[str, Any]:
     """What smoke.py says there, with the environment's own commands on PATH and nothing else: no compiler."""
     clean = {"PATH": str(python.parent), "LC_ALL": "C.UTF-8", "HOME": str(folder)}
     done = subprocess.run(
-        [str(python), "-I", str(SMOKE)], capture_output=True, text=True, check=False, env=clean, cwd=folder
+        [str(python), "-I", str(SMOKE), *map(str, packages)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_without_torch(environment: Path, tmp_path: Path) -> None:
-    report = _smoke(environment, tmp_path)
+def test_without_torch(environment: Path, tmp_path: Path, tiny_package: Path) -> None:
+    report = _smoke(environment, tmp_path, tiny_package)
     assert report["torch"] is None
+    assert report["packages"] == ["mamba"]
     assert sorted(report["plugins"]) == PLUGINS
 
 

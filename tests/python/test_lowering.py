@@ -95,6 +95,7 @@ def _references(node: dict[str, object]) -> Iterator[str]:
 @pytest.mark.parametrize("name", ["toy", "toy-mlp"])
 @pytest.mark.parametrize("norm", ["rms", "layer"])
 def test_lowered_model_defines_before_use_and_writes_each_state_once(toy: str, name: str, norm: str) -> None:
+    pytest.importorskip("torch")
     model = mambasdk.create_model(name, norm=norm)
     built = Program()
     model.lower(built)

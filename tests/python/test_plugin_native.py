@@ -130,6 +130,7 @@ def install(site: fakes.Site, library: Path) -> PluginRecord:
 def test_a_good_library_is_loaded_with_its_model_and_listed(
     plugin_site: fakes.Site, compile_plugin: Compile, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    torch = pytest.importorskip("torch")
     found = install(plugin_site, compile_plugin("fine"))
     assert found.status == "good"
     assert found.libraries[0].description is None  # listing models loads nothing
@@ -137,7 +138,6 @@ def test_a_good_library_is_loaded_with_its_model_and_listed(
     description = found.libraries[0].description
     assert description is not None
     assert description["ops"] == ["tmpl_fine_double"]
-    torch = pytest.importorskip("torch")
     torch.testing.assert_close(torch.ops.mambasdk.tmpl_fine_double(torch.tensor([1.0, 3.0])), torch.tensor([2.0, 6.0]))
     assert mambasdk.cli.main(["plugins", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["plugins"]}
@@ -168,6 +168,7 @@ BAD = {
 def test_a_bad_library_quarantines_its_plugin_alone(
     plugin_site: fakes.Site, compile_plugin: Compile, case: str
 ) -> None:
+    pytest.importorskip("torch")  # models are made
     macros, reason, advice = BAD[case]
     found = install(plugin_site, compile_plugin(case, *macros))
     for _ in range(2):  # the same error again, not "no such model"

@@ -21,7 +21,12 @@ struct Dims {
         state_cells(cells<Cells>(state)),
         chunks((p.max_length + kChunk - 1) / kChunk) {}
 
-  [[nodiscard]] std::int64_t group_chunks(const SsdProblem& p) const { return p.sequence_count * p.groups * chunks; }
+  // Chunks of all sequences and groups: chunk c of a sequence and group is number (sequence.first_chunk + c) * G + g.
+  [[nodiscard]] std::int64_t group_chunks(const SsdProblem& p) const {
+    if (p.sequence_count == 0) return 0;
+    const SsdSequence& last = p.sequences[p.sequence_count - 1];
+    return (last.first_chunk + (last.length + kChunk - 1) / kChunk) * p.groups;
+  }
   [[nodiscard]] std::int64_t group_slots(const SsdProblem& p) const { return min64(group_chunks(p), 64); }
 };
 
@@ -30,10 +35,11 @@ template <class Cells, class F>
 MAMBASDK_SIMD void for_group_chunks(const Dims<Cells>& dims, const SsdProblem& p, const Parallel& parallel, F&& f) {
   const std::int64_t tasks = dims.group_chunks(p), slots = dims.group_slots(p);
   parallel(slots, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t s = 0;
     for (std::int64_t t = begin * tasks / slots; t < end * tasks / slots; ++t) {
-      const SsdSequence& sequence = p.sequences[t / (p.groups * dims.chunks)];
-      const std::int64_t step = t % dims.chunks * kChunk;
-      if (step < sequence.length) f(sequence, t / dims.chunks % p.groups, step, t, begin);
+      const std::int64_t chunk = t / p.groups;
+      while (s + 1 < p.sequence_count && p.sequences[s + 1].first_chunk <= chunk) ++s;
+      f(p.sequences[s], t % p.groups, (chunk - p.sequences[s].first_chunk) * kChunk, t, begin);
     }
   });
 }
@@ -56,27 +62,6 @@ MAMBASDK_SIMD void write_state(const Dims<Cells>& dims, const SsdProblem& p, flo
   to += (s * p.heads + h) * p.head_dim * p.state;
   for (std::int64_t i = 0; i < p.head_dim; ++i)
     for (std::int64_t n = 0; n < p.state; ++n) to[i * p.state + n] = from[n * dims.heads + i];
-}
-
-// Columns [j, j + NV vectors) of to = through * from + a columns: the state across a chunk, or its gradient back across
-// it. `to` may be `from`.
-template <int NV, class Cells>
-MAMBASDK_SIMD void carry_stripe(const Dims<Cells>& dims, float* to, const float* from, float through, const float* a,
-                                const float* columns, std::int64_t j) {
-  for (std::int64_t n = 0; n < dims.state; n += kTileRows) {
-    vf acc[kTileRows][NV];
-    load_tile(acc, from + n * dims.heads + j, dims.heads);
-    scale_tile(acc, set1(through));
-    multiply<Cells>(acc, a + n * dims.step_cells, dims.step_cells, columns + j, dims.heads, dims.step_cells);
-    store_tile(acc, to + n * dims.heads + j, dims.heads);
-  }
-}
-template <class Cells>
-MAMBASDK_SIMD void carry_over(const Dims<Cells>& dims, float* to, const float* from, float through, const float* a,
-                              const float* columns) {
-  for_stripes(dims.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-    carry_stripe<decltype(width)::value>(dims, to, from, through, a, columns, j);
-  });
 }
 
 // f(an element, the cells of its products) for a dtype of the kernels.

@@ -27,6 +27,7 @@ struct FloatCells {
   MAMBASDK_SIMD void multiply_add(vf& acc, float a, vf b) { acc += set1(a) * b; }
   // Elements [column, column+kLanes) of one row of a rows operand.
   MAMBASDK_SIMD void put_row(float* row, std::int64_t column, vf x) { store(row + column, x); }
+  MAMBASDK_SIMD vf get_row(const float* row, std::int64_t column) { return load(row + column); }
   // Rows k and k+1 (k even) of a columns operand with row length `ld`.
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
     store(cells + k * ld, even);
@@ -44,13 +45,31 @@ struct Bf16Cells {
     *reinterpret_cast<vh_unaligned*>(reinterpret_cast<bf16*>(row) + column) =
         (vh_unaligned)_mm512_cvtneps_pbh((__m512)x);
   }
+  MAMBASDK_SIMD vf get_row(const float* row, std::int64_t column) {
+    return load(reinterpret_cast<const bf16*>(row) + column);
+  }
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
-    typedef std::uint16_t v32h __attribute__((vector_size(64)));
     const v32h halves = (v32h)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
     const v32h order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     store(cells + k / 2 * ld, (vf)__builtin_shuffle(halves, order));
   }
+  // Columns operand of a rows operand (rows,cells): neighbours along the rows become neighbours along the summed dim.
+  MAMBASDK_SIMD void columns_of_rows(float* dst, std::int64_t ldd, const float* src, std::int64_t lds,
+                                     std::int64_t rows, std::int64_t row_cells) {
+    const v32h low = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    for (std::int64_t r = 0; r < rows; r += 2) {
+      for (std::int64_t j = 0; j < row_cells; j += kLanes) {
+        const v32h even = (v32h)load(src + r * lds + j), odd = (v32h)load(src + (r + 1) * lds + j);
+        store(dst + r / 2 * ldd + 2 * j, (vf)__builtin_shuffle(even, odd, low));
+        store(dst + r / 2 * ldd + 2 * j + kLanes, (vf)__builtin_shuffle(even, odd, (v32h)(low + 16)));
+      }
+    }
+  }
+
+ private:
+  typedef std::uint16_t v32h __attribute__((vector_size(64)));
 };
 #endif
 
@@ -71,15 +90,24 @@ MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
 template <class Cells, int NV>
 MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
                             std::int64_t ldb, std::int64_t k) {
+  // Two pointers that the compiler may not look through: it would keep one for each row, more than there are registers.
+  const float *low = a, *high = a + kTileRows / 2 * lda;
   for (std::int64_t i = 0; i < k; ++i) {
     vf row[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) row[v] = load(b + i * ldb + v * kLanes);
+    for (int v = 0; v < NV; ++v) row[v] = in_register(load(b + v * kLanes));
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
+      const float x = r < kTileRows / 2 ? low[r * lda] : high[(r - kTileRows / 2) * lda];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) Cells::multiply_add(acc[r][v], a[r * lda + i], row[v]);
+      for (int v = 0; v < NV; ++v) Cells::multiply_add(acc[r][v], x, row[v]);
     }
+    b += ldb;
+    ++low;
+    ++high;
+#if defined(__GNUC__)
+    asm("" : "+r"(low), "+r"(high));
+#endif
   }
 }
 
@@ -99,6 +127,24 @@ MAMBASDK_SIMD void scale_tile_rows(vf (&acc)[kTileRows][NV], const float* scale)
     for (int v = 0; v < NV; ++v) acc[r][v] *= set1(scale[r]);
 }
 
+// Rows [k, k + kTileRows) of a columns operand.
+template <class Cells, int NV>
+MAMBASDK_SIMD void put_tile(float* columns, std::int64_t ld, std::int64_t k, const vf (&acc)[kTileRows][NV]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; r += 2)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) Cells::put_columns(columns + v * kLanes, ld, k + r, acc[r][v], acc[r + 1][v]);
+}
+// NV vectors of a row.
+template <class T, int NV>
+MAMBASDK_SIMD void store_vectors(T* row, const vf (&x)[NV]) {
+  if constexpr (NV == 2) {
+    store_pair(row, x[0], x[1]);
+  } else {
+    for (int v = 0; v < NV; ++v) store(row + v * kLanes, x[v]);
+  }
+}
+
 // Calls f(column, width as a compile-time count of vectors) over stripes of `columns`, a multiple of kLanes.
 template <int NV>
 struct Width {
@@ -113,8 +159,9 @@ MAMBASDK_SIMD void for_stripes(std::int64_t columns, F&& f) {
 
 // c (rows,columns) = a b, or += when `add`.
 template <class Cells>
-MAMBASDK_SIMD void product(float* c, std::int64_t ldc, const float* a, std::int64_t lda, const float* b,
-                           std::int64_t ldb, std::int64_t rows, std::int64_t columns, std::int64_t k, bool add) {
+__attribute__((noinline)) void product(float* c, std::int64_t ldc, const float* a, std::int64_t lda, const float* b,
+                                       std::int64_t ldb, std::int64_t rows, std::int64_t columns, std::int64_t k,
+                                       bool add) {
   for_stripes(columns, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
     constexpr int NV = decltype(width)::value;
     for (std::int64_t r = 0; r < rows; r += kTileRows) {
@@ -160,6 +207,30 @@ MAMBASDK_SIMD void transpose(float* dst, std::int64_t ldd, const float* src, std
   }
 }
 
+// sums[r] = the sum over lanes of vector r, for `rows` (a multiple of kLanes) vectors: sums of halves that keep one row
+// per lane in the end.
+MAMBASDK_SIMD void lane_sums(float* sums, const float* vectors, std::int64_t rows) {
+  for (std::int64_t i = 0; i < rows; i += kLanes) {
+    vf t[kLanes];
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; ++r) t[r] = load(vectors + (i + r) * kLanes);
+#pragma GCC unroll 4
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      vi low, high;
+#pragma GCC unroll 16
+      for (int c = 0; c < kLanes; ++c) {
+        const int block = c / half;
+        low[c] = (block % 2) * kLanes + block / 2 * 2 * half + c % half;
+        high[c] = low[c] + half;
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < half; ++r)
+        t[r] = __builtin_shuffle(t[r], t[r + half], low) + __builtin_shuffle(t[r], t[r + half], high);
+    }
+    store(sums + i, t[0]);
+  }
+}
+
 // Rows operand of a float matrix (rows,columns). `dst` may be `src` for FloatCells.
 template <class Cells>
 MAMBASDK_SIMD void to_rows(float* dst, std::int64_t ldd, const float* src, std::int64_t lds, std::int64_t rows,
@@ -176,6 +247,18 @@ MAMBASDK_SIMD void to_columns(float* dst, std::int64_t ldd, const float* src, st
     const vf s0 = set1(scale ? scale[r] : 1.0f), s1 = set1(scale ? scale[r + 1] : 1.0f);
     for (std::int64_t j = 0; j < columns; j += kLanes)
       Cells::put_columns(dst + j, ldd, r, s0 * load(src + r * lds + j), s1 * load(src + (r + 1) * lds + j));
+  }
+}
+
+// Columns operand of a rows operand, row r times scale[r].
+template <class Cells>
+MAMBASDK_SIMD void scaled_columns(float* dst, std::int64_t ldd, const float* src, std::int64_t lds, std::int64_t rows,
+                                  std::int64_t columns, const float* scale) {
+  for (std::int64_t r = 0; r < rows; r += 2) {
+    const vf s0 = set1(scale[r]), s1 = set1(scale[r + 1]);
+    const float *even = src + r * lds, *odd = src + (r + 1) * lds;
+    for (std::int64_t j = 0; j < columns; j += kLanes)
+      Cells::put_columns(dst + j, ldd, r, s0 * Cells::get_row(even, j), s1 * Cells::get_row(odd, j));
   }
 }
 

@@ -10,8 +10,8 @@ namespace {
 // Padded sizes, and the places of things in the workspace, counted in floats.
 template <class Cells>
 struct Plan : Dims<Cells> {
-  using Dims<Cells>::steps, Dims<Cells>::heads, Dims<Cells>::state, Dims<Cells>::chunks;
-  using Dims<Cells>::step_cells, Dims<Cells>::state_cells;
+  using Dims<Cells>::steps, Dims<Cells>::heads, Dims<Cells>::state;
+  using Dims<Cells>::step_cells, Dims<Cells>::head_cells, Dims<Cells>::state_cells;
   std::int64_t c_rows, bt_rows, cb, group;  // shared by a group: offsets, and size of one chunk
   std::int64_t slots, scratch;              // private to a range of tasks
 
@@ -21,7 +21,7 @@ struct Plan : Dims<Cells> {
     cb = bt_rows + state * step_cells;
     group = cb + steps * steps;
     slots = min64(p.sequence_count * p.heads, 64);
-    const std::int64_t per_head = steps * heads * 3 + steps * step_cells + state * heads + state_cells * heads;
+    const std::int64_t per_head = 3 * steps * heads + steps * step_cells + state * heads + state_cells * heads;
     const std::int64_t per_group = 2 * steps * state + 3 * steps * state;
     scratch = round_up(max64(per_head, per_group), 16);
   }
@@ -38,15 +38,17 @@ void prepare_group(const Plan<Cells>& plan, const SsdProblem& p, const SsdSequen
   float* rows = scratch;                                 // (steps,state)
   float* b_cells = rows + plan.steps * plan.state;       // rows operand of B
   float* b_columns = b_cells + plan.steps * plan.state;  // columns operand of B^T, then of B
-  read_chunk<T>(rows, plan.state, p, sequence, p.C, g, begin, count, plan.steps, p.state);
-  to_rows<Cells>(out + plan.c_rows, plan.state_cells, rows, plan.state, plan.steps, plan.state);
-  read_chunk<T>(rows, plan.state, p, sequence, p.B, g, begin, count, plan.steps, p.state);
-  to_rows<Cells>(b_cells, plan.state_cells, rows, plan.state, plan.steps, plan.state);
+  read_rows<T, Cells>(out + plan.c_rows, plan.state_cells, p, sequence, p.C, g, begin, count, plan.steps, p.state);
+  read_rows<T, Cells>(b_cells, plan.state_cells, p, sequence, p.B, g, begin, count, plan.steps, p.state);
   transpose(b_columns, plan.steps, b_cells, plan.state_cells, plan.steps, plan.state_cells);
   product<Cells>(out + plan.cb, plan.steps, out + plan.c_rows, plan.state_cells, b_columns, plan.steps, plan.steps,
                  plan.steps, plan.state_cells, false);
-  to_columns<Cells>(b_columns, plan.state, rows, plan.state, plan.steps, plan.state);
-  transpose(out + plan.bt_rows, plan.step_cells, b_columns, plan.state, plan.step_cells, plan.state);
+  if constexpr (Cells::kPerCell == 1) {
+    transpose(out + plan.bt_rows, plan.step_cells, b_cells, plan.state_cells, plan.steps, plan.state);
+  } else {
+    Cells::columns_of_rows(b_columns, plan.state, b_cells, plan.state_cells, plan.steps, plan.state_cells);
+    transpose(out + plan.bt_rows, plan.step_cells, b_columns, plan.state, plan.step_cells, plan.state);
+  }
 }
 
 // Rows operand of C B^T o decays, columns up to and including the tile of the diagonal.
@@ -69,89 +71,159 @@ MAMBASDK_SIMD void make_scores(float* scores, const Plan<Cells>& plan, const flo
   }
 }
 
+// One head of one sequence.
 template <class T, class Cells>
-void run_head(const Plan<Cells>& plan, const SsdForward& call, std::int64_t s, std::int64_t h, const float* groups,
-              float* scratch) {
-  const SsdProblem& p = call.problem;
-  const SsdSequence& sequence = p.sequences[s];
-  const std::int64_t g = h / (p.heads / p.groups);
-  float* x = scratch;                                      // (steps,heads)
-  float* x_columns = x + plan.steps * plan.heads;          // columns operand of x
-  float* weighted = x_columns + plan.steps * plan.heads;   // columns operand of weight o x
-  float* scores = weighted + plan.steps * plan.heads;      // rows operand (steps,steps)
-  float* state = scores + plan.steps * plan.step_cells;    // (state,heads)
-  float* state_columns = state + plan.state * plan.heads;  // columns operand of the state
-  if constexpr (Cells::kPerCell == 1) {
-    x_columns = x;
-    state_columns = state;
+struct HeadScan {
+  const Plan<Cells>& plan;
+  const SsdForward& call;
+  const SsdProblem& p;
+  const SsdSequence& sequence;
+  std::int64_t s, h;
+  float *x_rows, *x_columns, *weighted;  // (steps,heads): operands of x and of weight o x
+  float* scores;                         // rows operand (steps,steps)
+  float *state, *state_columns;          // (state,heads), and its columns operand
+
+  HeadScan(const Plan<Cells>& plan_, const SsdForward& call_, std::int64_t s_, std::int64_t h_, float* scratch)
+      : plan(plan_), call(call_), p(call_.problem), sequence(p.sequences[s_]), s(s_), h(h_) {
+    x_rows = scratch;
+    x_columns = x_rows + plan.steps * plan.heads;
+    weighted = x_columns + plan.steps * plan.heads;
+    scores = weighted + plan.steps * plan.heads;
+    state = scores + plan.steps * plan.step_cells;
+    state_columns = state + plan.state * plan.heads;
+    if constexpr (Cells::kPerCell == 1) {
+      x_columns = x_rows;
+      state_columns = state;
+    }
   }
-  bool empty = p.initial_state.data == nullptr;  // the state is zero
-  read_state(plan, p, state, p.initial_state, s, h);
-  const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
-  const Steps y_at = steps(p, sequence, y_stride);
-  const Steps z_at = steps(p, sequence, p.z.stride);
-  Decay d;
-  for (std::int64_t begin = 0; begin < sequence.length; begin += kChunk) {
-    const std::int64_t count = min64(kChunk, sequence.length - begin);
-    const float* group = groups + ((s * p.groups + g) * plan.chunks + begin / kChunk) * plan.group;
-    make_decay<T>(d, p, sequence, h, begin, count);
-    read_chunk<T>(x, plan.heads, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
-    if constexpr (Cells::kPerCell != 1) {
-      to_columns<Cells>(x_columns, plan.heads, x, plan.heads, plan.steps, plan.heads);
-      to_columns<Cells>(state_columns, plan.heads, state, plan.heads, plan.state, plan.heads);
-    }
-    to_columns<Cells>(weighted, plan.heads, x, plan.heads, plan.steps, plan.heads, d.weight);
-    make_scores(scores, plan, group + plan.cb, d);
-    if (call.chunk_states) {
-      T* saved = static_cast<T*>(call.chunk_states) +
-                 ((sequence.first_chunk + begin / kChunk) * p.heads + h) * p.state * p.head_dim;
-      for (std::int64_t n = 0; n < p.state; ++n) write_row(saved + n * p.head_dim, state + n * plan.heads, p.head_dim);
-    }
-    const bool last = begin + kChunk >= sequence.length && !call.final_state;
-    for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-      constexpr int NV = decltype(width)::value;
-      // y = from_begin o (C state) + scores x + D x, then the gate.
-      for (std::int64_t l = 0; l < count; l += kTileRows) {
-        prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk + l, kTileRows, j, NV * kLanes);
-        vf acc[kTileRows][NV];
-        clear_tile(acc);
-        if (!empty) {
-          multiply<Cells>(acc, group + plan.c_rows + l * plan.state_cells, plan.state_cells, state_columns + j,
-                          plan.heads, plan.state_cells);
-          scale_tile_rows(acc, d.from_begin + l);
-        }
-        multiply<Cells>(acc, scores + l * plan.step_cells, plan.step_cells, x_columns + j, plan.heads,
-                        cells<Cells>(l + kTileRows));
-        alignas(64) float tile[kTileRows][NV * kLanes];
-        store_tile(acc, &tile[0][0], NV * kLanes);
-        for (std::int64_t r = 0; r < min64(kTileRows, count - l); ++r) {
-          T* y = static_cast<T*>(call.y) + y_at.offset + (begin + l + r) * y_at.stride + h * p.head_dim;
-          for (int v = 0; v < NV; ++v) {
-            const std::int64_t column = j + v * kLanes;
-            const int n = static_cast<int>(min64(kLanes, p.head_dim - column));
-            if (n <= 0) break;
-            vf value = load(&tile[r][v * kLanes]);
-            if (p.D) {
-              const vf skip = p.skip_width == 1 ? set1(p.D[h]) : load_n(p.D + h * p.head_dim + column, n);
-              value += skip * load(x + (l + r) * plan.heads + column);
-            }
-            if (p.z.data) {
-              const T* z = static_cast<const T*>(p.z.data) + z_at.offset + (begin + l + r) * z_at.stride +
-                           h * p.z.stride[2] + column * p.z.stride[3];
-              alignas(64) float gate[kLanes];
-              read_row(gate, z, p.z.stride[3], n, kLanes);
-              value *= silu(load(gate));
-            }
-            store_n(y + column, value, n);
-          }
+
+  // Where the state before a chunk is saved.
+  T* saved(std::int64_t begin) const {
+    return static_cast<T*>(call.chunk_states) +
+           ((sequence.first_chunk + begin / kChunk) * p.heads + h) * p.state * p.head_dim;
+  }
+
+  // Columns [j, j + NV vectors) of y = from_begin o (C state) + scores x + D x, then the gate.
+  template <int NV>
+  __attribute__((noinline)) void outputs(const Decay& d, const float* c_rows, std::int64_t begin, std::int64_t count,
+                                         std::int64_t j, bool empty) const {
+    const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
+    const Steps y_at = steps(p, sequence, y_stride), z_at = steps(p, sequence, p.z.stride);
+    T* y = static_cast<T*>(call.y) + y_at.offset + begin * y_at.stride + h * p.head_dim + j;
+    const T* z = static_cast<const T*>(p.z.data);
+    if (z) z += z_at.offset + begin * z_at.stride + h * p.z.stride[2] + j * p.z.stride[3];
+    const bool whole_columns = j + NV * kLanes <= p.head_dim && (!z || p.z.stride[3] == 1);
+    for (std::int64_t l = 0; l < count; l += kTileRows) {
+      const std::int64_t rows = min64(kTileRows, count - l);
+      prefetch_output(y + l * y_at.stride, y_at.stride, rows, min64(NV * kLanes, p.head_dim - j));
+      prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk + l, kTileRows, j, NV * kLanes);
+      vf acc[kTileRows][NV];
+      clear_tile(acc);
+      if (!empty) {
+        multiply<Cells>(acc, c_rows + l * plan.state_cells, plan.state_cells, state_columns + j, plan.heads,
+                        plan.state_cells);
+        scale_tile_rows(acc, d.from_begin + l);
+      }
+      multiply<Cells>(acc, scores + l * plan.step_cells, plan.step_cells, x_columns + j, plan.heads,
+                      cells<Cells>(l + kTileRows));
+      if (p.D) {
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) {
+          const vf skip = p.skip_width == 1
+                              ? set1(p.D[h])
+                              : load_n(p.D + h * p.head_dim + j + v * kLanes,
+                                       static_cast<int>(max64(0, min64(kLanes, p.head_dim - j - v * kLanes))));
+#pragma GCC unroll 16
+          for (int r = 0; r < kTileRows; ++r)
+            acc[r][v] += skip * Cells::get_row(x_rows + (l + r) * plan.head_cells, j + v * kLanes);
         }
       }
-      if (!last) carry_stripe<NV>(plan, state, state, d.through, group + plan.bt_rows, weighted, j);
-    });
-    empty = false;
+      if (whole_columns && rows == kTileRows) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kTileRows; ++r) {
+          if (z) {
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[r][v] *= silu(load(z + (l + r) * z_at.stride + v * kLanes));
+          }
+          store_vectors(y + (l + r) * y_at.stride, acc[r]);
+        }
+        continue;
+      }
+      alignas(64) float tile[kTileRows][NV * kLanes];
+      store_tile(acc, &tile[0][0], NV * kLanes);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (int v = 0; v < NV; ++v) {
+          const std::int64_t column = v * kLanes;
+          const int n = static_cast<int>(min64(kLanes, p.head_dim - j - column));
+          if (n <= 0) break;
+          vf value = load(&tile[r][column]);
+          if (z) {
+            alignas(64) float gate[kLanes];
+            read_row(gate, z + (l + r) * z_at.stride + column * p.z.stride[3], p.z.stride[3], n, kLanes);
+            value *= silu(load(gate));
+          }
+          store_n(y + (l + r) * y_at.stride + column, value, n);
+        }
+      }
+    }
   }
-  if (call.final_state) write_state(plan, p, call.final_state, state, s, h);
-}
+
+  // Columns [j, j + NV vectors) of the state across the chunk: through o state + B^T (weight o x). Saved where `save`
+  // points to.
+  template <int NV>
+  __attribute__((noinline)) void carry(float through, const float* bt_rows, std::int64_t j, T* save) const {
+    const bool whole_columns = j + NV * kLanes <= p.head_dim;
+    for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
+      const std::int64_t rows = save ? min64(kTileRows, p.state - n) : 0;
+      if (rows > 0) prefetch_output(save + n * p.head_dim + j, p.head_dim, rows, min64(NV * kLanes, p.head_dim - j));
+      vf acc[kTileRows][NV];
+      load_tile(acc, state + n * plan.heads + j, plan.heads);
+      scale_tile(acc, set1(through));
+      multiply<Cells>(acc, bt_rows + n * plan.step_cells, plan.step_cells, weighted + j, plan.heads, plan.step_cells);
+      store_tile(acc, state + n * plan.heads + j, plan.heads);
+      if constexpr (Cells::kPerCell != 1) put_tile<Cells>(state_columns + j, plan.heads, n, acc);
+      if (rows == kTileRows && whole_columns) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kTileRows; ++r) store_vectors(save + (n + r) * p.head_dim + j, acc[r]);
+      } else {
+        for (std::int64_t r = 0; r < rows; ++r)
+          write_row(save + (n + r) * p.head_dim + j, state + (n + r) * plan.heads + j,
+                    min64(NV * kLanes, p.head_dim - j));
+      }
+    }
+  }
+
+  void run(const float* groups) const {
+    bool empty = p.initial_state.data == nullptr;  // the state is zero
+    read_state(plan, p, state, p.initial_state, s, h);
+    if constexpr (Cells::kPerCell != 1)
+      to_columns<Cells>(state_columns, plan.heads, state, plan.heads, plan.state, plan.heads);
+    if (call.chunk_states && sequence.length > 0)
+      for (std::int64_t n = 0; n < p.state; ++n)
+        write_row(saved(0) + n * p.head_dim, state + n * plan.heads, p.head_dim);
+    const std::int64_t g = h / (p.heads / p.groups);
+    Decay d;
+    for (std::int64_t begin = 0; begin < sequence.length; begin += kChunk) {
+      const std::int64_t count = min64(kChunk, sequence.length - begin);
+      const float* group = groups + ((sequence.first_chunk + begin / kChunk) * p.groups + g) * plan.group;
+      make_decay<T>(d, p, sequence, h, begin, count);
+      read_rows<T, Cells>(x_rows, plan.head_cells, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
+      if constexpr (Cells::kPerCell != 1)
+        Cells::columns_of_rows(x_columns, plan.heads, x_rows, plan.head_cells, plan.steps, plan.head_cells);
+      scaled_columns<Cells>(weighted, plan.heads, x_rows, plan.head_cells, plan.steps, plan.heads, d.weight);
+      make_scores(scores, plan, group + plan.cb, d);
+      const bool last = begin + kChunk >= sequence.length;
+      for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+        constexpr int NV = decltype(width)::value;
+        outputs<NV>(d, group + plan.c_rows, begin, count, j, empty);
+        if (!last || call.final_state)
+          carry<NV>(d.through, group + plan.bt_rows, j, call.chunk_states && !last ? saved(begin + kChunk) : nullptr);
+      });
+      empty = false;
+    }
+    if (call.final_state) write_state(plan, p, call.final_state, state, s, h);
+  }
+};
 
 template <class T, class Cells>
 void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
@@ -167,7 +239,7 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
   const std::int64_t tasks = p.sequence_count * p.heads;
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin * tasks / plan.slots; t < end * tasks / plan.slots; ++t)
-      run_head<T>(plan, call, t / p.heads, t % p.heads, groups, scratch + begin * plan.scratch);
+      HeadScan<T, Cells>(plan, call, t / p.heads, t % p.heads, scratch + begin * plan.scratch).run(groups);
   });
 }
 

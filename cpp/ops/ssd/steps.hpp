@@ -30,6 +30,41 @@ MAMBASDK_SIMD void read_chunk(float* dst, std::int64_t ld, const SsdProblem& p, 
     for (std::int64_t j = 0; j < ld; j += kLanes) store(dst + i * ld + j, zero());
 }
 
+// Rows operand of one chunk of an input, for one head or group: rows beyond `count` and columns beyond `columns` are
+// zero. Bfloat16 products take bfloat16 as it lies in memory.
+template <class T, class Cells>
+MAMBASDK_SIMD void read_rows(float* dst, std::int64_t ld, const SsdProblem& p, const SsdSequence& sequence,
+                             const SsdInput& input, std::int64_t head, std::int64_t begin, std::int64_t count,
+                             std::int64_t rows, std::int64_t columns) {
+  if constexpr (Cells::kPerCell == 1) {
+    read_chunk<T>(dst, ld, p, sequence, input, head, begin, count, rows, columns);
+  } else {
+    const Steps at = steps(p, sequence, input.stride);
+    const T* src = static_cast<const T*>(input.data) + at.offset + head * input.stride[2] + begin * at.stride;
+    for (std::int64_t i = 0; i < count; ++i, src += at.stride) {
+      std::int64_t j = 0;
+      if (input.stride[3] == 1)
+        for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
+          store(dst + i * ld + j / 2, load(reinterpret_cast<const float*>(src + j)));
+      for (; j < 2 * ld; j += 2 * kLanes) {
+        alignas(64) T tail[2 * kLanes] = {};
+        for (std::int64_t c = j; c < min64(columns, j + 2 * kLanes); ++c) tail[c - j] = src[c * input.stride[3]];
+        store(dst + i * ld + j / 2, load(reinterpret_cast<const float*>(tail)));
+      }
+    }
+    for (std::int64_t i = count; i < rows; ++i)
+      for (std::int64_t j = 0; j < ld; j += kLanes) store(dst + i * ld + j, zero());
+  }
+}
+
+// Asks for `rows` rows of memory to be written, `apart` elements apart and `columns` wide.
+template <class T>
+MAMBASDK_SIMD void prefetch_output(T* out, std::int64_t apart, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = 0; j < columns * static_cast<std::int64_t>(sizeof(T)); j += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(out + i * apart) + j, 1, 3);
+}
+
 // Asks for `rows` steps of an input, from `begin` on and `columns` elements wide, ahead of read_chunk: rows of one head
 // lie too far apart for the hardware to foresee them.
 template <class T>

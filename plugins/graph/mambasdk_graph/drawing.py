@@ -42,7 +42,7 @@ def spring_layout(edge_index: npt.NDArray[np.int64], nodes: int, *, steps: int =
         length = np.maximum(np.sqrt((move**2).sum(-1, keepdims=True)), 1e-9)
         places = places + move / length * np.minimum(length, 0.2 * (1 - step / steps))
     places = places - places.mean(0)
-    return places / max(np.abs(places).max(), 1e-9)
+    return np.asarray(places / max(np.abs(places).max(), 1e-9), np.float64)
 
 
 def draw_graph(
@@ -80,9 +80,10 @@ def draw_graph(
     seen = sorted(set(colours))
     for value in seen:
         index = np.flatnonzero(np.asarray(colours) == value)
-        edge = [marks[i] for i in index] if marks is not None else "white"
+        edge: Any = [marks[int(i)] for i in index] if marks is not None else "white"
         axes.scatter(
-            *places[index].T,
+            places[index, 0],
+            places[index, 1],
             s=size,
             color=_COLOURS[value % len(_COLOURS)],
             edgecolors=edge,
@@ -100,7 +101,8 @@ def draw_graph(
         axes.text(0.5, 0.5, "no nodes", ha="center", va="center", transform=axes.transAxes)
     if names:
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, title="class (nodes)")
-        for handle in legend.legend_handles:
+        handles: Any = legend.legend_handles
+        for handle in handles:
             handle.set_sizes([90])
     if note:
         axes.text(1.03, 0.5 if names else 1.0, note, transform=axes.transAxes, va="top", family="monospace", fontsize=9)

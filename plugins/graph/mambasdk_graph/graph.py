@@ -33,8 +33,8 @@ class Graph:
     edge_index: Tensor
     edge_attr: Tensor | None = None
     y: Tensor | None = None
-    batch: Tensor | None = None
-    ptr: Tensor | None = None
+    batch: Tensor = None  # type: ignore[assignment]  # made where both are left out
+    ptr: Tensor = None  # type: ignore[assignment]
     edge_label_index: Tensor | None = None
     split: Tensor | None = None
     eigvals: Tensor | None = None
@@ -70,7 +70,6 @@ class Graph:
         attr = self.edge_attr
         if attr is not None and (attr.ndim != 2 or attr.shape[0] != edges):
             raise ShapeError("bad edge_attr", where="Graph", expected=f"({edges}, Fe)", got=tuple(attr.shape))
-        assert self.batch is not None
         if self.batch.shape != (nodes,):
             raise ShapeError("bad batch", where="Graph", expected=f"({nodes},)", got=tuple(self.batch.shape))
 
@@ -88,8 +87,6 @@ class Graph:
                 expected=f"0 to {nodes - 1}" if nodes else "no edges where there are no nodes",
                 got=f"{int(ends.min())} to {int(ends.max())}",
             )
-        assert self.ptr is not None
-        assert self.batch is not None
         steps = self.ptr.diff()
         if self.ptr.ndim != 1 or int(self.ptr[0]) != 0 or int(self.ptr[-1]) != nodes or bool((steps < 0).any()):
             raise InvalidArgumentError(
@@ -118,7 +115,6 @@ class Graph:
     @property
     def num_graphs(self) -> int:
         """G."""
-        assert self.ptr is not None
         return self.ptr.shape[0] - 1
 
     def replace(self, **changes: Any) -> Graph:
@@ -128,7 +124,8 @@ class Graph:
     def map(self, function: Callable[[Tensor], Tensor]) -> Graph:
         """A graph with `function` applied to every tensor."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Graph(**{name: None if value is None else function(value) for name, value in values.items()})
+        changed: dict[str, Any] = {name: None if v is None else function(v) for name, v in values.items()}
+        return Graph(**changed)
 
     def to(self, device: torch.device | str) -> Graph:
         """The graph on another device."""
@@ -139,14 +136,10 @@ class Graph:
         """From a torch_geometric Data or Batch, or anything with its attributes; x (N) becomes (N, 1)."""
         x = data.x if data.x.ndim > 1 else data.x.unsqueeze(1)
         attr = getattr(data, "edge_attr", None)
-        return cls(
-            x,
-            data.edge_index,
-            attr if attr is None or attr.ndim > 1 else attr.unsqueeze(1),
-            y=getattr(data, "y", None),
-            batch=getattr(data, "batch", None) if getattr(data, "ptr", None) is not None else None,
-            ptr=getattr(data, "ptr", None),
-        )
+        ptr: Any = getattr(data, "ptr", None)
+        batch: Any = getattr(data, "batch", None) if ptr is not None else None
+        edge_attr = attr if attr is None or attr.ndim > 1 else attr.unsqueeze(1)
+        return cls(x, data.edge_index, edge_attr, y=getattr(data, "y", None), batch=batch, ptr=ptr)
 
 
 def collate(graphs: Sequence[Graph]) -> Graph:
@@ -165,6 +158,7 @@ def collate(graphs: Sequence[Graph]) -> Graph:
     members = _offsets(0 if graph.members is None else graph.members.shape[0] for graph in graphs)
     tokens = _token_offsets(graphs)
     shift: dict[str, Callable[[Tensor, int], Tensor]] = {
+        "y": lambda t, i: torch.atleast_1d(t),
         "edge_index": lambda t, i: t + nodes[i],
         "edge_label_index": lambda t, i: t + nodes[i],
         "batch": lambda t, i: t + counts[i],
@@ -173,7 +167,7 @@ def collate(graphs: Sequence[Graph]) -> Graph:
         "member_tokens": lambda t, i: t + tokens[i],
         "token_edges": lambda t, i: t + torch.tensor([[edges[i]], [members[i]], [members[i]]], device=t.device),
     }
-    joined: dict[str, Tensor | None] = {}
+    joined: dict[str, Any] = {}
     for field in dataclasses.fields(Graph):
         values = [getattr(graph, field.name) for graph in graphs]
         absent = sum(value is None for value in values)
@@ -190,7 +184,7 @@ def collate(graphs: Sequence[Graph]) -> Graph:
         moved = values if change is None else [change(value, i) for i, value in enumerate(values)]
         last = field.name in ("edge_index", "edge_label_index", "token_edges", "noise", "buckets")
         joined[field.name] = torch.cat(moved, -1 if last else 0)
-    return Graph(**joined)  # type: ignore[arg-type]
+    return Graph(**joined)
 
 
 def _offsets(sizes: Any) -> list[int]:

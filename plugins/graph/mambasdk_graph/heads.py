@@ -1,4 +1,4 @@
-"""The heads `graph_classification` and `node_classification`: training from files, and pictures. Torch only to train."""
+"""The heads `graph_classification` and `node_classification`: training from files, and pictures."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def ranking(graphs: Any, hits: tuple[int, ...] = (1, 3, 10)) -> dict[str, float]
     over the graphs that have any (PCQM-Contact). Equal scores share the mean rank.
     """
     found: list[list[float]] = []
-    for scores, pairs in graphs:
-        scores, pairs = np.asarray(scores, np.float64), np.asarray(pairs)
+    for given, true_pairs in graphs:
+        scores, pairs = np.asarray(given, np.float64), np.asarray(true_pairs)
         if pairs.shape[-1] == 0:
             continue
         true = np.zeros(scores.shape, bool)

@@ -9,7 +9,7 @@ from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, hookimpl
 
 LIBRARY = Path(__file__).parent / "libmambasdk_graph.so"
 
-# Published configurations (spec graph-mamba.md, B2). Superpixels: (node features, edge features, classes, hidden layers).
+# Published configurations (spec graph-mamba.md, B2).
 _BUCKETS = {"order": "degree_random", "buckets": 3}
 _PE16 = {"pe_width": 16, "max_freqs": 16}
 _MOLECULE = {"node_encoder": "atom", "edge_encoder": "bond", "d_model": 96, "dim_in": 9, "edge_dim": 3, **_PE16}

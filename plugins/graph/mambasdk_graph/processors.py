@@ -31,7 +31,7 @@ class GraphProcessor(NativeProcessor):
         super().__init__("graph", "graph", options)
 
     def __call__(self, graph: str | os.PathLike[str] | bytes) -> dict[str, Any]:
-        """graph: a path or the bytes of a JSON file. Returns x, edge_index, edge_attr, batch, ptr and what is asked for.
+        """graph: a path or the bytes of a JSON file. Returns x, edge_index, edge_attr, batch, ptr and the rest.
 
         Raises ValueError for a damaged file, with the place.
         """
@@ -69,7 +69,7 @@ def prepare(graph: Graph, options: Mapping[str, Any], *, epoch: int = 0) -> Grap
     made = _processor(json.dumps(asked, sort_keys=True)).encode(
         graph.edge_index.cpu().contiguous(),
         graph.ptr.cpu().contiguous(),
-        epoch,  # type: ignore[union-attr]
+        epoch,
     )
     device = graph.x.device
     fresh = {

@@ -64,9 +64,9 @@ def targets_of(graph: Graph, level: str) -> Tensor:
 class GraphTask:
     """A Task (mambasdk.training) of graphs with targets in y.
 
-    level: "graph" or "node", as the model's head. Graph targets: `held_out` are the graphs to evaluate on. Node targets:
-    a node's `split` says whether its label is learnt or evaluated; graphs without a split are trained on, those of
-    `held_out` evaluated on. class_weights: weigh classes by how rare they are (as LRGB does for superpixels).
+    level: "graph" or "node", as the model's head. Graphs of `train` are trained on, those of `held_out` evaluated on;
+    where nodes have a `split`, it says of each node which of both its target is for. class_weights: weigh classes by
+    how rare they are, as LRGB does for superpixels.
     resample: draw new walks in each epoch, so that tokens differ; else each graph is prepared once.
     """
 
@@ -115,7 +115,7 @@ class GraphTask:
             if not bool(chosen.any()):
                 chosen = self._chosen(graph, VALIDATION)
             ys.append(targets_of(graph, self.level)[chosen])
-            outputs.append(self.model(graph).logits[chosen].float())
+            outputs.append(self.model(graph).logits[chosen].float().detach())
         if not ys:
             return {}
         return self.measure(torch.cat(ys), torch.cat(outputs))

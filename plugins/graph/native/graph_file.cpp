@@ -26,7 +26,8 @@ const json* member(const json& root, const char* name) {
 }
 
 std::int64_t whole(const json& value, const std::string& where, std::int64_t below) {
-  const bool fits = value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
+  const bool fits =
+      value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
   if (!fits || value.get<std::int64_t>() < 0 || value.get<std::int64_t>() >= below) {
     std::string got = value.dump(-1, ' ', true, json::error_handler_t::replace);
     if (got.size() > 40) got = got.substr(0, 40) + "…";

@@ -5,9 +5,6 @@
 
 namespace mambasdk::graph {
 
-NodeClassification::NodeClassification(std::string_view text, std::string_view)
-    : NodeClassification(plugin::Config(text, kind, {"labels", "activation", "input"})) {}
-
 NodeClassification::NodeClassification(const plugin::Config& config)
     : labels_(config.strings("labels")),
       activation_(config.choice("activation", {"softmax", "sigmoid", "none"})),

@@ -10,7 +10,7 @@ namespace mambasdk::graph {
 struct GraphClassification : plugin::Classification {
   static constexpr std::string_view kind = "graph_classification";
   static constexpr std::string_view doc = "Logits of a graph to its best labels.";
-  GraphClassification(std::string_view config, std::string_view) : Classification(config, kind) {}
+  using Classification::Classification;
 };
 
 // Options: labels (names by index), activation ("softmax", "sigmoid", "none"), input ("logits"). Takes `input` f32
@@ -20,11 +20,11 @@ class NodeClassification {
  public:
   static constexpr std::string_view kind = "node_classification";
   static constexpr std::string_view doc = "Logits of nodes to each node's best label.";
-  NodeClassification(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {"labels", "activation", "input"};
+  explicit NodeClassification(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit NodeClassification(const plugin::Config& config);
   void activate(std::span<float> row) const;
   std::vector<std::string> labels_;
   std::string activation_;

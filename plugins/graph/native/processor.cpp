@@ -37,12 +37,6 @@ std::vector<std::int64_t> joined(std::vector<std::int64_t> first, const std::vec
 
 }  // namespace
 
-GraphProcessor::GraphProcessor(std::string_view text, std::string_view)
-    : GraphProcessor(plugin::Config(text, kind, {"node_features", "edge_features", "categorical", "max_nodes",
-                                                 "max_edges", "laplacian", "random_walk", "order", "noise_layers",
-                                                 "noise_passes", "buckets", "tokens", "walk_length", "walks",
-                                                 "repeats", "seed", "epoch"})) {}
-
 GraphProcessor::GraphProcessor(const plugin::Config& config)
     : node_features_(config.integer("node_features", 0, 0, 1000000)),
       edge_features_(config.integer("edge_features", 0, 0, 1000000)),
@@ -136,9 +130,8 @@ void GraphProcessor::emit_draws(const Edges& edges, std::uint64_t epoch, plugin:
     for (std::int64_t pass = 0; pass < passes_; ++pass) {
       for (std::size_t g = 0; g < edges.graphs(); ++g) {
         for (std::int64_t node = 0; node < edges.ptr[g + 1] - edges.ptr[g]; ++node) {
-          const std::initializer_list<std::uint64_t> place = {static_cast<std::uint64_t>(layer),
-                                                              static_cast<std::uint64_t>(pass),
-                                                              static_cast<std::uint64_t>(node)};
+          const std::initializer_list<std::uint64_t> place = {
+              static_cast<std::uint64_t>(layer), static_cast<std::uint64_t>(pass), static_cast<std::uint64_t>(node)};
           noise.push_back(Stream(token_options_.seed, epoch, Use::noise, place).uniform());
           if (buckets_ == 0) continue;
           Stream stream(token_options_.seed, epoch, Use::bucket, place);

@@ -11,9 +11,9 @@ namespace mambasdk::graph {
 // Takes `graph` u8, a file as graph_file.hpp says; or graph.edge_index i64 (2, E) and graph.ptr i64 (G+1), and where
 // there is one graph.epoch i64 (1).
 //
-// Of a file it emits x f32 (N, F), edge_index i64 (2, E), edge_attr f32 (E, Fe), batch i64 (N) and ptr i64 (2). Options:
-// node_features, edge_features (how many there must be; 0: as in the file; features that the file does not have are 1),
-// categorical (false; x and edge_attr as i64), max_nodes (1000000), max_edges (10000000, directed ones).
+// Of a file it emits x f32 (N, F), edge_index i64 (2, E), edge_attr f32 (E, Fe), batch i64 (N) and ptr i64 (2).
+// Options: node_features, edge_features (how many there must be; 0: as in the file; features that the file does not
+// have are 1), categorical (false; x and edge_attr as i64), max_nodes (1000000), max_edges (10000000, directed ones).
 // Of both it emits what these options ask for; 0 or none means nothing:
 // - laplacian K: eigvals and eigvecs f32 (N, K); random_walk R: rwse f32 (N, R)
 // - order "core" or "page_rank" (else "degree", nothing): order_key f32 (N)
@@ -25,11 +25,14 @@ class GraphProcessor {
  public:
   static constexpr std::string_view kind = "graph";
   static constexpr std::string_view doc = "A graph's JSON file to tensors, with encodings, tokens and random orders.";
-  GraphProcessor(std::string_view config, std::string_view directory);
+  static constexpr std::string_view options[] = {
+      "node_features", "edge_features", "categorical",  "max_nodes",    "max_edges", "laplacian",
+      "random_walk",   "order",         "noise_layers", "noise_passes", "buckets",   "tokens",
+      "walk_length",   "walks",         "repeats",      "seed",         "epoch"};
+  explicit GraphProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  explicit GraphProcessor(const plugin::Config& config);
   void emit_file(const GraphFile& file, plugin::Emitter& emit) const;
   void emit_features(std::string_view name, const std::vector<double>& values, std::int64_t rows, std::int64_t width,
                      std::int64_t wanted, plugin::Emitter& emit) const;

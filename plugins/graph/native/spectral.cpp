@@ -19,8 +19,8 @@ struct Rotation {
   double sine;
 };
 
-// Reduces the matrix to diagonal d (n) and off-diagonal e (n - 1) by reflections I - beta v v^T; row k of the matrix then
-// holds v from column k + 1 on, and beta (n) its factor.
+// Reduces the matrix to diagonal d (n) and off-diagonal e (n - 1) by reflections I - beta v v^T; row k of the matrix
+// then holds v from column k + 1 on, and beta (n) its factor.
 void tridiagonalize(std::vector<double>& a, std::size_t n, std::vector<double>& d, std::vector<double>& e,
                     std::vector<double>& beta) {
   std::vector<double> p(n);

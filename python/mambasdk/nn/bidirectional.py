@@ -158,8 +158,8 @@ class BidirectionalMamba(MarkedParameters):
         y = self.out_proj(torch.lerp(y, y_b, 0.5) if self.divide_out else y + y_b)
         return y if self.gamma is None else y * self.gamma
 
-    def lower(self, program: Program, x: Value, prefix: str) -> Value:
-        """Native form; no states."""
+    def lower(self, program: Program, x: Value, prefix: str, length: int | str = "L") -> Value:
+        """Native form; no states. length: L, a number or the name of an input's dim."""
         inner = self.d_inner
         shape = (inner, self.d_state, self.dt_rank)
         xz = program.linear(x, f"{prefix}.in_proj", bias=self.in_proj.bias is not None)
@@ -175,5 +175,5 @@ class BidirectionalMamba(MarkedParameters):
         bias = program.weight(f"{prefix}.out_proj.bias") if self.out_proj.bias is not None else None
         out: Value = program.op("linear", x=program.add(y, y_b), weight=weight, bias=bias)
         if self.gamma is not None:
-            out = program.multiply(out, program.expand(program.weight(f"{prefix}.gamma"), ["B", "L", self.d_model]))
+            out = program.multiply(out, program.expand(program.weight(f"{prefix}.gamma"), ["B", length, self.d_model]))
         return out

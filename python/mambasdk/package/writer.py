@@ -65,7 +65,8 @@ def save_package(
         model with torch's AOTInductor, which takes minutes and a C++ compiler and ties the package to this torch
         version; "torch" for Python alone. None: native where the model can, else torch.
     isa: the instruction set of an "aoti" package, "baseline", "avx2" or "avx512"; None: "avx2" where it is there.
-    golden: write the inputs and outputs that `verify` checks. overwrite: replace a package that is there.
+    golden: write the inputs and outputs that `verify` checks, where the model has `example_inputs`.
+    overwrite: replace a package that is there.
     The target appears complete or not at all. Raises PackageError when the target is in the way, LoweringError when
     the model cannot be written for the engine.
     """
@@ -107,7 +108,8 @@ def save_package(
             manifest.engine["program"] = PROGRAM_FILE
             manifest.inputs.extend(program.inputs)
             manifest.outputs.extend(program.outputs)
-        if engine != "torch":
+        checkable = hasattr(model, "example_inputs") and hasattr(model, "native_outputs")
+        if engine != "torch" or (golden and checkable):
             twin = float32_twin(model, stored)
             if golden:
                 _save_tensors(golden_tensors(twin), work / GOLDEN_FILE)

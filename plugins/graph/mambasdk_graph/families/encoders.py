@@ -19,9 +19,11 @@ class Categories(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], width: int, name: str) -> None:
         super().__init__()
-        tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        for table in tables:
+        tables = nn.ModuleList()
+        for size in sizes:
+            table = nn.Embedding(size, width)
             nn.init.xavier_uniform_(table.weight)
+            tables.append(table)
         self._sizes = sizes
         self._name = name
         self.add_module(name, tables)
@@ -52,7 +54,8 @@ class LinearFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Raises ShapeError for another number of features."""
         check_features(x, self.encoder.in_features, self._what)
-        return self.encoder(x.to(self.encoder.weight.dtype))
+        encoded: Tensor = self.encoder(x.to(self.encoder.weight.dtype))
+        return encoded
 
 
 class OneVector(nn.Module):
@@ -112,7 +115,8 @@ class NodeEncoder(nn.Module):
 
     def forward(self, x: Tensor, eigvals: Tensor, eigvecs: Tensor) -> Tensor:
         """As LaplacianEncoder."""
-        return self.encoder2(self.encoder1(x), eigvals, eigvecs)
+        encoded: Tensor = self.encoder2(self.encoder1(x), eigvals, eigvecs)
+        return encoded
 
 
 def check_features(x: Tensor, features: int, what: str) -> None:

@@ -14,7 +14,7 @@ from mambasdk_graph.families import encoders
 from mambasdk_graph.families.encoders import Categories, LinearFeatures, OneVector
 from mambasdk_graph.families.model import GraphModel, GraphOutput, check_choice, check_numbers
 from mambasdk_graph.graph import Graph
-from mambasdk_graph.layers import GatedGCN, out_degree, segment_max, segment_mean, sorted_within
+from mambasdk_graph.layers import GatedGCN, out_degree, segment_max, segment_mean, sorted_within, take_rows
 
 _WHERE = "gmn"
 NODE_ORDERS = ("degree", "core", "page_rank")
@@ -31,9 +31,10 @@ class GMNConfig:
     mpnn: add a gated graph convolution of the features at the end. bidirectional: False keeps the forward half.
     residual: add a block's input to its output. node_encoder, edge_encoder: "linear", "atom" or "bond" (OGB's
     categories), "dummy" (one learned vector for all edges), "none" (features are D wide already).
-    max_freqs: K Laplacian eigenvectors beside the features, 0 for none. random_walk_se: R return probabilities beside
-    the features. head: "graph" (mean or max of the nodes by `pooling`), "node", or "none", whose logits are the nodes'
-    vectors. d_state, d_conv, expand: of the Mamba blocks. dropout: of the nodes' vectors before the head. seed: of the
+    max_freqs: K Laplacian eigenvectors beside the features, 0 for none. flip_signs: training turns their signs at
+    random, which only a model of many graphs wants. random_walk_se: R return probabilities beside the features.
+    head: "graph" (mean or max of the nodes by `pooling`), "node", or "none", whose logits are the nodes' vectors.
+    d_state, d_conv, expand: of the Mamba blocks. dropout: of the nodes' vectors before the head. seed: of the
     walks.
     """
 
@@ -53,6 +54,7 @@ class GMNConfig:
     node_encoder: str = "linear"
     edge_encoder: str = "linear"
     max_freqs: int = 0
+    flip_signs: bool = True
     random_walk_se: int = 0
     head: str = "graph"
     pooling: str = "mean"
@@ -106,7 +108,8 @@ class BiMamba(nn.Module):
         y = self.fwd(self.ln_f(x), cu_seqlens=cu_seqlens)
         if self.bwd is not None and self.ln_b is not None:
             y = y + self.bwd(self.ln_b(x), cu_seqlens=cu_seqlens)
-        return self.out(y)
+        mixed: Tensor = self.out(y)
+        return mixed
 
 
 class GMN(GraphModel):
@@ -165,8 +168,6 @@ class GMN(GraphModel):
             return GraphOutput(nodes, nodes)
         pooled = self.dropout(nodes)
         if self.config.head == "graph":
-            assert graph.batch is not None
-            assert graph.ptr is not None
             pool = segment_max if self.config.pooling == "max" else segment_mean
             pooled = pool(pooled, graph.batch, graph.ptr.shape[0] - 1)
         return GraphOutput(self.head(pooled), nodes)
@@ -176,11 +177,11 @@ class GMN(GraphModel):
         x = graph.x
         if self.config.max_freqs:
             vectors = graph.eigvecs.nan_to_num(0.0)  # type: ignore[union-attr]
-            if self.training:  # the sign of an eigenvector means nothing
+            if self.training and self.config.flip_signs:  # the sign of an eigenvector means nothing
                 vectors = vectors * (torch.randint(0, 2, (vectors.shape[1],), device=vectors.device) * 2 - 1)
             x = torch.cat((x, vectors), 1)
         if self.config.random_walk_se:
-            x = torch.cat((x, graph.rwse), 1)  # type: ignore[list-item]
+            x = torch.cat((x, graph.rwse), 1)  # type: ignore[arg-type]
         dummy = isinstance(self.edge_encoder, OneVector)
         return self.node_encoder(x), self.edge_encoder(graph.edge_index.shape[1] if dummy else graph.edge_attr)
 
@@ -214,16 +215,14 @@ class GMN(GraphModel):
         """(N, D): all nodes of a graph as one sequence, through the last blocks and back in place."""
         if not len(self.node):
             return nodes
-        assert graph.batch is not None
-        assert graph.ptr is not None
         key = graph.order_key if graph.order_key is not None else out_degree(graph.edge_index, nodes.shape[0])
         order, inverse = sorted_within(key, graph.batch)
-        y = nodes[order].unsqueeze(0)  # (1, N, D)
+        y = take_rows(nodes, order).unsqueeze(0)  # (1, N, D)
         offsets = graph.ptr.to(torch.int32)
         for block in self.node:
             mixed = block(y, cu_seqlens=offsets)
             y = y + mixed if self.config.residual else mixed
-        return y.squeeze(0)[inverse]
+        return take_rows(y.squeeze(0), inverse)
 
 
 def _encoders(config: GMNConfig) -> tuple[nn.Module, nn.Module]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mambasdk.nn import Mamba
 from mambasdk_graph.graph import Graph
-from mambasdk_graph.layers import GatedGCN, out_degree, sorted_within
+from mambasdk_graph.layers import GatedGCN, out_degree, sorted_within, take_rows
 
 ORDERS = ("none", "random", "degree", "degree_random")
 
@@ -37,8 +37,6 @@ class NodeOrder:
 
         noise: (N), from 0 to 1, added to the degree. bucket: (N) int64.
         """
-        assert graph.batch is not None
-        assert graph.ptr is not None
         nodes = graph.x.shape[0]
         key = torch.zeros(nodes, device=graph.x.device)
         if self.order.startswith("degree"):
@@ -90,5 +88,6 @@ class GPSLayer(nn.Module):
         """The Mamba over the nodes of each sequence, (N, D)."""
         total = torch.zeros_like(h)
         for order, inverse, offsets in sequences:
-            total = total + self.self_attn(h[order].unsqueeze(0), cu_seqlens=offsets).squeeze(0)[inverse]
+            mixed = self.self_attn(take_rows(h, order).unsqueeze(0), cu_seqlens=offsets).squeeze(0)
+            total = total + take_rows(mixed, inverse)
         return total / len(sequences)

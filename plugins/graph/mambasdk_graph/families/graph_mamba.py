@@ -1,4 +1,4 @@
-"""The family `graph_mamba`: GraphGPS layers whose global branch is a Mamba (arXiv 2402.00789; spec graph-mamba.md, B)."""
+"""The family `graph_mamba`: GPS layers whose global branch is a Mamba (arXiv 2402.00789; spec graph-mamba.md, B)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mambasdk.errors import InvalidArgumentError
 from mambasdk_graph.families import encoders
 from mambasdk_graph.families.encoders import Categories, LaplacianEncoder, LinearFeatures, NodeEncoder, OneVector
 from mambasdk_graph.families.gps import ORDERS, GPSLayer, NodeOrder
@@ -72,9 +73,12 @@ class GraphMambaConfig:
         check_choice(_WHERE, "pooling", self.pooling, POOLINGS)
         if self.pe_width:
             check_numbers(_WHERE, 1, max_freqs=self.max_freqs)
-        if self.node_encoder == "none":
-            check_choice(
-                _WHERE, "dim_in of node_encoder 'none'", str(self.dim_in), (str(self.d_model - self.pe_width),)
+        if self.node_encoder == "none" and self.dim_in != self.d_model - self.pe_width:
+            raise InvalidArgumentError(
+                "bad dim_in without a node encoder",
+                where=_WHERE,
+                expected=f"d_model - pe_width = {self.d_model - self.pe_width}",
+                got=self.dim_in,
             )
 
 
@@ -108,10 +112,8 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Of a prepared graph."""
-        if self._laplacian:
-            h = self.node_encoder(graph.x, graph.eigvals, graph.eigvecs)
-        else:
-            h = self.node_encoder(graph.x)
+        pairs = (graph.eigvals, graph.eigvecs) if self._laplacian else ()
+        h = self.node_encoder(graph.x, *pairs)
         dummy = isinstance(self.edge_encoder, OneVector)
         e = self.edge_encoder(graph.edge_index.shape[1] if dummy else graph.edge_attr)
         if self.node_encoder_bn is not None:
@@ -195,11 +197,10 @@ class GraphMamba(GraphModel):
     def sequences(self, graph: Graph, layer: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The passes of a layer: one with draws of its own in training, else those of the graph."""
         buckets = self.config.buckets > 1
+        nodes, device = graph.x.shape[0], graph.x.device
         if self.training:
-            noise = (
-                graph.x.new_empty(graph.x.shape[0], dtype=torch.float32).uniform_() if self.order.needs_noise else None
-            )
-            bucket = graph.batch.new_empty(graph.x.shape[0]).random_(self.config.buckets) if buckets else None  # type: ignore[union-attr]
+            noise = torch.rand(nodes, device=device) if self.order.needs_noise else None
+            bucket = torch.randint(self.config.buckets, (nodes,), device=device) if buckets else None
             return [self.order.sequences(graph, noise, bucket)]
         made = []
         for index in range(self.passes):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk_graph.graph import Graph
-from mambasdk_graph.layers import segment_max, segment_mean
+from mambasdk_graph.layers import segment_max, segment_mean, take_rows
 
 HEADS = ("graph", "node", "edge")
 POOLINGS = ("mean", "max")
@@ -73,8 +73,6 @@ class Head(nn.Module):
 
     def forward(self, h: Tensor, graph: Graph) -> Tensor:
         """Logits: (G, C) of graphs, (N, C) of nodes, (Q) of the pairs in edge_label_index."""
-        assert graph.batch is not None
-        assert graph.ptr is not None
         if self.kind == "graph":
             pool = segment_max if self.pooling == "max" else segment_mean
             h = pool(h, graph.batch, graph.ptr.shape[0] - 1)
@@ -86,4 +84,4 @@ class Head(nn.Module):
             raise InvalidArgumentError(
                 "no pairs to score", where="edge head", way_out="give edge_label_index (2, Q) in the graph"
             )
-        return (h[pairs[0]] * h[pairs[1]]).sum(1)
+        return (take_rows(h, pairs[0]) * take_rows(h, pairs[1])).sum(1)

@@ -121,7 +121,8 @@ def _numbers(text: str, where: str) -> Array:
     except ValueError:  # it has empty fields, or is no table; the one below is slower and takes the former
         pass
     try:
-        return np.genfromtxt(io.StringIO(text), delimiter=",", dtype=np.float64, ndmin=2, comments=None)
+        table = np.genfromtxt(io.StringIO(text), delimiter=",", dtype=np.float64, ndmin=2)
+        return np.asarray(table)
     except ValueError as error:
         raise InvalidArgumentError(f"is no table of numbers: {error}", where=where) from error
 
