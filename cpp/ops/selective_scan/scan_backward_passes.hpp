@@ -2,7 +2,7 @@
 // reverse with the gradients. For *.isa.cpp only.
 #pragma once
 
-#include "ops/selective_scan/scan_reduce.hpp"
+#include "ops/vector_sums.hpp"
 #include "ops/selective_scan/scan_tile.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {

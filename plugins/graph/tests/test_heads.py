@@ -220,7 +220,12 @@ def test_layout_keeps_neighbours_together() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packages_run_in_python_on_the_command_line_and_in_cpp(
-    family: str, make_graph: Make, tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str,
+    make_graph: Make,
+    tiny: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Compiled packages of nodes and of graphs: the same result from PyTorch, `predict`, and a C++ program."""
     graphs = {"a": make_graph(12, 0.3), "alone": make_graph(1, 0), "loose": make_graph(5, 0), "none": make_graph(0, 0)}
@@ -245,6 +250,7 @@ def test_packages_run_in_python_on_the_command_line_and_in_cpp(
             rows = result["nodes"] if level == "node" else result["labels"][:1]
             assert [row["index"] for row in rows] == scores.argmax(1).tolist()
             assert [row["score"] for row in rows] == pytest.approx(scores.max(1).values.tolist(), abs=1e-5)
+        monkeypatch.setenv("MAMBASDK_LIBTORCH", str(Path(torch.__file__).parent / "lib"))
         said = toy_pipelines.run_cpp(package, "graph", files, LIBRARY)
         assert said == [{key: value for key, value in result.items() if key != "file"} for result in found]
 
