@@ -235,7 +235,9 @@ def plot(results: dict[str, Any], path: str) -> None:
             values = [row[key][name] * factor for row in rows]
             axes.loglog([row["tokens"] for row in rows], values, "o-", color=colours[name], label=title)
             axes.annotate(f"{values[-1]:.3g}", (rows[-1]["tokens"], values[-1]), (6, -3), textcoords="offset points")
-        axes.set_xticks([row["tokens"] for row in rows], [f"{row['size']}²\n{row['tokens']}" for row in rows])
+        axes.set_xticks(
+            [row["tokens"] for row in rows], [f"{row['size']}²\n{row['tokens']}" for row in rows], fontsize=8
+        )
         axes.minorticks_off()
         axes.set_xlim(right=rows[-1]["tokens"] * 1.5)
         axes.set_xlabel("image, pixels; tokens")
