@@ -41,7 +41,6 @@ ABSENT = (
     ("CUDA kernels", "operations run on the CPU only"),
     ("Windows, macOS", "sources are portable, but only Linux x86-64 is built and tested"),
     ("AMX", "bfloat16 products use AVX512-BF16"),
-    ("vision, audio, graph, tracking families", "their processors and heads are there, their models are not"),
     ("quantised weights", "float32, bfloat16 and float16 only"),
 )
 NOT_RUN = "not run"

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """SSAMBA-tiny against SSAST-tiny over the length of a clip: time, peak memory, and how both grow.
 
 Protocol of spec ssamba.md, section 7, on a CPU: batch 1, float32, random weights and input, patches of 16 x 16, mean of
@@ -39,6 +38,8 @@ COLORS = {SSAMBA: "#d94801", NAIVE: "#08519c", FUSED: "#9ecae1"}
 # Spec ssamba.md, section 7.
 GOALS = {"slope": 1.1, "naive_slope": 1.7, "time_ratio": 5.0, "memory_ratio": 10.0}
 RESERVE = 3 << 30  # bytes that stay free
+ONCE = 15000.0  # milliseconds; what takes longer is run once
+ENOUGH = 6000.0  # milliseconds of runs of one model; five runs at most
 
 
 class Attention(nn.Module):
@@ -116,11 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.memory_of:
         print(peak_memory(args.memory_of, args.tokens[0]))
         return 0
+    keep_memory()
     old: dict[str, Any] = json.loads(args.json.read_text()) if args.json and args.json.is_file() else {}
     rows = {int(row["tokens"]): row for row in old.get("rows", [])}
     print(f"{machine()}, {args.threads} threads, torch {torch.__version__}")
     for tokens in args.tokens:
-        rows[tokens] = measure(tokens, args.threads)
+        rows[tokens] = measure(tokens, args.threads, args.without)
         show(rows[tokens])
     ordered = [rows[tokens] for tokens in sorted(rows)]
     result = {"machine": machine(), "threads": args.threads, "torch": torch.__version__, "rows": ordered}
@@ -132,33 +134,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     return conclude(result, ordered)
 
 
-def measure(tokens: int, threads: int) -> dict[str, Any]:
+def measure(tokens: int, threads: int, without: Sequence[str]) -> dict[str, Any]:
     """Median milliseconds and peak megabytes of every model that there is room for."""
     row: dict[str, Any] = {"tokens": tokens, "milliseconds": {}, "megabytes": {}, "runs": {}, "left_out": {}}
-    runs = {}
+    times: dict[str, list[float]] = {}
     for name in MODELS:
+        if name in without:
+            row["left_out"][name] = "by --without"
+            continue
         if name == NAIVE and (needed := 2 * 3 * 4 * (tokens + 2) ** 2) + RESERVE > available():
             row["left_out"][name] = f"needs {needed / 1e9:.1f} GB, {available() / 1e9:.1f} GB are free"
             continue
-        runs[name] = make(name, tokens)
         row["megabytes"][name] = in_process(name, tokens, threads)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(6):
+        times[name] = []
+    runs = {name: make(name, tokens) for name in times}
+    for name, run in runs.items():
+        start = time.perf_counter()
+        run()  # warms up, unless it takes so long that a second run would tell nothing more
+        if (milliseconds := (time.perf_counter() - start) * 1e3) > ONCE:
+            times[name].append(milliseconds)
+    for _ in range(5):
         for name, run in runs.items():
-            if turn and sum(times[name]) * turn / max(turn - 1, 1) > (4000.0 if turn > 1 else 12000.0):
-                continue  # slow ones are measured less often
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            if sum(times[name]) < ENOUGH:
+                start = time.perf_counter()
+                run()
+                times[name].append((time.perf_counter() - start) * 1e3)
     for name, found in times.items():
-        # The first run of several warms up.
-        row["milliseconds"][name] = statistics.median(found[1:] or found)
-        row["runs"][name] = len(found[1:] or found)
+        row["milliseconds"][name] = statistics.median(found)
+        row["runs"][name] = len(found)
     for name in (NAIVE, FUSED):
-        if name in runs:
+        if name in times and SSAMBA in times:
             row[f"time_ratio, {name}"] = row["milliseconds"][name] / row["milliseconds"][SSAMBA]
             row[f"memory_ratio, {name}"] = row["megabytes"][name] / row["megabytes"][SSAMBA]
     return row
+
+
+def keep_memory() -> None:
+    """Let the C library keep what tensors free.
+
+    Otherwise it gives those of 32 MB and more back to the system at once, and the page faults of the next ones slow
+    every model where its tensors pass that size.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-4, 0)  # M_MMAP_MAX
+    libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
 def in_process(name: str, tokens: int, threads: int) -> float:
@@ -281,6 +300,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(map(str, QUICK))} tokens")
     parser.add_argument("--tokens", type=int, nargs="+", help=f"(default: {' '.join(map(str, TOKENS))})")
+    parser.add_argument("--without", choices=MODELS, nargs="+", default=[], help="models to leave out")
     parser.add_argument("--threads", type=int, default=2, help="(default: 2)")
     parser.add_argument("--memory-of", choices=MODELS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

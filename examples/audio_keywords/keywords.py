@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Ten spoken keywords: synthetic voices speak them, SSAMBA learns them, and voices that it never heard test it.
 
 Makes the clips with espeak-ng, trains with `mambasdk train`, runs the package on the native engine, and compares it
@@ -70,7 +69,7 @@ def main() -> int:
 
 
 def speak(folder: Path, seed: int, threads: int) -> tuple[list[Path], list[Path], tuple[int, int]]:
-    """Every word by every voice as folder/{train,held_out}/WORD/VOICE.wav; the clips, and how many voices there are."""
+    """Every word by every voice as folder/{train,held_out}/WORD/*.wav; the clips, and how many voices there are."""
     if shutil.which("espeak-ng") is None:
         sys.exit("espeak-ng is not installed: apt install espeak-ng (Debian, Ubuntu) or brew install espeak-ng (macOS)")
     listing = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True).stdout
@@ -86,7 +85,7 @@ def speak(folder: Path, seed: int, threads: int) -> tuple[list[Path], list[Path]
             for word in WORDS:
                 chance = random.Random(f"{voice} {accent} {word}")
                 speed, pitch = chance.randrange(120, 200), chance.randrange(30, 70)
-                clip = folder / part / word / f"{voice}-{accent}.wav"
+                clip = folder / part / word / f"{voice}-{accent}-{word}.wav"
                 clip.parent.mkdir(parents=True, exist_ok=True)
                 jobs.append((clip, f"{accent}+{voice}", speed, pitch))
     with ThreadPoolExecutor(threads) as pool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,17 +161,53 @@ def _check(status: int | None) -> None:
         raise AbiError(message)
 
 
+@dataclass(eq=False)
+class Scratch:
+    """Bytes that operations took from their context besides the outputs: now, and at most."""
+
+    now: int = 0
+    peak: int = 0
+
+    def add(self, size: int) -> None:
+        """Count an allocation, or a release with a negative size."""
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+_counting = threading.Lock()
+_watchers: list[Scratch] = []
+
+
+@contextmanager
+def scratch() -> Iterator[Scratch]:
+    """Count what the calls inside take for workspace."""
+    watcher = Scratch()
+    _watchers.append(watcher)
+    try:
+        yield watcher
+    finally:
+        _watchers.remove(watcher)
+
+
+def _count(size: int) -> None:
+    with _counting:
+        for watcher in _watchers:
+            watcher.add(size)
+
+
 @_Allocate
 def _allocate(_: Any, size: int, alignment: int) -> int:
     rounded = max(-(-size // alignment) * alignment, alignment)
     data = _libc.aligned_alloc(alignment, rounded)
     ctypes.memset(data, POISON, rounded)
+    _count(size)
     return int(data)
 
 
 @_Release
-def _release(_: Any, data: int, __: int) -> None:
+def _release(_: Any, data: int, size: int) -> None:
     _libc.free(data)
+    _count(-size)
 
 
 def load_plugin(path: Path) -> None:

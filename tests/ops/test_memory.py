@@ -229,6 +229,33 @@ def test_equal_bits_in_torchs_threads(op: str) -> None:
         torch.set_num_threads(before)
 
 
+def test_differentiating_a_long_scan_takes_little_memory() -> None:
+    """What the forward scan keeps and what the derivative works in: under a tenth of the inputs."""
+    length, channels, states = 32768, 256, 16
+    inputs = {
+        "u": torch.randn(1, length, channels),
+        "delta": torch.rand(1, 1, length, channels) * 0.1,
+        "A": -torch.rand(1, channels, states),
+        "B": torch.randn(1, 1, length, 1, states),
+        "C": torch.randn(1, 1, length, 1, states),
+    }
+
+    def run(op: str, **given: Any) -> dict[str, torch.Tensor | None]:
+        signature = adapter.signature(op)
+        arguments = [given.get(a.name, a.default) for a in signature.inputs]
+        return dict(zip((o.name for o in signature.outputs), abi.call(op, arguments), strict=True))
+
+    with abi.scratch() as forward:
+        kept = run("selective_scan", **inputs, save_chunk_states=True)["chunk_states"]
+    assert kept is not None
+    with abi.scratch() as backward:
+        gradients = run("selective_scan_backward", grad_y=torch.randn(1, length, channels), chunk_states=kept, **inputs)
+    assert all(gradients[f"grad_{name}"] is not None for name in inputs)
+    assert forward.now == backward.now == 0
+    extra = kept.nbytes + max(forward.peak, backward.peak)
+    assert kept.nbytes < extra < 0.1 * sum(t.nbytes for t in inputs.values())
+
+
 def _present(output: Any, arguments: dict[str, Any]) -> bool:
     return output.condition is None or not (arguments[output.condition] is None or arguments[output.condition] is False)
 

@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parent / "libmambasdk_audio.so"
 
 
 # AudioSet and LibriSpeech, on which the published models were pretrained (spec ssamba.md, sections 1 and 5).
-_AUDIOSET = {"kind": "fbank", "target_length": 1024, "mean": -4.2677393, "std": 4.5689974}
+AUDIOSET = {"kind": "fbank", "target_length": 1024, "mean": -4.2677393, "std": 4.5689974}
 
 
 @hookimpl
@@ -26,7 +26,7 @@ def mambasdk_families() -> list[FamilySpec]:
             importer="mambasdk_audio.families.ssamba.checkpoint:import_ssamba",
             variants={f"ssamba-{size}": {"embed_dim": dim} for size, dim in _SIZES.items()},
             head="audio_classification",
-            processors={"audio": _AUDIOSET},
+            processors={"audio": AUDIOSET},
             tiny={"embed_dim": 16, "depth": 2, "d_state": 4, "input_fdim": 32, "input_tdim": 48, "label_dim": 3},
             causal=False,
         )

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io.wavfile
 import torch
 from torch.export import Dim
 
 import mambasdk
+from mambasdk.cli import main
 from mambasdk.errors import CheckpointError, InvalidArgumentError, ShapeError
 from mambasdk.models import identity
 from mambasdk_audio.families.ssamba import Ssamba, SsambaConfig, for_fine_tuning
@@ -133,6 +136,20 @@ def test_original_format_round_trip(family: str, tuned: bool, upstream: Any, tmp
         for name, tensor in first.state_dict().items():
             assert torch.equal(model.state_dict()[name], tensor), name
             assert torch.equal(weights[f"module.{name}"], tensor), name
+
+
+def test_import_command_makes_a_package_that_reads_clips(
+    upstream: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The processor follows the imported model's input, so that the package runs as it is."""
+    tuned = upstream.fine_tuned("ft_avgtok")
+    torch.save({f"module.{name}": t for name, t in tuned.state_dict().items()}, tmp_path / "tuned.pth")
+    (tmp_path / "config.json").write_text('{"input_tdim": 96, "fstride": 10, "tstride": 10}')
+    files = [str(tmp_path / "tuned.pth"), "--config", str(tmp_path / "config.json")]
+    assert main(["import", "ssamba", *files, "--out", str(tmp_path / "package")]) == 0
+    scipy.io.wavfile.write(tmp_path / "x.wav", 16000, np.arange(8000, dtype=np.int16))
+    assert main(["predict", str(tmp_path / "package"), str(tmp_path / "x.wav")]) == 0
+    assert "label" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("family", FAMILIES)

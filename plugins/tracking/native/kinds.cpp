@@ -109,7 +109,8 @@ TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std:
     for_model_ = std::make_shared<DeltaModelOptions>();
     for_model_->window = model_->window();
     for_model_->scale = model_->scale();
-    for_model_->min_history = config.integer("min_history", for_model_->min_history, 2, 1000000);
+    const std::int64_t usual = std::min(for_model_->min_history, for_model_->window + 1);
+    for_model_->min_history = config.integer("min_history", usual, 2, 1000000);
     if (for_model_->min_history > for_model_->window + 1) {
       invalid(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
               ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));

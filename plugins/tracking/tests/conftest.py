@@ -1,34 +1,18 @@
-"""Fixtures: where the golden tensors lie, motion predictors, packages."""
+"""Fixtures: motion predictors, packages."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import mambasdk
 from mambasdk.package import save_package
 
 IMAGE = (1920, 1080)
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Path]:
-    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
-
-    def folder(system: str) -> Path:
-        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[4] / "shared" / "golden")
-        path = root / system
-        if not path.is_dir():
-            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
-        return path
-
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +30,7 @@ def golden_model(golden: Callable[[str], Path]) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def tiny() -> Any:
     """A small predictor with random weights whose deltas are a few pixels."""
+    torch = pytest.importorskip("torch")
     torch.manual_seed(1)
     return mambasdk.create_model("mambatrack", d_model=16, n_layer=2, d_state=4, head_hidden=8, window=6).eval()
 

@@ -80,7 +80,7 @@ def save_package(
     stored = _stored_dtype(dtype)
     program = native_program(model) if engine in (None, "native") else None
     engine = _engine(engine, program, model)
-    entries = {slot: dict(entry) for slot, entry in _processor_entries(model, family, processors).items()}
+    entries = {slot: dict(entry) for slot, entry in processor_entries(model, family, processors).items()}
 
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -204,9 +204,10 @@ def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
     return name
 
 
-def _processor_entries(
+def processor_entries(
     model: nn.Module, family: FamilySpec, processors: Mapping[str, Mapping[str, Any]] | None
 ) -> Mapping[str, Mapping[str, Any]]:
+    """Those given, else what the model's `package_processors()` says, else the family's."""
     if processors is not None:
         return processors
     own = getattr(model, "package_processors", None)

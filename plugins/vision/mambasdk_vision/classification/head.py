@@ -169,9 +169,8 @@ def _size(args: argparse.Namespace) -> tuple[int, int] | None:
 
 def _built_for(model: Any) -> tuple[int, int]:
     """(height, width) that the model was built for."""
-    config = model.config
-    height, width = config.image_size if hasattr(config, "image_size") else config.imgsize
-    return height, width
+    size: tuple[int, int] = model.config.image_size
+    return size
 
 
 def _entry(size: Any, normalisation: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mambasdk.nn import LayerNorm
 from mambasdk_audio.families.ssamba.config import UPSTREAM_SLOTS, Pooling, SsambaConfig
 from mambasdk_audio.families.ssamba.encoder import Encoder
 from mambasdk_audio.families.ssamba.position import resample_positions
+from mambasdk_audio.plugin import AUDIOSET
 
 INPUT = "fbank"  # what the processor calls its output
 
@@ -117,6 +118,10 @@ class Ssamba(nn.Module):
                 "a classifier has no heads for pretraining", where="ssamba", way_out="build it with label_dim=0"
             )
         return self
+
+    def package_processors(self) -> dict[str, dict[str, Any]]:
+        """The processor that makes this model's input, normalised with the statistics of the published models."""
+        return {"audio": {**AUDIOSET, "target_length": self.config.input_tdim, "num_mel_bins": self.config.input_fdim}}
 
     def example_inputs(self) -> dict[str, Tensor]:
         """Two spectrograms that `native_outputs` takes."""
