@@ -9,7 +9,7 @@ from torch import Tensor, nn
 GATE_EPSILON = 1e-6
 # Edges that inference takes at a time: what belongs to them stays in the cache, and memory does not grow with their
 # number but for the result.
-PIECE = 2048
+PIECE = 384
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
@@ -106,8 +106,7 @@ class GatedGCN(nn.Module):
             _add_gated(sums, z, take_rows(messages, source[rows]), target[rows])
             if self.bn_edge_e is not None:
                 torch.add(e[rows], torch.relu_(self.bn_edge_e(z)), out=new_e[rows])
-        total, weight = sums.chunk(2, 1)
-        return total / (weight + GATE_EPSILON), new_e
+        return _weighted_mean(sums), new_e
 
     @staticmethod
     def aggregate(z: Tensor, messages: Tensor, target: Tensor, count: int) -> Tensor:
@@ -136,8 +135,7 @@ class GatedGCN(nn.Module):
                 z += take_rows(to, members[target[rows]])
                 z += take_rows(of, source_node)
                 _add_gated(sums, z, take_rows(messages, source_node), target[rows])
-            total, weight = sums.chunk(2, 1)
-            arrived = total / (weight + GATE_EPSILON)
+            arrived = _weighted_mean(sums)
         else:
             source_node = members[source]
             z = take_rows(to, members[target]) + take_rows(of, source_node) + take_rows(along, edge)  # (P, D)
@@ -146,7 +144,15 @@ class GatedGCN(nn.Module):
 
 
 def _add_gated(sums: Tensor, z: Tensor, messages: Tensor, target: Tensor) -> None:
-    """Adds sigmoid(z) * messages and sigmoid(z), (E, D) each, to the rows `target` of sums (N, 2D)."""
+    """Adds sigmoid(z) * messages and sigmoid(z), (E, D) each, to rows `target` of sums (N, 2D); uses messages up."""
+    total, weight = sums.chunk(2, 1)
     gate = torch.sigmoid(z)
-    both = torch.cat((gate * messages, gate), 1)
-    sums.scatter_add_(0, target.unsqueeze(1).expand_as(both), both)
+    rows = target.unsqueeze(1).expand_as(gate)
+    total.scatter_add_(0, rows, messages.mul_(gate))
+    weight.scatter_add_(0, rows, gate)
+
+
+def _weighted_mean(sums: Tensor) -> Tensor:
+    """(N, D) in the memory of sums (N, 2D): what _add_gated added, divided."""
+    total, weight = sums.chunk(2, 1)
+    return total.div_(weight.add_(GATE_EPSILON))
