@@ -99,7 +99,7 @@ def save_package(
             processors=entries,
             requires={
                 "mambasdk_abi": list(ABI if engine == "aoti" else NATIVE_ABI),
-                "plugins": _required_plugins(who.family),
+                "plugins": _required_plugins(who.family, head, entries),
             },
         )
         if program is not None:
@@ -275,9 +275,19 @@ def _copy_files(entries: Mapping[str, dict[str, Any]], work: Path) -> None:
         entry["file"] = source.name
 
 
-def _required_plugins(family: str) -> list[dict[str, str]]:
-    record = get_host().owner("family", family)
-    return [{"name": record.distribution, "version": record.version}]
+def _required_plugins(
+    family: str, head: str | None, processors: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """The family's plugin, and those whose native libraries bring the package's processors and head."""
+    host = get_host()
+    names = [("processor", f"{slot}.{entry['kind']}") for slot, entry in processors.items()]
+    names += [("head", head)] if head is not None else []
+    tables = {"processor": host.registrations.processors, "head": host.registrations.heads}
+    records = [host.owner("family", family)]
+    for kind, name in names:
+        if name in tables[kind] and (owner := host.owner(kind, name)).libraries and owner not in records:
+            records.append(owner)
+    return [{"name": record.distribution, "version": record.version} for record in records]
 
 
 def _sync(folder: Path) -> None:
