@@ -1,9 +1,8 @@
-"""Fixtures: where the golden tensors lie, and those of SSAMBA."""
+"""Fixtures: the golden tensors of SSAMBA."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +22,6 @@ LABELS = 5  # classes of the golden's fine-tuned head
 def one_thread() -> None:
     """Models of a few thousand parameters: a second thread would only be waited for."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Path]:
-    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
-
-    def folder(system: str) -> Path:
-        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[4] / "shared" / "golden")
-        path = root / system
-        if not path.is_dir():
-            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
-        return path
-
-    return folder
 
 
 @dataclass

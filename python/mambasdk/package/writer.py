@@ -282,7 +282,10 @@ def _required_plugins(
     host = get_host()
     names = [("processor", f"{slot}.{entry['kind']}") for slot, entry in processors.items()]
     names += [("head", head)] if head is not None else []
-    tables = {"processor": host.registrations.processors, "head": host.registrations.heads}
+    tables: dict[str, Mapping[str, Any]] = {
+        "processor": host.registrations.processors,
+        "head": host.registrations.heads,
+    }
     records = [host.owner("family", family)]
     for kind, name in names:
         if name in tables[kind] and (owner := host.owner(kind, name)).libraries and owner not in records:
