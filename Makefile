@@ -45,6 +45,7 @@ test: setup ## build, install and run everything but the slow tests
 
 .PHONY: test-all
 test-all: setup ## the slow tests too
+	@.ci/system espeak-ng
 	.ci/test $(PYTEST_ARGS)
 
 .PHONY: lint

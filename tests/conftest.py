@@ -1,26 +1,11 @@
-"""Fixtures for all Python tests: where the golden tensors lie, and a package of compiled code."""
+"""Fixtures for all Python tests of the SDK: a package of compiled code."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Path]:
-    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
-
-    def folder(system: str) -> Path:
-        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[2] / "shared" / "golden")
-        path = root / system
-        if not path.is_dir():
-            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
-        return path
-
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from mambasdk.cli import main
 from mambasdk.errors import InvalidArgumentError, MambaSDKError, PackageError, PackageVersionError, PluginError
 from mambasdk.package import Manifest, load_processors
 from mambasdk.package.manifest import sha256_file
+from mambasdk.plugins import reset_host
 
 
 @pytest.fixture
@@ -75,6 +76,34 @@ def test_processor_files_are_copied_in(toy: str, tmp_path: Path) -> None:
             mambasdk.create_model("toy"), tmp_path / "q", processors={"text": {"kind": "x", "file": "/no/such"}}
         )
     assert not (tmp_path / "q").exists()
+
+
+EYES = """
+from mambasdk.plugins import ProcessorSpec, hookimpl
+
+@hookimpl
+def mambasdk_processors():
+    return [ProcessorSpec(slot="eye", kind="native", summary="sees", factory="toy_model:processor")]
+
+@hookimpl
+def mambasdk_native_libraries():
+    return [LIBRARY]
+"""
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_package_requires_the_native_plugins_of_its_processors(
+    toy: str, plugin_site: Any, tmp_path: Path, native: bool
+) -> None:
+    library = tmp_path / "libeyes.so"
+    library.touch()  # saving does not load it
+    source = EYES.replace("[LIBRARY]", f"[{str(library)!r}]" if native else "[]")
+    plugin_site.install("acme-eyes", "eyes", "eyes", source)
+    reset_host()
+    entry = {"kind": "native"}
+    manifest = mambasdk.save_package(mambasdk.create_model("toy"), tmp_path / "p", processors={"eye": entry})
+    required = [plugin["name"] for plugin in manifest.requires["plugins"]]
+    assert required == ["mambasdk-toy", *(["acme-eyes"] if native else [])]
 
 
 def test_head_options_are_written_and_stay_with_the_model(toy: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import mambasdk
+from mambasdk.cli import main
 from mambasdk.models import build
 from mambasdk.nn import ModelState
 from mambasdk.plugins import get_host
@@ -128,3 +130,13 @@ def test_package_round_trip_is_exact_and_verifies(family: str, tmp_path: Path) -
 def test_every_variant_builds_on_the_meta_device(name: str) -> None:
     model = mambasdk.create_model(name, device="meta")
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bench_measures_every_family(family: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in get_host().family(family).tiny.items()]
+    assert main(["bench", family, *settings, "--length=8", "--decode=2", "--repeats=1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {"torch"} <= {row["engine"] for row in rows}
+    assert any(row["work"] == "forward+backward" for row in rows)
+    assert all(row["seconds"] > 0 for row in rows)

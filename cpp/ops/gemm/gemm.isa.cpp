@@ -3,11 +3,12 @@
 #include "ops/gemm/gemm.hpp"
 
 #include "ops/gemm/tile.hpp"
+#include "ops/gemm/transpose.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
-constexpr std::int64_t kRowBlock = 64;     // rows of C per task
+constexpr std::int64_t kRowBlock = 64;     // rows of C per task, at most
 constexpr std::int64_t kPanelBlock = 8;    // panels (of kTileColumns columns) of C per task
 constexpr std::int64_t kDepthBlock = 192;  // rows of a panel that stay in the first-level cache
 constexpr std::int64_t kStreamRows = 4;    // at most this many rows run as dot products
@@ -17,6 +18,10 @@ std::int64_t min64(std::int64_t a, std::int64_t b) {
 }
 std::int64_t blocks(std::int64_t n, std::int64_t size) {
   return (n + size - 1) / size;
+}
+// Rows of C per task: as even as they can be, or one thread waits for the other's last block.
+std::int64_t row_block(const Gemm& g) {
+  return blocks(g.m, blocks(g.m, kRowBlock));
 }
 bool streams(const Gemm& g) {
   return g.m <= kStreamRows && g.b_transposed;
@@ -30,10 +35,13 @@ void pack_panel(const Gemm& g, std::int64_t j0, float* panel) {
   if (g.b_transposed) {
     for (std::int64_t p0 = 0; p0 < g.k; p0 += kLanes) {
       const int depth = static_cast<int>(min64(kLanes, g.k - p0));
-      for (std::int64_t j = 0; j < kTileColumns; ++j) {
-        alignas(64) float column[kLanes] = {};
-        if (j < width) store(column, load_n(b + (j0 + j) * g.b_row + p0, depth));
-        for (int p = 0; p < depth; ++p) panel[(p0 + p) * kTileColumns + j] = column[p];
+      for (std::int64_t j = 0; j < kTileColumns; j += kLanes) {
+        vf square[kLanes];
+        for (int i = 0; i < kLanes; ++i) {
+          square[i] = j + i < width ? load_n(b + (j0 + j + i) * g.b_row + p0, depth) : zero();
+        }
+        transpose(square);
+        for (int p = 0; p < depth; ++p) store(panel + (p0 + p) * kTileColumns + j, square[p]);
       }
     }
     return;
@@ -80,6 +88,7 @@ void tile_rows(std::int64_t rows, const float* a, std::int64_t lda, const float*
   std::int64_t r = 0;
   for (; r + kTileRows <= rows; r += kTileRows)
     tile<kTileRows, A>(a + r * step, lda, panel, depth, c + r * ldc, ldc, width, add);
+  for (; r + 4 <= rows; r += 4) tile<4, A>(a + r * step, lda, panel, depth, c + r * ldc, ldc, width, add);
   for (; r + 2 <= rows; r += 2) tile<2, A>(a + r * step, lda, panel, depth, c + r * ldc, ldc, width, add);
   if (r < rows) tile<1, A>(a + r * step, lda, panel, depth, c + r * ldc, ldc, width, add);
 }
@@ -151,7 +160,7 @@ struct Operand {
 };
 
 void multiply_block(const Gemm& g, const float* panels, std::int64_t i0, std::int64_t panel0) {
-  const std::int64_t rows = min64(kRowBlock, g.m - i0);
+  const std::int64_t rows = min64(row_block(g), g.m - i0);
   const std::int64_t panel1 = min64(panel0 + kPanelBlock, blocks(g.n, kTileColumns));
   alignas(64) float copy[kRowBlock * kDepthBlock];  // A[i0.., p0..] when neither of its strides is 1
   for (std::int64_t p0 = 0; p0 < g.k; p0 += kDepthBlock) {
@@ -212,7 +221,7 @@ void gemm(const Gemm& g, void* workspace, const Parallel& parallel) {
   const std::int64_t column_blocks = blocks(panel_count, kPanelBlock);
   parallel(blocks(g.m, kRowBlock) * column_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t)
-      multiply_block(g, panels, t / column_blocks * kRowBlock, t % column_blocks * kPanelBlock);
+      multiply_block(g, panels, t / column_blocks * row_block(g), t % column_blocks * kPanelBlock);
   });
 }
 

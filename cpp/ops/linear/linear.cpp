@@ -36,9 +36,10 @@ void vector_linear(const Context& context, const Tensor& x, const Tensor& weight
   const auto* x_data = static_cast<const float*>(x_rows.data);
   Rows weight_rows = rows_view(&weight, none);
   const Rows bias_row = rows_view(bias, none);
-  if (rows <= kMaxStreamedRows) {
-    return MAMBASDK_PICK(linear_stream)({rows, in, out, x_data, x_rows.stride, weight_rows, bias_row, y.data, y.dtype},
-                                        parallel);
+  const StreamArgs stream{rows, in, out, x_data, x_rows.stride, weight_rows, bias_row, y.data, y.dtype};
+  if (rows <= kMaxStreamedRows) return MAMBASDK_PICK(linear_stream)(stream, parallel);
+  if (rows <= kMaxDotRows && in >= kLeastDotFeatures && weight_rows.element_stride == 1) {
+    return MAMBASDK_PICK(linear_dots)(stream, parallel);
   }
   Context::Workspace wide_weight(nullptr, {});
   if (weight_rows.element_stride != 1) {

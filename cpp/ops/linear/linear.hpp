@@ -14,9 +14,12 @@ namespace linear {
 
 inline constexpr std::int64_t kMaxStreamedRows = 8;  // with more rows of x the weights are worth packing for a GEMM
 
+inline constexpr std::int64_t kMaxDotRows = 96;        // up to here dot products beat packing
+inline constexpr std::int64_t kLeastDotFeatures = 64;  // shorter ones are mostly sums across lanes
+
 // y = x weight^T + bias, the weights streamed from memory once.
 struct StreamArgs {
-  std::int64_t rows = 0;          // at most kMaxStreamedRows
+  std::int64_t rows = 0;          // at most kMaxStreamedRows; linear_dots takes any
   std::int64_t in_features = 0;   // I
   std::int64_t out_features = 0;  // O
   const float* x = nullptr;       // (rows, I), rows x_stride apart
@@ -55,6 +58,7 @@ struct EmbeddingArgs {
 }  // namespace linear
 
 MAMBASDK_DECLARE_KERNEL(void, linear_stream, const linear::StreamArgs&, const Parallel&);
+MAMBASDK_DECLARE_KERNEL(void, linear_dots, const linear::StreamArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, linear_widen, const linear::WidenArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, linear_finish, const linear::FinishArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, embedding_rows, const linear::EmbeddingArgs&, const Parallel&);

@@ -2,8 +2,8 @@
 // reverse with the gradients. For *.isa.cpp only.
 #pragma once
 
-#include "ops/selective_scan/scan_reduce.hpp"
 #include "ops/selective_scan/scan_tile.hpp"
+#include "ops/vector_sums.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "ops/selective_scan/scan_backward_sums.hpp"
-#include "ops/selective_scan/scan_reduce.hpp"
+#include "ops/vector_sums.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {

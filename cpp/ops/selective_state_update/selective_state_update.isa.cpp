@@ -1,8 +1,8 @@
 // One step of the selective scan: states in vector lanes, as they lie in memory; sums over states for kLanes channels
 // at a time.
-#include "ops/selective_scan/scan_reduce.hpp"
 #include "ops/selective_scan/scan_tile.hpp"
 #include "ops/selective_state_update/update_args.hpp"
+#include "ops/vector_sums.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {

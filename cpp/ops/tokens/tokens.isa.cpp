@@ -1,4 +1,4 @@
-// unfold2d as copies of whole kernel rows, and mean_rows as sums over pieces of the length.
+// unfold2d as copies of kernel rows, and mean_rows as sums over pieces of the length.
 #include "ops/tokens/tokens.hpp"
 
 #include "ops/rows_simd.hpp"
@@ -9,50 +9,48 @@ namespace {
 using namespace tokens;
 using Index = std::int64_t;
 
-// n elements; float stands for any of 4 bytes, bf16 for any of 2.
-MAMBASDK_SIMD void copy_run(float* to, const float* from, Index n) {
-  for_lanes(
-      n, [&](Index i, int count) __attribute__((always_inline)) { store_n(to + i, load_n(from + i, count), count); });
-}
-template <class T>
-MAMBASDK_SIMD void copy_run(T* to, const T* from, Index n) {
-  __builtin_memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
-}
-
-// kRun: the kernel's width where it is known when compiling, else 0. Windows that touch the padding go element by
-// element, as do images whose pixels are not neighbours in memory.
+// One row of one channel's window, for every window of an output row: `line` is the image's row, null in the padding;
+// the windows [inside, outside) lie within it. kRun: the kernel's width where it is known when compiling, else 0.
 template <class T, int kRun>
-MAMBASDK_SIMD void unfold_window(const UnfoldArgs& a, Index b, Index i, Index j, T* to) {
-  const Index width = kRun > 0 ? kRun : a.kernel[1];
-  const Index h0 = i * a.stride[0] - a.padding[0], w0 = j * a.stride[1] - a.padding[1];
-  const bool inside = h0 >= 0 && h0 + a.kernel[0] <= a.height && w0 >= 0 && w0 + width <= a.width;
-  const bool plain = inside && a.x_stride[3] == 1;
-  const T* image = static_cast<const T*>(a.x) + b * a.x_stride[0];
-  for (Index c = 0; c < a.channels; ++c) {
-    for (Index u = 0; u < a.kernel[0]; ++u, to += width) {
-      const T* from = image + c * a.x_stride[1] + (h0 + u) * a.x_stride[2] + w0 * a.x_stride[3];
-      if (plain) {
-        copy_run(to, from, width);
-        continue;
-      }
-      for (Index v = 0; v < width; ++v) {
-        const bool there = h0 + u >= 0 && h0 + u < a.height && w0 + v >= 0 && w0 + v < a.width;
-        to[v] = there ? from[v * a.x_stride[3]] : T{};
+MAMBASDK_SIMD void unfold_line(const UnfoldArgs& a, const T* line, Index inside, Index outside, T* to) {
+  const Index run = kRun > 0 ? kRun : a.kernel[1];
+  const Index window = a.channels * a.kernel[0] * run, step = a.stride[1], pixel = a.x_stride[3];
+  const auto slow = [&](Index begin, Index end) {
+    for (Index j = begin; j < end; ++j) {
+      for (Index v = 0; v < run; ++v) {
+        const Index w = j * step + v - a.padding[1];
+        to[j * window + v] = line != nullptr && w >= 0 && w < a.width ? line[w * pixel] : T{};
       }
     }
+  };
+  if (line == nullptr || pixel != 1) return slow(0, a.out_width);
+  slow(0, inside);
+  const T* from = line - a.padding[1];
+  for (Index j = inside; j < outside; ++j) {
+    __builtin_memcpy(to + j * window, from + j * step, static_cast<std::size_t>(run) * sizeof(T));
   }
+  slow(outside, a.out_width);
 }
 
 template <class T, int kRun>
 void unfold_rows(const UnfoldArgs& a, const Parallel& parallel) {
-  const Index window = a.channels * a.kernel[0] * a.kernel[1];
-  const Index row = a.out_width * window;
+  const Index row = a.out_width * a.channels * a.kernel[0] * a.kernel[1];
   const Index grain = 16384 / (row > 0 ? row : 1) > 1 ? 16384 / row : 1;
-  parallel(a.batch * a.out_height, grain, [&](Index begin, Index end) {
-    for (Index r = begin; r < end; ++r) {
+  // Windows j with j step - padding >= 0 and j step - padding + kernel <= width.
+  const auto limit = [&](Index n) { return n < 0 ? 0 : n > a.out_width ? a.out_width : n; };
+  const Index inside = limit((a.padding[1] + a.stride[1] - 1) / a.stride[1]);
+  const Index reach = a.width + a.padding[1] - a.kernel[1];
+  const Index end = reach < 0 ? 0 : limit(reach / a.stride[1] + 1), outside = end < inside ? inside : end;
+  parallel(a.batch * a.out_height, grain, [&](Index begin, Index stop) {
+    for (Index r = begin; r < stop; ++r) {
+      const T* image = static_cast<const T*>(a.x) + r / a.out_height * a.x_stride[0];
       T* to = static_cast<T*>(a.y) + r * row;
-      for (Index j = 0; j < a.out_width; ++j) {
-        unfold_window<T, kRun>(a, r / a.out_height, r % a.out_height, j, to + j * window);
+      for (Index c = 0; c < a.channels; ++c) {
+        for (Index u = 0; u < a.kernel[0]; ++u, to += a.kernel[1]) {
+          const Index h = r % a.out_height * a.stride[0] + u - a.padding[0];
+          const bool there = h >= 0 && h < a.height;
+          unfold_line<T, kRun>(a, there ? image + c * a.x_stride[1] + h * a.x_stride[2] : nullptr, inside, outside, to);
+        }
       }
     }
   });

@@ -14,6 +14,35 @@ std::size_t dim_index(const Tensor& t, std::int64_t dim, const char* what) {
   }
   return static_cast<std::size_t>(d);
 }
+
+// How many extents are 0, and the product of the others (0 where it is beyond 2^62).
+struct EmptyShape {
+  std::int64_t empty = 0;
+  std::int64_t rest = 1;
+
+  void add(std::int64_t extent) {
+    if (extent == 0) {
+      ++empty;
+    } else {
+      rest = rest > (std::int64_t{1} << 62) / extent ? 0 : rest * extent;
+    }
+  }
+};
+
+// The extent of -1 beside empty dims, which any would fit: 0 where t has more empty dims than are named, else what it
+// would be without the empty ones, so that (0, L, D) as (0, 1, -1, D) has L.
+std::int64_t inferred_of_empty(const Tensor& t, std::span<const std::int64_t> shape) {
+  EmptyShape have, named;
+  for (int d = 0; d < t.ndim; ++d) have.add(t.size(d));
+  for (const std::int64_t extent : shape) {
+    if (extent >= 0) named.add(extent);
+  }
+  if (have.empty > named.empty) return 0;
+  if (have.empty < named.empty || have.rest == 0 || named.rest == 0 || have.rest % named.rest != 0) {
+    fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " does not divide by ", named.rest);
+  }
+  return have.rest / named.rest;
+}
 }  // namespace
 
 Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length) {
@@ -65,8 +94,10 @@ Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
     }
     out.shape[i] = shape[i];
   }
-  if (inferred >= 0) {
-    if (known == 0 || count % known != 0) {
+  if (inferred >= 0 && known == 0) {
+    out.shape[static_cast<std::size_t>(inferred)] = inferred_of_empty(t, shape);
+  } else if (inferred >= 0) {
+    if (count % known != 0) {
       fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " does not divide by ", known);
     }
     out.shape[static_cast<std::size_t>(inferred)] = count / known;

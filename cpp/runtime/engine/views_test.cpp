@@ -43,6 +43,20 @@ TEST_F(ViewsTest, ReshapeKeepsTheOrderOfElements) {
   for (const auto& shape : shapes) EXPECT_EQ(values(reshape_view(t, shape)), values(t));
 }
 
+TEST_F(ViewsTest, ReshapeOfAnEmptyTensorInfersAsIfItHadOneEntry) {
+  const auto shape_of = [&](std::vector<std::int64_t> from, const std::vector<std::int64_t>& to) {
+    const Tensor out = reshape_view(make(std::move(from)), to);
+    return std::vector<std::int64_t>(out.shape.begin(), out.shape.begin() + out.ndim);
+  };
+  EXPECT_EQ(shape_of({0, 7, 4}, {0, 1, -1, 4}), (std::vector<std::int64_t>{0, 1, 7, 4}));
+  EXPECT_EQ(shape_of({0, 7, 4}, {0, -1}), (std::vector<std::int64_t>{0, 28}));
+  EXPECT_EQ(shape_of({2, 0, 4}, {2, -1, 4}), (std::vector<std::int64_t>{2, 0, 4}));
+  EXPECT_EQ(shape_of({0, 0, 4}, {0, 1, -1, 4}), (std::vector<std::int64_t>{0, 1, 0, 4}));
+  EXPECT_THROW((void)shape_of({0, 7, 4}, {0, -1, 3}), Error);
+  EXPECT_THROW((void)shape_of({2, 3}, {0, -1}), Error);
+  EXPECT_THROW((void)shape_of({0, 4}, {0, std::int64_t{1} << 40, std::int64_t{1} << 40, -1}), Error);
+}
+
 TEST_F(ViewsTest, ReshapeOfASliceSplitsButDoesNotMergeAcrossTheGap) {
   const Tensor part = slice_view(make({2, 5, 12}), 2, 4, 6);
   const std::vector<std::int64_t> split = {2, 5, 1, 3, 2}, merged_rows = {10, 6}, merged_gap = {2, 30};

@@ -104,6 +104,7 @@ def draw_graph(
         handles: Any = legend.legend_handles
         for handle in handles:
             handle.set_sizes([90])
+            handle.set_edgecolor("white")
     if note:
         axes.text(1.03, 0.5 if names else 1.0, note, transform=axes.transAxes, va="top", family="monospace", fontsize=9)
     figure.savefig(path)

@@ -158,6 +158,7 @@ def collate(graphs: Sequence[Graph]) -> Graph:
     members = _offsets(0 if graph.members is None else graph.members.shape[0] for graph in graphs)
     tokens = _token_offsets(graphs)
     shift: dict[str, Callable[[Tensor, int], Tensor]] = {
+        "y": lambda t, i: torch.atleast_1d(t),
         "edge_index": lambda t, i: t + nodes[i],
         "edge_label_index": lambda t, i: t + nodes[i],
         "batch": lambda t, i: t + counts[i],

@@ -48,6 +48,12 @@ class GraphHead:
         data.add_argument("--labels", help="names of the classes, with commas (default: their numbers)")
         data.add_argument("--class-weights", action="store_true", help="weigh classes by how rare they are")
         data.add_argument("--resample", action="store_true", help="new random walks in each epoch (gmn)")
+        data.add_argument(
+            "--engine",
+            choices=("torch", "aoti"),
+            default="torch",
+            help="what runs the package: aoti is compiled (a minute), for `mambasdk predict` and C++ (default: torch)",
+        )
         add_training_arguments(parser, batch=16, lr=1e-3, weight_decay=0.01)
 
     def train(self, args: argparse.Namespace) -> Mapping[str, Any]:
@@ -84,7 +90,7 @@ class GraphHead:
         )
         result = run_from_arguments(Trainer(model, task, options), args)
         chosen: dict[str, Any] = {"activation": _ACTIVATIONS[targets.kind], **({"labels": labels} if labels else {})}
-        manifest = save_package(model, out, head_options=chosen, overwrite=args.overwrite)
+        manifest = save_package(model, out, head_options=chosen, engine=args.engine, overwrite=args.overwrite)
         metric = _METRICS[targets.kind]
         if args.curve:
             write_curve(

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 # Beside the sum of gates, so that a node without incoming edges divides by something (spec graph-mamba.md, A2).
 GATE_EPSILON = 1e-6
+# Edges that inference takes at a time: what belongs to them stays in the cache, and memory does not grow with their
+# number but for the result.
+PIECE = 384
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
@@ -69,14 +72,41 @@ class GatedGCN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-        """H (N, D), e (E, D), edge_index (2, E); both new ones."""
+        """Both new ones, of h (N, D), e (E, D) and edge_index (2, E)."""
         source, target = edge_index[0], edge_index[1]
+        if self._in_pieces(e.shape[0]):
+            arrived, e = self._arrivals_in_pieces(h, e, source, target)
+            return h + torch.relu(self._normalised(self.A(h) + arrived)), e
         z = take_rows(self.D(h), target) + take_rows(self.E(h), source) + self.C(e)  # (E, D)
-        new = self.A(h) + self.aggregate(z, take_rows(self.B(h), source), target, h.shape[0])
-        if self.bn_node_x is not None and self.bn_edge_e is not None:
-            new = self.bn_node_x(new)
+        new = self._normalised(self.A(h) + self.aggregate(z, take_rows(self.B(h), source), target, h.shape[0]))
+        if self.bn_edge_e is not None:
             e = e + self.dropout(torch.relu(self.bn_edge_e(z)))
         return h + self.dropout(torch.relu(new)), e
+
+    def _normalised(self, new: Tensor) -> Tensor:
+        if self.bn_node_x is None:
+            return new
+        normalised: Tensor = self.bn_node_x(new)
+        return normalised
+
+    def _in_pieces(self, edges: int) -> bool:
+        """Whether to take the edges in pieces: where nothing is kept for a gradient, and no graph is traced."""
+        return not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()) and edges > PIECE
+
+    def _arrivals_in_pieces(self, h: Tensor, e: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What arrives at each node (N, D), and the new edges."""
+        messages, to, of = self.B(h), self.D(h), self.E(h)
+        sums = h.new_zeros(h.shape[0], 2 * h.shape[1])
+        new_e = torch.empty_like(e) if self.bn_edge_e is not None else e
+        for begin in range(0, e.shape[0], PIECE):
+            rows = slice(begin, begin + PIECE)
+            z = self.C(e[rows])
+            z += take_rows(to, target[rows])
+            z += take_rows(of, source[rows])
+            _add_gated(sums, z, take_rows(messages, source[rows]), target[rows])
+            if self.bn_edge_e is not None:
+                torch.add(e[rows], torch.relu_(self.bn_edge_e(z)), out=new_e[rows])
+        return _weighted_mean(sums), new_e
 
     @staticmethod
     def aggregate(z: Tensor, messages: Tensor, target: Tensor, count: int) -> Tensor:
@@ -95,7 +125,34 @@ class GatedGCN(nn.Module):
     ) -> Tensor:
         """(T, D): the layer on the disjoint union of induced subgraphs; what depends on one node is computed once."""
         edge, source, target = token_edges[0], token_edges[1], token_edges[2]
-        source_node, target_node = members[source], members[target]
-        z = take_rows(self.D(h), target_node) + take_rows(self.E(h), source_node) + take_rows(self.C(e), edge)  # (P, D)
-        arrived = self.aggregate(z, take_rows(self.B(h), source_node), target, members.shape[0])
+        to, of, along, messages = self.D(h), self.E(h), self.C(e), self.B(h)
+        if self._in_pieces(edge.shape[0]):
+            sums = h.new_zeros(members.shape[0], 2 * h.shape[1])
+            for begin in range(0, edge.shape[0], PIECE):
+                rows = slice(begin, begin + PIECE)
+                source_node = members[source[rows]]
+                z = take_rows(along, edge[rows])
+                z += take_rows(to, members[target[rows]])
+                z += take_rows(of, source_node)
+                _add_gated(sums, z, take_rows(messages, source_node), target[rows])
+            arrived = _weighted_mean(sums)
+        else:
+            source_node = members[source]
+            z = take_rows(to, members[target]) + take_rows(of, source_node) + take_rows(along, edge)  # (P, D)
+            arrived = self.aggregate(z, take_rows(messages, source_node), target, members.shape[0])
         return take_rows(h, members) + torch.relu(take_rows(self.A(h), members) + arrived)
+
+
+def _add_gated(sums: Tensor, z: Tensor, messages: Tensor, target: Tensor) -> None:
+    """Adds sigmoid(z) * messages and sigmoid(z), (E, D) each, to rows `target` of sums (N, 2D); uses messages up."""
+    total, weight = sums.chunk(2, 1)
+    gate = torch.sigmoid(z)
+    rows = target.unsqueeze(1).expand_as(gate)
+    total.scatter_add_(0, rows, messages.mul_(gate))
+    weight.scatter_add_(0, rows, gate)
+
+
+def _weighted_mean(sums: Tensor) -> Tensor:
+    """(N, D) in the memory of sums (N, 2D): what _add_gated added, divided."""
+    total, weight = sums.chunk(2, 1)
+    return total.div_(weight.add_(GATE_EPSILON))

@@ -39,8 +39,9 @@ class GraphProcessor(NativeProcessor):
 
     def encode(self, edge_index: Any, ptr: Any, epoch: int = 0) -> dict[str, Any]:
         """What the options ask for, of graphs at hand. edge_index: (2, E) int64; ptr: (G+1) int64."""
+        edges, firsts = _contiguous(edge_index), _contiguous(ptr)
         return self.run_named(
-            {"graph.edge_index": edge_index, "graph.ptr": ptr, "graph.epoch": np.array([epoch], np.int64)}
+            {"graph.edge_index": edges, "graph.ptr": firsts, "graph.epoch": np.array([epoch], np.int64)}
         )
 
 
@@ -55,6 +56,11 @@ class NodeClassification(NativeProcessor):
         """logits: float32 (N, C). Returns {"node", "label", "index", "score"} of each node."""
         nodes: list[dict[str, Any]] = self.run_named({self._input: logits})["json"]["nodes"]
         return nodes
+
+
+def _contiguous(tensor: Any) -> Any:
+    """A torch tensor or an array, on the CPU, as it lies in memory."""
+    return tensor.cpu().contiguous() if hasattr(tensor, "contiguous") else np.ascontiguousarray(tensor, np.int64)
 
 
 @functools.lru_cache(maxsize=16)

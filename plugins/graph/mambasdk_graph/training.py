@@ -115,7 +115,7 @@ class GraphTask:
             if not bool(chosen.any()):
                 chosen = self._chosen(graph, VALIDATION)
             ys.append(targets_of(graph, self.level)[chosen])
-            outputs.append(self.model(graph).logits[chosen].float())
+            outputs.append(self.model(graph).logits[chosen].float().detach())
         if not ys:
             return {}
         return self.measure(torch.cat(ys), torch.cat(outputs))

@@ -1,10 +1,8 @@
-"""Fixtures: where the golden tensors lie; random graphs."""
+"""Fixtures: random graphs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +14,6 @@ from mambasdk.plugins import get_host
 from mambasdk_graph import Graph
 
 FAMILIES = ("graph_mamba", "gmn")
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Path]:
-    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
-
-    def folder(system: str) -> Path:
-        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[4] / "shared" / "golden")
-        path = root / system
-        if not path.is_dir():
-            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
-        return path
-
-    return folder
 
 
 @pytest.fixture(scope="session")

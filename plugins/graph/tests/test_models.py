@@ -15,7 +15,7 @@ import mambasdk
 from mambasdk import _core
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.lowering.exported import export_model
-from mambasdk_graph import Graph, collate
+from mambasdk_graph import Graph, collate, layers
 
 FAMILIES = ("graph_mamba", "gmn")
 Make = Callable[..., Any]
@@ -98,6 +98,21 @@ def test_gradients_are_the_same_in_every_run(family: str, tiny: Make, make_graph
         return [p.grad for p in model.parameters() if p.grad is not None]
 
     assert all(torch.equal(a, b) for a, b in zip(gradients(), gradients(), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_inference_in_pieces_equals_the_whole(
+    case: str, tiny: Make, make_graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, settings = CASES[case]
+    model = tiny(family, **settings)
+    graph = model.prepare(collate([make_graph(30, 0.3), make_graph(9, 0.5)]))
+    whole = model(graph)
+    monkeypatch.setattr(layers, "PIECE", 7)
+    with torch.no_grad():
+        pieces = model(graph)
+    torch.testing.assert_close(pieces.logits, whole.logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pieces.nodes, whole.nodes, atol=1e-5, rtol=1e-5)
 
 
 def test_every_parameter_learns(tiny: Make, make_graph: Make) -> None:

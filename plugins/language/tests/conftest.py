@@ -1,10 +1,8 @@
-"""Fixtures: the golden tensors, and tiny models of both families."""
+"""Fixtures: tiny models of both families."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,20 +16,6 @@ TINY = {
     "mamba": {"d_model": 32, "n_layer": 2, "vocab_size": 256, "d_state": 8},
     "mamba2": {"d_model": 32, "n_layer": 2, "vocab_size": 256, "d_state": 16, "headdim": 8, "ngroups": 2},
 }
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Path]:
-    """A function that gives the folder of a system's golden tensors, or skips the test where there is none."""
-
-    def folder(system: str) -> Path:
-        root = Path(os.environ.get("MAMBASDK_GOLDEN") or Path(__file__).parents[4] / "shared" / "golden")
-        path = root / system
-        if not path.is_dir():
-            pytest.skip(f"no golden tensors at {path}; set MAMBASDK_GOLDEN to the folder that holds {system}/")
-        return path
-
-    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,23 +1,29 @@
-"""Tracking by detection: thin faces of the native processor, head and operations."""
+"""Tracking by detection: thin faces of the native processor, heads and operations."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.package.manifest import Manifest
 from mambasdk.pipeline import NativeProcessor, PluginProcessor, raw_input
 from mambasdk.plugins import get_host
+
+_OF_INPUT = ("box_format", "max_frames", "max_detections")
+_WITHOUT_MODEL = ("kalman", "none")
 
 
 class DetectionsProcessor(PluginProcessor):
     """Boxes of a frame, or a whole sequence as MOTChallenge text, to one table.
 
     Options: box_format ("xyxy" or "xywh", of arrays), output ("detections"), max_frames (1000000, of a text),
-    max_detections (1000, of a frame).
+    max_detections (1000, of a frame), model_input (none).
     """
 
     plugin = "tracking"
@@ -32,31 +38,87 @@ class DetectionsProcessor(PluginProcessor):
 
 
 class Tracker:
-    """Identities for the detections of frame after frame: IoU association in two rounds, Kalman motion, life cycle.
+    """Identities for the detections of frame after frame: IoU association in two rounds, motion, life cycle.
 
-    Options: score_threshold (0.2), new_track_score (0.6), iou_first (0.3), iou_second (0.1), max_age (30 frames),
-    min_hits (1), class_aware (False), plus_one (False), motion (True), max_tracks (4096); box_format, max_frames and
-    max_detections as of DetectionsProcessor.
+    motion: "kalman" (a constant-velocity filter), "none" (a track is expected where it was last), or the folder of a
+    `mambatrack` package, whose model predicts all tracks of a frame together; it needs image_size, (width, height) in
+    pixels.
+    Options: score_threshold (0.2), new_track_score (0.6), iou_first (0.3), iou_second (0.1), patching (True: lost
+    tracks go on by their own predictions and have the second round), max_age (30 frames), min_hits (1), duplicate_iou
+    (1.0: off), class_aware (False), plus_one (False), max_tracks (4096), min_history (6 boxes, of a model); box_format,
+    max_frames and max_detections as of DetectionsProcessor.
     """
 
-    def __init__(self, **options: Any) -> None:
-        of_input = {
-            name: options.pop(name) for name in ("box_format", "max_frames", "max_detections") if name in options
-        }
+    def __init__(
+        self,
+        motion: str | os.PathLike[str] = "kalman",
+        *,
+        image_size: tuple[float, float] | None = None,
+        **options: Any,
+    ) -> None:
+        of_input = {name: options.pop(name) for name in _OF_INPUT if name in options}
         self._prepare = DetectionsProcessor(**of_input)
-        self._head = NativeProcessor("tracking", "tracker", options, head=True)
+        if image_size is not None:
+            options["image_size"] = [float(side) for side in image_size]
+        directory = None
+        if str(motion) in _WITHOUT_MODEL:
+            options["motion"] = str(motion)
+        else:
+            directory = os.path.abspath(motion)
+            options["motion"] = "model"
+            if not os.path.isdir(directory):
+                raise InvalidArgumentError(
+                    "bad motion",
+                    where="Tracker",
+                    expected='"kalman", "none" or the folder of a mambatrack package',
+                    got=repr(os.fspath(motion)),
+                )
+            get_host().activate_distributions(
+                plugin["name"] for plugin in Manifest.read(directory).requires.get("plugins", [])
+            )
+        self._head = NativeProcessor("tracking", "tracker", options, directory=directory, head=True)
 
-    def update(self, detections: str | os.PathLike[str] | bytes | Any) -> list[dict[str, Any]]:
+    def update(self, detections: str | os.PathLike[str] | bytes | Any, *, skipped: int = 0) -> list[dict[str, Any]]:
         """The next frame, float32 (n, 4 to 6), n may be 0; or a whole sequence as a det.txt (path or bytes).
 
+        skipped: frames before this one that nobody looked at; tracks move on through them, and grow older.
         Returns the tracks that were matched, {"frame", "id", "box": [x1, y1, x2, y2], "score", "class"} of each.
         """
-        tracks: list[dict[str, Any]] = self._head.run(**self._prepare(detections))["json"]["tracks"]
-        return tracks
+        made = self._prepare(detections)
+        if skipped < 0:
+            raise InvalidArgumentError("bad skipped", where="Tracker.update", expected="0 or more", got=skipped)
+        if skipped:
+            made = {**made, "frames": made["frames"] + skipped, "frame_count": made["frame_count"] + skipped}
+        return self._run(made)
+
+    def sequence(
+        self, detections: str | os.PathLike[str] | bytes, frame_count: int | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """A det.txt (path or bytes), frame by frame: the tracks of each frame, as `update` gives them.
+
+        frame_count: length of the video, where it goes on after the last detection.
+        """
+        made = self._prepare(detections)
+        table, frames = made["detections"], made["frames"]
+        count = max(int(made["frame_count"][0]), frame_count or 0)
+        ends = np.searchsorted(frames, np.arange(1, count + 1))
+        start = 0
+        for end in ends.tolist():
+            now = {
+                "detections": table[start:end],
+                "frames": np.zeros(end - start, np.int64),
+                "frame_count": np.ones(1, np.int64),
+            }
+            start = end
+            yield self._run(now)
 
     def reset(self) -> None:
         """Forget all tracks; ids and frames begin at 1 again."""
         self._head.reset()
+
+    def _run(self, made: Mapping[str, Any]) -> list[dict[str, Any]]:
+        tracks: list[dict[str, Any]] = self._head.run(**made)["json"]["tracks"]
+        return tracks
 
 
 def linear_assignment(cost: Any, limit: float) -> npt.NDArray[np.int64]:

@@ -37,7 +37,8 @@ TrackerOptions tracker_options(const plugin::Config& config) {
   o.min_hits = config.integer("min_hits", o.min_hits, 1, 1000000);
   o.class_aware = config.flag("class_aware", o.class_aware);
   o.plus_one = config.flag("plus_one", o.plus_one);
-  o.motion = config.flag("motion", o.motion);
+  o.patching = config.flag("patching", o.patching);
+  o.duplicate_iou = config.number("duplicate_iou", o.duplicate_iou, 0.0, 1.0);
   o.max_tracks = config.integer("max_tracks", o.max_tracks, 1, 100000);
   return o;
 }
@@ -48,7 +49,8 @@ DetectionsProcessor::DetectionsProcessor(const plugin::Config& config)
     : corners_(config.choice("box_format", {"xyxy", "xywh"}) == "xyxy"),
       output_(config.text("output", "detections")),
       max_frames_(config.integer("max_frames", 1000000, 1, 100000000)),
-      max_detections_(config.integer("max_detections", 1000, 1, 100000)) {}
+      max_detections_(config.integer("max_detections", 1000, 1, 100000)),
+      model_input_(config.text("model_input", "")) {}
 
 void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (inputs.size() != 1) {
@@ -86,12 +88,62 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
   emit(output_, std::move(values), {n, 6});
   emit("frames", std::move(frames), {n});
   emit("frame_count", std::vector<std::int64_t>{frame_count}, {1});
+  if (!model_input_.empty()) emit(model_input_, std::vector<float>(), {0, 1, 4});
 }
 
-TrackerHead::TrackerHead(const plugin::Config& config)
-    : input_(config.text("input", "detections")), tracker_(tracker_options(config)) {}
+TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std::string_view where,
+                         std::string_view motion)
+    : where_(where) {
+  const plugin::Config config(
+      text, where,
+      {"input", "score_threshold", "new_track_score", "iou_first", "iou_second", "patching", "max_age", "min_hits",
+       "duplicate_iou", "class_aware", "plus_one", "max_tracks", "motion", "image_size", "min_history"});
+  input_ = config.text("input", "detections");
+  const std::string chosen =
+      config.has("motion") ? config.choice("motion", {"kalman", "none", "model"}) : std::string(motion);
+  std::unique_ptr<Motion> made;
+  if (chosen == "model") {
+    if (directory.empty())
+      invalid(where_ + ": motion \"model\" needs a package, whose model it is; give its directory");
+    model_ = std::make_unique<MotionModel>(std::string(directory));
+    for_model_ = std::make_shared<DeltaModelOptions>();
+    for_model_->window = model_->window();
+    for_model_->scale = model_->scale();
+    const std::int64_t usual = std::min(for_model_->min_history, for_model_->window + 1);
+    for_model_->min_history = config.integer("min_history", usual, 2, 1000000);
+    if (for_model_->min_history > for_model_->window + 1) {
+      invalid(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
+              ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
+    }
+    MotionModel* const model = model_.get();
+    made = make_model_motion([model](std::span<const float> deltas, std::int64_t tracks,
+                                     std::int64_t length) { return model->run(deltas, tracks, length); },
+                             for_model_);
+  } else {
+    made = chosen == "kalman" ? make_kalman_motion() : make_still_motion();
+  }
+  take_image_size(config);
+  tracker_ = std::make_unique<Tracker>(tracker_options(config), std::move(made));
+}
+
+void TrackerHead::take_image_size(const plugin::Config& config) {
+  if (!config.has("image_size")) return;
+  const std::vector<double> size = config.numbers("image_size", {0.0, 0.0}, 1.0, 1e6);
+  if (for_model_ == nullptr) return;  // only deltas need it
+  for_model_->width = size[0];
+  for_model_->height = size[1];
+}
 
 void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
+  if (inputs.has("options")) take_image_size(plugin::Config(inputs["options"].bytes(), where_, {"image_size"}));
+  if (model_ != nullptr) {
+    if (for_model_->width == 0.0) {
+      invalid(where_ +
+              ": image_size is missing: the model's deltas are fractions of the image; give [width, height] in " +
+              "pixels as an option of the head or of the run");
+    }
+    model_->use(inputs.context());
+  }
   const TensorView tensor = inputs[input_];
   const std::size_t columns = columns_of(tensor, input_.c_str(), 5);
   const auto rows = tensor.data<float>();  // (n, columns)
@@ -100,17 +152,18 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::int64_t frame_count = 1;
   if (inputs.has("frames")) {
     const auto given = inputs["frames"].data<std::int64_t>();
-    if (given.size() != n) invalid("tracker: frames: expected one per detection, got " + std::to_string(given.size()));
+    if (given.size() != n)
+      invalid(where_ + ": frames: expected one per detection, got " + std::to_string(given.size()));
     frames.assign(given.begin(), given.end());
     frame_count = n == 0 ? 0 : frames.back() + 1;
     if (!std::is_sorted(frames.begin(), frames.end()) || (n != 0 && frames.front() < 0)) {
-      invalid("tracker: frames: expected whole numbers from 0 in order");
+      invalid(where_ + ": frames: expected whole numbers from 0 in order");
     }
   }
   if (inputs.has("frame_count")) {
     const auto given = inputs["frame_count"].data<std::int64_t>();
     if (given.size() != 1 || given[0] < (n == 0 ? 0 : frames.back() + 1) || given[0] > 100000000) {
-      invalid("tracker: frame_count: expected one number, at least that of the last detection's frame");
+      invalid(where_ + ": frame_count: expected one number, at least that of the last detection's frame");
     }
     frame_count = given[0];
   }
@@ -124,26 +177,26 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::vector<Detection> detections;
   for (std::int64_t frame = 0; frame < frame_count; ++frame) {
     if (frame % 256 == 0 && inputs.context().is_cancelled(inputs.context().user) != 0) {
-      plugin::fail(MAMBASDK_ERROR_CANCELLED, "tracker: cancelled");
+      plugin::fail(MAMBASDK_ERROR_CANCELLED, where_ + ": cancelled");
     }
     detections.clear();
     for (; at < n && frames[at] == frame; ++at) {
       detections.push_back(detection_of(&rows[at * columns], columns, /*corners=*/true));
     }
-    for (const TrackedBox& t : tracker_.step(detections)) {
+    for (const TrackedBox& t : tracker_->step(detections)) {
       nlohmann::json box = nlohmann::json::array();
       for (const double v : {t.detection.box.x1, t.detection.box.y1, t.detection.box.x2, t.detection.box.y2}) {
         boxes.push_back(static_cast<float>(v));
         box.push_back(v);
       }
-      tracks.push_back({{"frame", tracker_.frame()},
+      tracks.push_back({{"frame", tracker_->frame()},
                         {"id", t.id},
                         {"box", box},
                         {"score", t.detection.score},
                         {"class", t.detection.class_id}});
       ids.push_back(t.id);
       scores.push_back(static_cast<float>(t.detection.score));
-      out_frames.push_back(tracker_.frame());
+      out_frames.push_back(tracker_->frame());
     }
   }
   emit.json(nlohmann::json{{"tracks", tracks}}.dump());

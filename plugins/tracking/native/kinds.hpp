@@ -1,22 +1,24 @@
-// Processor kind `detections` and head kind `tracker`.
+// Processor kind `detections`, head kinds `tracker` and `motion_tracker`.
 #pragma once
 
 #include "mambasdk/plugin.hpp"
 #include "mambasdk/plugin/config.hpp"
+#include "motion_model.hpp"
 #include "tracker.hpp"
 
 namespace mambasdk::tracking {
 
 // Options, with their defaults: box_format ("xyxy" or "xywh", of arrays), output ("detections"), max_frames (1000000,
-// of a text), max_detections (1000, of a frame). Takes f32 (n, 4), (n, 5) or (n, 6), one frame: box, score (1), class
-// (0); or u8 (bytes), a whole sequence as MOTChallenge text. Emits `output` f32 (n, 6): x1, y1, x2, y2, score, class;
-// frames i64 (n), each detection's frame from 0; frame_count i64 (1), the frames that this input covers. Boxes that are
-// empty or not finite are left out.
+// of a text), max_detections (1000, of a frame), model_input (none). Takes f32 (n, 4), (n, 5) or (n, 6), one frame:
+// box, score (1), class (0); or u8 (bytes), a whole sequence as MOTChallenge text. Emits `output` f32 (n, 6): x1, y1,
+// x2, y2, score, class; frames i64 (n), each detection's frame from 0; frame_count i64 (1), the frames that this input
+// covers. Boxes that are empty or not finite are left out. model_input: also emit f32 (0, 1, 4) under this name, for a
+// package whose head runs the model itself, frame by frame, so that the pipeline's own run has nothing to do.
 class DetectionsProcessor {
  public:
   static constexpr std::string_view kind = "detections";
   static constexpr std::string_view doc = "Boxes with scores of a frame, or MOTChallenge text, to f32 (n, 6).";
-  static constexpr std::string_view options[] = {"box_format", "output", "max_frames", "max_detections"};
+  static constexpr std::string_view options[] = {"box_format", "output", "max_frames", "max_detections", "model_input"};
   explicit DetectionsProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
@@ -25,26 +27,43 @@ class DetectionsProcessor {
   std::string output_;
   std::int64_t max_frames_;
   std::int64_t max_detections_;
+  std::string model_input_;
 };
 
-// Options: those of TrackerOptions by name, and input ("detections"). Takes `input` f32 (n, 5 or 6) as the processor
-// makes it, and frames and frame_count where there are any (else all is one frame). State is kept over runs until
-// reset. Emits json {"tracks": [{"frame", "id", "box": [x1, y1, x2, y2], "score", "class"}]}, frames from 1 since the
-// reset; and ids i64 (m), boxes f32 (m, 4), scores f32 (m), frames i64 (m).
+// Options: those of TrackerOptions by name; input ("detections"); motion: "kalman" (default), "none", or "model", the
+// model of the package `directory`, for which there are image_size ([width, height] in pixels, also an option of a run)
+// and min_history. Takes `input` f32 (n, 5 or 6) as the processor makes it, and frames and frame_count where there are
+// any (else all is one frame). State is kept over runs until reset. Emits json {"tracks": [{"frame", "id",
+// "box": [x1, y1, x2, y2], "score", "class"}]}, frames from 1 since the reset; and ids i64 (m), boxes f32 (m, 4),
+// scores f32 (m), frames i64 (m).
 class TrackerHead {
  public:
   static constexpr std::string_view kind = "tracker";
   static constexpr std::string_view doc = "Detections of frame after frame to tracks, by IoU and a Kalman filter.";
-  static constexpr std::string_view options[] = {"input",      "score_threshold", "new_track_score", "iou_first",
-                                                 "iou_second", "max_age",         "min_hits",        "class_aware",
-                                                 "plus_one",   "motion",          "max_tracks"};
-  explicit TrackerHead(const plugin::Config& config);
+  TrackerHead(std::string_view config, std::string_view directory) : TrackerHead(config, directory, kind, "kalman") {}
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
-  void reset() { tracker_.reset(); }
+  void reset() { tracker_->reset(); }
+
+ protected:
+  TrackerHead(std::string_view config, std::string_view directory, std::string_view where, std::string_view motion);
 
  private:
+  void take_image_size(const plugin::Config& config);
+
+  std::string where_;
   std::string input_;
-  Tracker tracker_;
+  std::unique_ptr<MotionModel> model_;  // with motion "model"
+  std::shared_ptr<DeltaModelOptions> for_model_;
+  std::unique_ptr<Tracker> tracker_;
+};
+
+// The same for packages of motion predictors: motion is "model" by default.
+class MotionTrackerHead : public TrackerHead {
+ public:
+  static constexpr std::string_view kind = "motion_tracker";
+  static constexpr std::string_view doc = "Detections of frame after frame to tracks, by IoU and the package's model.";
+  MotionTrackerHead(std::string_view config, std::string_view directory)
+      : TrackerHead(config, directory, kind, "model") {}
 };
 
 }  // namespace mambasdk::tracking

@@ -1,29 +1,11 @@
 #include "tracker.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "assignment.hpp"
 
 namespace mambasdk::tracking {
-
-namespace {
-
-Vector4 measurement_of(const Box& b) {
-  const double width = b.x2 - b.x1;
-  const double height = b.y2 - b.y1;
-  return {b.x1 + width / 2.0, b.y1 + height / 2.0, width / height, height};
-}
-
-// Sides are at least one pixel: a long prediction may shrink a box to nothing.
-Box box_of(const Vector8& mean) {
-  const double height = std::max(mean[3], 1.0);
-  const double width = std::max(mean[2] * height, 1.0);
-  return {mean[0] - width / 2.0, mean[1] - height / 2.0, mean[0] + width / 2.0, mean[1] + height / 2.0};
-}
-
-}  // namespace
 
 void Tracker::reset() {
   tracks_.clear();
@@ -31,18 +13,16 @@ void Tracker::reset() {
   next_id_ = 1;
 }
 
-void Tracker::predict(Track& track) const {
-  if (!options_.motion) {
-    track.predicted = track.last.box;
-    return;
-  }
-  if (track.status == Status::lost) track.motion.mean[7] = 0.0;  // an unseen box does not go on growing
-  kalman_predict(track.motion);
-  track.predicted = box_of(track.motion.mean);
+void Tracker::predict() {
+  std::vector<Forecast> forecasts;
+  forecasts.reserve(tracks_.size());
+  for (Track& track : tracks_) forecasts.push_back({&track.motion, track.status == Status::lost, {}});
+  motion_->predict(forecasts);
+  for (std::size_t i = 0; i < tracks_.size(); ++i) tracks_[i].predicted = forecasts[i].box;
 }
 
 void Tracker::match(Track& track, const Detection& detection) const {
-  kalman_update(track.motion, measurement_of(detection.box));
+  motion_->observe(track.motion, detection.box);
   track.last = detection;
   track.misses = 0;
   ++track.hits;
@@ -76,48 +56,82 @@ void Tracker::associate(std::span<const Detection> detections, const std::vector
   }
 }
 
-std::vector<TrackedBox> Tracker::step(std::span<const Detection> all) {
-  ++frame_;
-  std::vector<Detection> detections;
-  for (const Detection& d : all) {
-    if (is_usable(d) && d.score >= options_.score_threshold) detections.push_back(d);
-  }
-  for (Track& track : tracks_) predict(track);
-
-  std::vector<char> taken(detections.size(), 0);
-  std::vector<char> matched(tracks_.size(), 0);
-  std::vector<std::size_t> chosen;
-  for (std::size_t i = 0; i < tracks_.size(); ++i) {
-    if (tracks_[i].status != Status::lost) chosen.push_back(i);
-  }
-  associate(detections, chosen, options_.iou_first, taken, matched);
-  chosen.clear();
-  for (std::size_t i = 0; i < tracks_.size(); ++i) {
-    if (matched[i] == 0 && tracks_[i].status != Status::tentative) chosen.push_back(i);
-  }
-  associate(detections, chosen, options_.iou_second, taken, matched);
-
+void Tracker::age(const std::vector<char>& matched) {
   std::vector<Track> kept;
+  kept.reserve(tracks_.size());
   for (std::size_t i = 0; i < tracks_.size(); ++i) {
     Track& track = tracks_[i];
     if (matched[i] == 0) {
       if (track.status == Status::tentative || ++track.misses > options_.max_age) continue;
       track.status = Status::lost;
+      if (options_.patching) motion_->go_on(track.motion, track.predicted);
     }
-    kept.push_back(track);
+    kept.push_back(std::move(track));
   }
   tracks_ = std::move(kept);
+}
+
+void Tracker::begin(std::span<const Detection> detections, const std::vector<char>& taken) {
   for (std::size_t j = 0; j < detections.size(); ++j) {
     if (taken[j] != 0 || !(detections[j].score > options_.new_track_score)) continue;
     const bool confirmed = frame_ == 1 || options_.min_hits <= 1;
     tracks_.push_back({next_id_++, confirmed ? Status::tracked : Status::tentative, detections[j],
-                       kalman_start(measurement_of(detections[j].box)), detections[j].box, 1, 0});
+                       motion_->start(detections[j].box), detections[j].box, 1, 0});
   }
   while (tracks_.size() > static_cast<std::size_t>(options_.max_tracks)) {
     const auto longest = std::max_element(tracks_.begin(), tracks_.end(),
                                           [](const Track& a, const Track& b) { return a.misses < b.misses; });
     tracks_.erase(longest);
   }
+}
+
+// ByteTrack's rule: one object that two tracks follow stays with the older one.
+void Tracker::remove_duplicates() {
+  if (!(options_.duplicate_iou < 1.0)) return;
+  std::vector<char> younger(tracks_.size(), 0);
+  const auto box = [](const Track& t) { return t.status == Status::lost ? t.predicted : t.last.box; };
+  for (std::size_t i = 0; i < tracks_.size(); ++i) {
+    for (std::size_t j = i + 1; j < tracks_.size(); ++j) {
+      const bool pair = (tracks_[i].status == Status::lost && tracks_[j].status == Status::tracked) ||
+                        (tracks_[i].status == Status::tracked && tracks_[j].status == Status::lost);
+      if (pair && iou(box(tracks_[i]), box(tracks_[j]), options_.plus_one) > options_.duplicate_iou) younger[j] = 1;
+    }
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < tracks_.size(); ++i) {
+    if (younger[i] != 0) continue;
+    if (kept != i) tracks_[kept] = std::move(tracks_[i]);
+    ++kept;
+  }
+  tracks_.erase(tracks_.begin() + static_cast<std::ptrdiff_t>(kept), tracks_.end());
+}
+
+std::vector<TrackedBox> Tracker::step(std::span<const Detection> all) {
+  ++frame_;
+  std::vector<Detection> detections;
+  for (const Detection& d : all) {
+    if (is_usable(d) && d.score > options_.score_threshold) detections.push_back(d);
+  }
+  predict();
+
+  std::vector<char> taken(detections.size(), 0);
+  std::vector<char> matched(tracks_.size(), 0);
+  std::vector<std::size_t> chosen;
+  for (std::size_t i = 0; i < tracks_.size(); ++i) {
+    if (tracks_[i].status != Status::lost || !options_.patching) chosen.push_back(i);
+  }
+  associate(detections, chosen, options_.iou_first, taken, matched);
+  if (options_.patching) {
+    chosen.clear();
+    for (std::size_t i = 0; i < tracks_.size(); ++i) {
+      if (matched[i] == 0 && tracks_[i].status != Status::tentative) chosen.push_back(i);
+    }
+    associate(detections, chosen, options_.iou_second, taken, matched);
+  }
+  age(matched);
+  begin(detections, taken);
+  remove_duplicates();
+
   std::vector<TrackedBox> out;
   for (const Track& track : tracks_) {
     if (track.status == Status::tracked) out.push_back({track.id, track.last});

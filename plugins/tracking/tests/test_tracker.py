@@ -43,19 +43,19 @@ def test_objects_that_cross_keep_their_identities() -> None:
 def test_motion_bridges_an_occlusion() -> None:
     """Five unseen frames at 12 pixels each: the box has left its old place, the filter has followed it."""
     found = {}
-    for motion in (True, False):
+    for motion in ("kalman", "none"):
         tracker = Tracker(motion=motion)
         for t in range(12):
             tracker.update(frame(box(12 * t)))
         for _ in range(5):
             assert tracker.update(frame()) == []
         found[motion] = ids(tracker.update(frame(box(12 * 17))))
-    assert found == {True: [1], False: [2]}
+    assert found == {"kalman": [1], "none": [2]}
 
 
 def test_the_second_round_takes_what_the_first_refuses() -> None:
     for iou_second, expected in ((0.1, [1]), (0.3, [2])):
-        tracker = Tracker(motion=False, iou_second=iou_second)
+        tracker = Tracker(motion="none", iou_second=iou_second)
         tracker.update(frame(box(0)))
         assert ids(tracker.update(frame(box(26)))) == expected  # IoU 14 / 66 = 0.21
 

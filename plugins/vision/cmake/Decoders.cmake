@@ -8,7 +8,6 @@ add_library(vision_decoders INTERFACE)
 target_link_libraries(vision_decoders INTERFACE PNG::PNG JPEG::JPEG)
 
 # What they are, for the bill of materials. jconfig.h may lie in a folder of the architecture's.
-find_package(ZLIB REQUIRED)
 find_path(VISION_JCONFIG_DIR jconfig.h HINTS ${JPEG_INCLUDE_DIRS} REQUIRED)
 mark_as_advanced(VISION_JCONFIG_DIR)
 file(STRINGS "${VISION_JCONFIG_DIR}/jconfig.h" _line REGEX "define LIBJPEG_TURBO_VERSION +[0-9.]+")
@@ -19,5 +18,4 @@ set(
   VISION_DECODER_COMPONENTS
   "libjpeg-turbo ${CMAKE_MATCH_1} IJG AND BSD-3-Clause AND Zlib"
   "libpng ${PNG_VERSION_STRING} libpng-2.0"
-  "zlib ${ZLIB_VERSION_STRING} Zlib"
 )

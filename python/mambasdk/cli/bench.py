@@ -1,4 +1,7 @@
-"""`mambasdk bench MODEL`: prefill, decode and training speed, in PyTorch and in the native engine; medians."""
+"""`mambasdk bench MODEL`: inference and training speed, in PyTorch and in the native engine; medians.
+
+Language models are measured by tokens (prefill, decode, training), all others by calls with their example inputs.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from mambasdk.cli.arguments import add_device_arguments, add_overrides, is_packa
 from mambasdk.errors import InvalidArgumentError, require_torch
 from mambasdk.models import create_model
 from mambasdk.package import Manifest, load, save_package
+from mambasdk.package.writer import native_program
 
 
 class BenchCommand:
@@ -23,11 +27,11 @@ class BenchCommand:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Model, sizes and repeats."""
         parser.add_argument("model", help="a package, a variant or a family")
-        parser.add_argument("--batch", type=int, default=1, help="sequences (default: 1)")
+        parser.add_argument("--batch", type=int, default=1, help="sequences, images, clips, … (default: 1)")
+        parser.add_argument("--length", type=int, default=512, help="language models: tokens of a step (default: 512)")
         parser.add_argument(
-            "--length", type=int, default=512, help="tokens of a prefill or training step (default: 512)"
+            "--decode", type=int, default=32, help="language models: tokens decoded one by one (default: 32)"
         )
-        parser.add_argument("--decode", type=int, default=32, help="tokens decoded one by one (default: 32)")
         parser.add_argument("--repeats", type=int, default=5, help="repeats; the median counts (default: 5)")
         parser.add_argument("--no-train", action="store_true", help="leave out forward and backward")
         add_overrides(parser)
@@ -40,23 +44,30 @@ class BenchCommand:
                 raise InvalidArgumentError(f"bad --{name}", expected="1 or more", got=getattr(args, name))
         set_threads(args.threads)
         model = _model(args)
-        rows = _torch_rows(model, args)
+        session = None
         with tempfile.TemporaryDirectory() as scratch:
-            rows += _native_rows(model, args, Path(scratch))
+            session = _session(model, args, Path(scratch))
+            bench = _tokens if hasattr(model, "vocab_size") else _calls
+            unit, rows = bench(model, session, args)
         result = {
             "model": args.model,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "batch": args.batch,
-            "length": args.length,
+            **({"length": args.length} if unit == "tokens" else {}),
             "threads": require_torch("bench").get_num_threads(),
-            "rows": rows,
+            "rows": [
+                {"engine": engine, "work": work, "seconds": seconds, f"{unit}_per_second": count / seconds}
+                for engine, work, seconds, count in rows
+            ],
         }
         if not args.json:
             print(f"{args.model}: {result['parameters']:,} parameters, batch {args.batch}, {result['threads']} threads")
-            for row in rows:
-                speed = f"{row['seconds'] * 1e3:10.2f} ms {row['tokens_per_second']:12.1f} tokens/s"
-                print(f"{row['engine']:<7} {row['work']:<17} {speed}")
+            for engine, work, seconds, count in rows:
+                print(f"{engine:<7} {work:<17} {seconds * 1e3:10.2f} ms {count / seconds:12.1f} {unit}/s")
         return result
+
+
+Rows = list[tuple[str, str, float, int]]  # engine, what it did, seconds, units done
 
 
 def _model(args: argparse.Namespace) -> Any:
@@ -66,10 +77,26 @@ def _model(args: argparse.Namespace) -> Any:
     return create_model(args.model, device=args.device, dtype=dtype, **args.overrides).eval()
 
 
-def _torch_rows(model: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
+def _session(model: Any, args: argparse.Namespace, scratch: Path) -> Any:
+    """A session of the native engine, None where the model does not run there."""
+    try:
+        core = importlib.import_module("mambasdk._core")
+    except ImportError:
+        return None
+    package = Path(args.model)
+    if not is_package(args.model):
+        package = scratch / "package"
+        save_package(model, package, golden=False, readme=False)
+    if Manifest.read(package).engine["name"] != "native":
+        return None
+    return core.load_package(str(package)).session()
+
+
+def _tokens(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Rows]:
+    """A language model: prefill, decode, and forward with backward."""
     torch = require_torch("bench")
     tokens = torch.randint(model.vocab_size, (args.batch, args.length), device=args.device)
-    total = tokens.numel()
+    decoded = args.decode * args.batch
 
     def prefill() -> None:
         with torch.no_grad():
@@ -88,48 +115,84 @@ def _torch_rows(model: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
         model.zero_grad(set_to_none=True)
         model(tokens, labels=tokens, return_state=False).loss.backward()
 
-    rows = [
-        _row("torch", "prefill", _median(prefill, args.repeats), total),
-        _row("torch", "decode", _median(decode, args.repeats), args.decode * args.batch),
+    rows: Rows = [
+        ("torch", "prefill", _median(prefill, args.repeats), tokens.numel()),
+        ("torch", "decode", _median(decode, args.repeats), decoded),
     ]
     if not args.no_train:
-        rows.append(_row("torch", "forward+backward", _median(train, args.repeats), total))
+        rows.append(("torch", "forward+backward", _median(train, args.repeats), tokens.numel()))
         model.zero_grad(set_to_none=True)
-    return rows
+    if session is None:
+        return "tokens", rows
+    array = tokens.to("cpu", torch.int32).numpy()
 
-
-def _native_rows(model: Any, args: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    try:
-        core = importlib.import_module("mambasdk._core")
-    except ImportError:
-        return []
-    numpy = importlib.import_module("numpy")
-
-    package = Path(args.model)
-    if not is_package(args.model):
-        package = scratch / "package"
-        save_package(model, package, golden=False, readme=False)
-    if Manifest.read(package).engine["name"] != "native":
-        return []
-    session = core.load_package(str(package)).session()
-    tokens = numpy.random.default_rng(0).integers(model.vocab_size, size=(args.batch, args.length), dtype=numpy.int32)
-
-    def prefill() -> None:
+    def native_prefill() -> None:
         session.reset()
-        session.run({"tokens": tokens}, outputs=["last_logits"])
+        session.run({"tokens": array}, outputs=["last_logits"])
 
-    def decode() -> None:
+    def native_decode() -> None:
         for _ in range(args.decode):
-            session.run({"tokens": tokens[:, :1]}, outputs=["last_logits"])
+            session.run({"tokens": array[:, :1]}, outputs=["last_logits"])
 
-    return [
-        _row("native", "prefill", _median(prefill, args.repeats), tokens.size),
-        _row("native", "decode", _median(decode, args.repeats), args.decode * args.batch),
-    ]
+    rows.append(("native", "prefill", _median(native_prefill, args.repeats), array.size))
+    rows.append(("native", "decode", _median(native_decode, args.repeats), decoded))
+    return "tokens", rows
 
 
-def _row(engine: str, work: str, seconds: float, tokens: int) -> dict[str, Any]:
-    return {"engine": engine, "work": work, "seconds": seconds, "tokens_per_second": tokens / seconds}
+def _calls(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Rows]:
+    """Any other model: one call with its example inputs, repeated along the batch where they have one."""
+    torch = require_torch("bench")
+    if not hasattr(model, "example_inputs") or not hasattr(model, "native_outputs"):
+        raise InvalidArgumentError(
+            f"{type(model).__name__} has no example_inputs and native_outputs", where=f"bench {args.model}"
+        )
+    inputs = _batched(model, args)
+
+    def infer() -> None:
+        with torch.no_grad():
+            model.native_outputs(inputs)
+
+    def train() -> None:
+        model.zero_grad(set_to_none=True)
+        outputs = model.native_outputs(inputs)
+        sum(output.float().square().mean() for output in outputs.values() if output.requires_grad).backward()
+
+    rows: Rows = [("torch", "forward", _median(infer, args.repeats), args.batch)]
+    if not args.no_train:
+        rows.append(("torch", "forward+backward", _median(train, args.repeats), args.batch))
+        model.zero_grad(set_to_none=True)
+    if session is not None:
+        arrays = {name: tensor.float().cpu().numpy() for name, tensor in inputs.items()}
+        with torch.no_grad():
+            names = list(model.native_outputs(inputs))
+
+        def native() -> None:
+            session.reset()
+            session.run(arrays, outputs=names)
+
+        rows.append(("native", "forward", _median(native, args.repeats), args.batch))
+    return "items", rows
+
+
+def _batched(model: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """The example inputs with `--batch` rows; raises InvalidArgumentError where an input has no batch in front."""
+    program = native_program(model)
+    shapes = (
+        model.input_shapes()
+        if hasattr(model, "input_shapes")
+        else {entry["name"]: entry["shape"] for entry in (program.inputs if program else ())}
+    )
+    dtype, inputs = torch_dtype(args.dtype), {}
+    for name, example in model.example_inputs().items():
+        tensor = example
+        if shapes.get(name, [None])[0] == "B":
+            tensor = example[[i % len(example) for i in range(args.batch)]]
+        elif args.batch != 1:
+            raise InvalidArgumentError(
+                "bad --batch", where=f"bench {args.model}", expected=f"1: input {name} has no batch", got=args.batch
+            )
+        inputs[name] = tensor.to(args.device, dtype if tensor.is_floating_point() else tensor.dtype)
+    return inputs
 
 
 def _median(work: Callable[[], None], repeats: int) -> float:

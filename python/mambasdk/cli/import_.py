@@ -13,6 +13,7 @@ from mambasdk.models.create import import_checkpoint, local_config
 from mambasdk.models.registry import find_model
 from mambasdk.models.source import resolve_source
 from mambasdk.package import save_package
+from mambasdk.package.writer import processor_entries
 
 _TOKENIZER = "tokenizer.json"
 _SPECIAL_TOKENS = ("bos_token_id", "eos_token_id")
@@ -41,7 +42,9 @@ class ImportCommand:
             raise InvalidArgumentError(f"{args.model} has no hub repository of its own", way_out="give a SOURCE")
         path = resolve_source(source)
         model = import_checkpoint(args.model, args.config or path, path)
-        processors = _processors(family.processors, args.tokenizer, path, local_config(args.config or path))
+        processors = _processors(
+            processor_entries(model, family, None), args.tokenizer, path, local_config(args.config or path)
+        )
         manifest = save_package(model, args.out, processors=processors, dtype=args.dtype, overwrite=args.overwrite)
         count = sum(parameter.numel() for parameter in model.parameters())
         if not args.json:
@@ -54,7 +57,7 @@ class ImportCommand:
 def _processors(
     defaults: Mapping[str, Mapping[str, Any]], tokenizer: str | None, source: Path, config: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """The family's processors, with the checkpoint's tokenizer and its special tokens where there is one."""
+    """The model's processors, with the checkpoint's tokenizer and its special tokens where there is one."""
     result = dict(defaults)
     folder = source if source.is_dir() else source.parent
     file = Path(tokenizer) if tokenizer else folder / _TOKENIZER

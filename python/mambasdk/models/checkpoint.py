@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -176,7 +177,7 @@ def _tensors(value: Any, where: str) -> dict[str, Tensor]:
     torch = require_torch("reading a checkpoint")
     if not isinstance(value, Mapping):
         raise CheckpointError("not a state dict", where=where, expected="a dict of tensors", got=type(value).__name__)
-    for key in ("state_dict", "model"):  # what trainers wrap around the state dict
+    for key in ("state_dict", "model", "model_ema"):  # what trainers wrap around the state dict
         if isinstance(value.get(key), Mapping):
             value = value[key]
     for name, tensor in value.items():
@@ -252,7 +253,9 @@ def _open_pickle(path: Path) -> dict[str, Callable[[], Tensor]]:
         # Files written before torch 1.6 are no zip archives and cannot be mapped.
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        # Trainers write their command line beside the weights; what is in it is checked like all else.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         first_line = str(error).splitlines()[0]
         raise CheckpointError(

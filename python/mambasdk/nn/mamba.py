@@ -158,11 +158,14 @@ class Mamba(MarkedParameters):
         y = self.out_proj(y.unsqueeze(1))
         return (y, MambaState(conv, ssm)) if return_state else y
 
-    def lower(self, program: Program, x: Value, prefix: str) -> Value:
-        """Native form, with the states `<prefix>.conv` and `<prefix>.ssm`; without states when reversed."""
+    def lower(self, program: Program, x: Value, prefix: str, *, stateful: bool = True) -> Value:
+        """Native form, with the states `<prefix>.conv` and `<prefix>.ssm`; without states when reversed.
+
+        stateful: False leaves the states out, so that every call of the program starts a sequence.
+        """
         inner = self.d_inner
         states = None
-        if not self.reverse:
+        if stateful and not self.reverse:
             states = (
                 program.state(f"{prefix}.conv", "f32", ["B", self.d_conv - 1, inner]),
                 program.state(f"{prefix}.ssm", "f32", ["B", 1, inner, self.d_state]),

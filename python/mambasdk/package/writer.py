@@ -80,7 +80,7 @@ def save_package(
     stored = _stored_dtype(dtype)
     program = native_program(model) if engine in (None, "native") else None
     engine = _engine(engine, program, model)
-    entries = {slot: dict(entry) for slot, entry in _processor_entries(model, family, processors).items()}
+    entries = {slot: dict(entry) for slot, entry in processor_entries(model, family, processors).items()}
 
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -99,7 +99,7 @@ def save_package(
             processors=entries,
             requires={
                 "mambasdk_abi": list(ABI if engine == "aoti" else NATIVE_ABI),
-                "plugins": _required_plugins(who.family),
+                "plugins": _required_plugins(who.family, head, entries),
             },
         )
         if program is not None:
@@ -204,9 +204,10 @@ def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
     return name
 
 
-def _processor_entries(
+def processor_entries(
     model: nn.Module, family: FamilySpec, processors: Mapping[str, Mapping[str, Any]] | None
 ) -> Mapping[str, Mapping[str, Any]]:
+    """Those given, else what the model's `package_processors()` says, else the family's."""
     if processors is not None:
         return processors
     own = getattr(model, "package_processors", None)
@@ -274,9 +275,22 @@ def _copy_files(entries: Mapping[str, dict[str, Any]], work: Path) -> None:
         entry["file"] = source.name
 
 
-def _required_plugins(family: str) -> list[dict[str, str]]:
-    record = get_host().owner("family", family)
-    return [{"name": record.distribution, "version": record.version}]
+def _required_plugins(
+    family: str, head: str | None, processors: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """The family's plugin, and those whose native libraries bring the package's processors and head."""
+    host = get_host()
+    names = [("processor", f"{slot}.{entry['kind']}") for slot, entry in processors.items()]
+    names += [("head", head)] if head is not None else []
+    tables: dict[str, Mapping[str, Any]] = {
+        "processor": host.registrations.processors,
+        "head": host.registrations.heads,
+    }
+    records = [host.owner("family", family)]
+    for kind, name in names:
+        if name in tables[kind] and (owner := host.owner(kind, name)).libraries and owner not in records:
+            records.append(owner)
+    return [{"name": record.distribution, "version": record.version} for record in records]
 
 
 def _sync(folder: Path) -> None:

@@ -18,7 +18,12 @@ from mambasdk.errors import InvalidArgumentError, MissingDependencyError
 from mambasdk.plugins.host import get_host
 
 TEMPLATE = Path(__file__).with_name("template")
-DOMAINS = {"language": "a language model", "series": "forecasts of time series, motion or sensor readings"}
+DOMAINS = {
+    "language": "a language model",
+    "vision": "labels of images",
+    "audio": "labels of sounds",
+    "series": "forecasts of time series, motion or sensor readings",
+}
 LICENSES = {"apache-2.0": "Apache-2.0", "mit": "MIT", "bsd-3-clause": "BSD-3-Clause"}
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40

@@ -78,10 +78,12 @@ class GPSLayer(nn.Module):
         sequences: list[tuple[Tensor, Tensor, Tensor]],
     ) -> tuple[Tensor, Tensor]:
         """sequences: what NodeOrder.sequences gave, for each pass; the passes' results are averaged."""
+        mixed = self.mix(h, sequences)  # first: it needs its memory while there are no new edges yet
         local, e = self.local_model(h, e, graph.edge_index)
-        mixed = self.mix(h, sequences)
         y = self.norm1_local(local) + self.norm1_attn(h + self.attn_dropout(mixed))
-        y = y + self.dropout(self.ff_linear2(self.dropout(torch.relu(self.ff_linear1(y)))))
+        del local, mixed
+        hidden = self.dropout(self.ff_linear1(y).relu_())
+        y = y + self.dropout(self.ff_linear2(hidden))
         return self.norm2(y), e
 
     def mix(self, h: Tensor, sequences: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

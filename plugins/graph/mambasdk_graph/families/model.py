@@ -103,12 +103,14 @@ class GraphModel(nn.Module):
             if config.node_encoder == "atom":
                 x = torch.randint(0, 2, (nodes, 9), generator=generator)
             else:
-                x = torch.randn(nodes, config.dim_in, generator=generator)
+                width = config.d_model if config.node_encoder == "none" else config.dim_in
+                x = torch.randn(nodes, width, generator=generator)
             attr: Tensor | None = None
             if config.edge_encoder == "bond":
                 attr = torch.randint(0, 2, (ends.shape[1], 3), generator=generator)
             elif config.edge_encoder != "dummy":
-                attr = torch.randn(ends.shape[1], config.edge_dim, generator=generator)
+                width = config.d_model if config.edge_encoder == "none" else config.edge_dim
+                attr = torch.randn(ends.shape[1], width, generator=generator)
             asked = torch.tensor([[0, 1, 2], [2, 3, 3]]) if "edge_label_index" in self.extra_inputs else None
             return Graph(x, ends.contiguous(), attr, edge_label_index=asked)
 

@@ -20,7 +20,7 @@ _SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
 def read_json(path: str | os.PathLike[str]) -> Graph:
-    """One graph. Edges and features are read as packages read them; "y" and "split" are for training.
+    """One graph, read as packages read it; without "x" each node has one feature, 1. "y" and "split" are for training.
 
     "y": a label or a list of targets of the graph, or one of each node, null where it is not known.
     "split": {"train": [nodes…], "validation": […], "test": […]}. Raises InvalidArgumentError with the place.
@@ -40,8 +40,9 @@ def _parsed(data: bytes, where: str) -> Graph:
         root = json.loads(data)
     except (ValueError, RuntimeError) as error:
         raise InvalidArgumentError(str(error), where=where) from error
+    x = made["x"] if made["x"].shape[1] else np.ones((made["x"].shape[0], 1), np.float32)
     graph = Graph(
-        torch.from_numpy(made["x"]),
+        torch.from_numpy(x),
         torch.from_numpy(made["edge_index"]),
         torch.from_numpy(made["edge_attr"]) if made["edge_attr"].shape[1] else None,
         y=targets(root["y"], where) if root.get("y") is not None else None,

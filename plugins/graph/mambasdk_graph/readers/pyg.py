@@ -28,9 +28,6 @@ _CLASSES = (
 class _StandIn:
     """Any class of the data set's file: only its attributes are kept."""
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
 
 def read_pyg(path: str | os.PathLike[str]) -> list[Graph]:
     """The graphs of a file that InMemoryDataset.save wrote, or of a single saved Data.
@@ -67,9 +64,8 @@ def read_pyg(path: str | os.PathLike[str]) -> list[Graph]:
 def _fields(data: Any) -> dict[str, Any] | None:
     """The attributes of a dict, a Data, or the storage inside one."""
     while isinstance(data, _StandIn):
-        state = getattr(data, "state", None)
-        state = state if isinstance(state, dict) else {}
-        data = next((state[name] for name in ("_store", "_mapping") if name in state), state)
+        held = vars(data)
+        data = next((held[name] for name in ("_store", "_mapping") if name in held), held)
     return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else None
 
 

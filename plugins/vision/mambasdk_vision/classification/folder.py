@@ -115,7 +115,7 @@ class Pixels:
         path = self.data.files[index]
         try:
             samples = self._prepare(path)["image"][0]  # float32 (H, W, 3), whole 255ths
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             raise InvalidArgumentError(str(error), where=str(path)) from error
         pixels: npt.NDArray[np.uint8] = np.rint(samples * 255).astype(np.uint8)
         if (len(self._kept) + 1) * pixels.nbytes <= self._budget:

@@ -140,8 +140,15 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
     changes: dict[str, Any] = {}
     if labels != classes:
         changes["num_classes"] = len(classes)
-    if size:
+    if size and manifest.family in _SIZE_FIELD:
         changes[_SIZE_FIELD[manifest.family]] = list(size)
+    elif size and size != tuple(_built_for(model)):
+        raise InvalidArgumentError(
+            f"models of family {manifest.family} keep their image size",
+            where="train --size",
+            expected=tuple(_built_for(model)),
+            got=size,
+        )
     if changes:
         model = adapted(model, **changes)
     if labels not in (None, classes):
@@ -169,9 +176,8 @@ def _size(args: argparse.Namespace) -> tuple[int, int] | None:
 
 def _built_for(model: Any) -> tuple[int, int]:
     """(height, width) that the model was built for."""
-    config = model.config
-    height, width = config.image_size if hasattr(config, "image_size") else config.imgsize
-    return height, width
+    size: tuple[int, int] = model.config.image_size
+    return size
 
 
 def _entry(size: Any, normalisation: Mapping[str, Any]) -> dict[str, Any]:

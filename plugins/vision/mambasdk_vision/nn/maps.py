@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError
@@ -14,7 +15,10 @@ class MapConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, H, W, C) to (B, H', W', C')."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x.permute(0, 3, 1, 2)
+        if torch.compiler.is_exporting():  # the compiler fails on strides that are products of free dims
+            return super().forward(x.contiguous()).permute(0, 2, 3, 1).contiguous()
+        return super().forward(x).permute(0, 2, 3, 1)
 
 
 def activation(name: str, where: str) -> nn.Module:

@@ -81,6 +81,11 @@ class VMambaConfig:
             raise InvalidArgumentError("bad patch_size", where=where, expected="an even number", got=self.patch_size)
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that a position embedding is for."""
+        return pair(self.imgsize, "imgsize", type(self).__name__)
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Channels of every stage."""
         assert not isinstance(self.dims, int)

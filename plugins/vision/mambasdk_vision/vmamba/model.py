@@ -115,15 +115,11 @@ class VMambaEncoder(MarkedParameters):
                     nn.Identity() if last else _downsample(config.downsample_version, channels, widths[index + 1]),
                 )
             )
-        rows, columns = self._stem_size(*config.imgsize) if not isinstance(config.imgsize, int) else (0, 0)
+        rows, columns = (side // config.patch_size for side in config.image_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, widths[0], rows, columns)) if config.posembed else None
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.mark_parameters()
-
-    def _stem_size(self, height: int, width: int) -> tuple[int, int]:
-        patch = self.config.patch_size
-        return height // patch, width // patch
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """Maps (B, h, w, C) of every stage before its downsampling; image (B, 3, H, W), any size. Raises ShapeError."""
@@ -152,16 +148,12 @@ class VMambaEncoder(MarkedParameters):
 
     def example_inputs(self) -> dict[str, Tensor]:
         """What a package's golden file is made from: two images of noise."""
-        size = self.config.imgsize if self.config.posembed else (64, 96)
-        assert not isinstance(size, int)
+        size = self.config.image_size if self.config.posembed else (64, 96)
         return {"image": torch.randn(2, self.config.in_chans, *size, generator=torch.Generator().manual_seed(0))}
 
     def input_shapes(self) -> dict[str, list[int | str]]:
         """Batch and size are free, but for a position embedding."""
-        size: list[int | str] = ["H", "W"]
-        if self.config.posembed:
-            assert not isinstance(self.config.imgsize, int)
-            size = list(self.config.imgsize)
+        size: list[int | str] = list(self.config.image_size) if self.config.posembed else ["H", "W"]
         return {"image": ["B", self.config.in_chans, *size]}
 
 

@@ -122,7 +122,7 @@ class SS2D(MarkedParameters):
         batch, height, width, _ = u.shape
         order = route_order(height, width, self.kind.scan, u.device)
         y = self._scan(u.flatten(1, 2), slice(0, ROUTES), order)
-        return y.view(batch, height, width, -1)
+        return y.view(batch, height, width, self.d_inner)
 
     def _scan(self, u: Tensor, routes: slice, order: Tensor) -> Tensor:
         """Scan u (S, L, D) along order (K, L) with the weights of `routes`, K of them."""
@@ -149,10 +149,10 @@ class SS2D(MarkedParameters):
     def _cascade(self, u: Tensor) -> Tensor:
         """Rows with routes 0 and 1, then columns with routes 2 and 3, each sequence by itself (spec section 5)."""
         batch, height, width, _ = u.shape
-        rows = self._line_pass(_plain_norm(u).flatten(0, 1), slice(0, 2)).view(batch, height, width, -1)
+        rows = self._line_pass(_plain_norm(u).flatten(0, 1), slice(0, 2)).view(u.shape)
         columns = _plain_norm(rows).transpose(1, 2).flatten(0, 1)  # (B*W, H, D)
         y = self._line_pass(columns, slice(2, 4))
-        return y.view(batch, width, height, -1).transpose(1, 2)
+        return y.view(batch, width, height, self.d_inner).transpose(1, 2)
 
     def _line_pass(self, u: Tensor, routes: slice) -> Tensor:
         """Lines u (S, L, D) in both directions. The backward outputs are added in the order of their steps.

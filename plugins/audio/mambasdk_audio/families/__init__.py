@@ -1,0 +1,1 @@
+"""Model families: configuration, module and checkpoint importer of each. Needs torch."""

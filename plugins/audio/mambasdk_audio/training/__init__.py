@@ -1,0 +1,1 @@
+"""Training of audio models: clips on disk, augmentation, and the tasks of classification and pretraining."""
