@@ -94,6 +94,12 @@ MAMBASDK_SIMD vf fma(vf a, vf b, vf c) {
 MAMBASDK_SIMD vf load(const float* p) {
   return (vf) * reinterpret_cast<const vf_unaligned*>(p);
 }
+// The bits of a vector from memory of any type and alignment.
+MAMBASDK_SIMD vf load_bits(const void* p) {
+  vf x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
 MAMBASDK_SIMD void store(float* p, vf x) {
   *reinterpret_cast<vf_unaligned*>(p) = (vf_unaligned)x;
 }

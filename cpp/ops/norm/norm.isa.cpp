@@ -1,5 +1,6 @@
 // rms_norm and layer_norm, vectorised, row by row: a row stays in the first-level cache while a few short loops pass
-// over it in float32; only reading and writing it depend on the dtype.
+// over it in float32. Plain rows of 16-bit types are widened by each loop: their copies in float32 would not fit that
+// cache beside the sums of the weights' gradients. Rows with a gate or a residual are copied.
 #include "ops/norm/norm.hpp"
 
 #include "ops/rows_simd.hpp"
@@ -41,8 +42,8 @@ MAMBASDK_SIMD vf only(vf x, int count) {
   return x * load(static_cast<const float*>(mask));
 }
 
-template <bool kMean>
-MAMBASDK_SIMD Statistics statistics(const float* v, Index n, float eps) {
+template <bool kMean, class T>
+MAMBASDK_SIMD Statistics statistics(const T* v, Index n, float eps) {
   const float inverse_n = 1.0f / static_cast<float>(n);
   float mean = 0.0f;
   if constexpr (kMean) {
@@ -59,9 +60,9 @@ MAMBASDK_SIMD Statistics statistics(const float* v, Index n, float eps) {
 
 // ---- forward ----
 
-template <bool kBias, bool kGate>
-MAMBASDK_SIMD void scale_group(const float* v, const float* gate, const float* weight, const float* bias, Statistics s,
-                               float* y, Index n) {
+template <bool kBias, bool kGate, class T>
+MAMBASDK_SIMD void scale_group(const T* v, const float* gate, const float* weight, const float* bias, Statistics s,
+                               T* y, Index n) {
   const vf mean = set1(s.mean);
   const vf rstd = set1(s.rstd);
   for_lanes(n, [&](Index i, int count) __attribute__((always_inline)) {
@@ -72,8 +73,33 @@ MAMBASDK_SIMD void scale_group(const float* v, const float* gate, const float* w
   });
 }
 
+// 16-bit rows with unit stride, neither gate nor residual.
+MAMBASDK_SIMD bool is_plain(const Args& a) {
+  return !is_float(a.x.type) && a.residual.data == nullptr && a.z.data == nullptr && a.x.element_stride == 1;
+}
+
+template <bool kMean, class T>
+void forward_plain_row(const Args& a, Index r) {
+  const Index n = a.channels;
+  const T* v = row_of<T>(a.x, r);
+  T* y = static_cast<T*>(a.y) + r * n;
+  const float* weight = a.table;
+  const float* bias = a.table + padded(n);
+  for (Index g = 0; g < n; g += a.group_size) {
+    const Statistics s = statistics<kMean>(v + g, a.group_size, a.eps);
+    if (a.bias.data != nullptr)
+      scale_group<true, false>(v + g, nullptr, weight + g, bias + g, s, y + g, a.group_size);
+    else
+      scale_group<false, false>(v + g, nullptr, weight + g, bias + g, s, y + g, a.group_size);
+  }
+}
+
 template <bool kMean>
 void forward_row(const Args& a, Index r, float* scratch) {
+  if (is_plain(a)) {
+    if (is_bf16(a.x.type)) return forward_plain_row<kMean, bf16>(a, r);
+    return forward_plain_row<kMean, f16>(a, r);
+  }
   const Index n = a.channels;
   float* buffer = scratch;  // (D,) each
   float* gate = scratch + padded(n);
@@ -131,9 +157,9 @@ struct Parts {
 
 // With x^ = (v - mean) rstd and g = dL/dx^ = grad * weight: adds to the weights' gradients, and turns `grad` (dL/d of
 // the norm's output) into dL/dv = rstd (g - mean(g) - x^ mean(g x^)), without mean(g) for rms_norm.
-template <bool kMean, bool kParts>
-MAMBASDK_SIMD void backward_group(const float* v, const float* grad, const float* weight, Statistics s, Parts parts,
-                                  float* grad_v, Index n) {
+template <bool kMean, bool kParts, class T>
+MAMBASDK_SIMD void backward_group(const T* v, const T* grad, const float* weight, Statistics s, Parts parts, T* grad_v,
+                                  Index n) {
   const vf mean = set1(s.mean);
   const vf rstd = set1(s.rstd);
   float mean_g = 0.0f;
@@ -171,8 +197,34 @@ MAMBASDK_SIMD void backward_group(const float* v, const float* grad, const float
   });
 }
 
+// Nothing but x and the gradient of y comes in, both of one dtype and with unit stride.
+MAMBASDK_SIMD bool is_plain(const BackwardArgs& b) {
+  return is_plain(b.forward) && b.grad_y.element_stride == 1 && b.grad_y.type.bits == b.forward.x.type.bits &&
+         b.grad_y.type.code == b.forward.x.type.code && b.grad_residual_out.data == nullptr &&
+         b.grad_residual == nullptr;
+}
+
+template <bool kMean, class T>
+void backward_plain_row(const BackwardArgs& b, Index r, Parts parts) {
+  const Args& a = b.forward;
+  const T *v = row_of<T>(a.x, r), *grad = row_of<T>(b.grad_y, r);
+  T* grad_x = static_cast<T*>(b.grad_x) + r * a.channels;
+  for (Index g = 0; g < a.channels; g += a.group_size) {
+    const Statistics s = statistics<kMean>(v + g, a.group_size, a.eps);
+    const Parts here{parts.grad_weight + g, parts.grad_bias + g};
+    if (b.grad_bias != nullptr)
+      backward_group<kMean, true>(v + g, grad + g, a.table + g, s, here, grad_x + g, a.group_size);
+    else
+      backward_group<kMean, false>(v + g, grad + g, a.table + g, s, here, grad_x + g, a.group_size);
+  }
+}
+
 template <bool kMean>
 void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
+  if (is_plain(b)) {
+    if (is_bf16(b.forward.x.type)) return backward_plain_row<kMean, bf16>(b, r, parts);
+    return backward_plain_row<kMean, f16>(b, r, parts);
+  }
   const Args& a = b.forward;
   const Index n = a.channels;
   const Index row = padded(n);

@@ -44,12 +44,11 @@ MAMBASDK_SIMD void read_rows(float* dst, std::int64_t ld, const SsdProblem& p, c
     for (std::int64_t i = 0; i < count; ++i, src += at.stride) {
       std::int64_t j = 0;
       if (input.stride[3] == 1)
-        for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
-          store(dst + i * ld + j / 2, load(reinterpret_cast<const float*>(src + j)));
+        for (; j + 2 * kLanes <= columns; j += 2 * kLanes) store(dst + i * ld + j / 2, load_bits(src + j));
       for (; j < 2 * ld; j += 2 * kLanes) {
         alignas(64) T tail[2 * kLanes] = {};
         for (std::int64_t c = j; c < min64(columns, j + 2 * kLanes); ++c) tail[c - j] = src[c * input.stride[3]];
-        store(dst + i * ld + j / 2, load(reinterpret_cast<const float*>(tail)));
+        store(dst + i * ld + j / 2, load_bits(tail));
       }
     }
     for (std::int64_t i = count; i < rows; ++i)
