@@ -18,6 +18,8 @@ from mambasdk_graph.layers import GatedGCN, out_degree, segment_max, segment_mea
 
 _WHERE = "gmn"
 NODE_ORDERS = ("degree", "core", "page_rank")
+# Tokens that inference takes at a time: what belongs to them stays in the cache, whatever the size of the graph.
+TOKENS = 1024
 HEADS = ("graph", "node", "none")
 
 
@@ -205,7 +207,14 @@ class GMN(GraphModel):
 
     def encode_neighbourhoods(self, graph: Graph, h: Tensor, e: Tensor) -> Tensor:
         """(N, D): the state behind each node's last token, which is the node itself."""
-        tokens = self.encode_tokens(graph, h, e)
+        tokens = self.encode_tokens(graph, h, e)  # (N, L, D)
+        nodes = max(TOKENS // tokens.shape[1], 1)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.shape[0] <= nodes:
+            return self._mix_tokens(tokens)
+        return torch.cat([self._mix_tokens(piece) for piece in tokens.split(nodes)])
+
+    def _mix_tokens(self, tokens: Tensor) -> Tensor:
+        """(N, D): the last of each node's tokens (N, L, D) after the blocks."""
         for block in self.sub:
             mixed = block(tokens)
             tokens = tokens + mixed if self.config.residual else mixed
