@@ -1,7 +1,8 @@
 # mambasdk_isa_objects(OUT PREFIX file…): compiles each *.isa.cpp once per instruction set, in targets PREFIX_<set>, with
-# MAMBASDK_ISA naming the namespace, and puts the objects' generator expressions in OUT.
+# MAMBASDK_ISA naming the namespace, and puts the objects' generator expressions in OUT. Only files in MAMBASDK_AMX_SOURCES
+# have an avx512_amx variant.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(MAMBASDK_ISAS baseline avx2 avx512 avx512_bf16)
+  set(MAMBASDK_ISAS baseline avx2 avx512 avx512_bf16 avx512_amx)
 else()
   set(MAMBASDK_ISAS baseline)
 endif()
@@ -24,6 +25,7 @@ set(
   -mprefer-vector-width=512
 )
 set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
+set(_isa_flags_avx512_amx ${_isa_flags_avx512_bf16} -mamx-tile -mamx-bf16)
 
 if(MAMBASDK_SANITIZE) # instrumented vector code takes minutes a file at -O3
   set(_isa_optimization -O1)
@@ -34,7 +36,14 @@ endif()
 function(mambasdk_isa_objects out prefix)
   set(objects)
   foreach(isa IN LISTS MAMBASDK_ISAS)
-    add_library(${prefix}_${isa} OBJECT EXCLUDE_FROM_ALL ${ARGN})
+    set(sources ${ARGN})
+    if(isa STREQUAL "avx512_amx")
+      list(FILTER sources INCLUDE REGEX "${MAMBASDK_AMX_SOURCES}")
+      if(NOT sources)
+        continue()
+      endif()
+    endif()
+    add_library(${prefix}_${isa} OBJECT EXCLUDE_FROM_ALL ${sources})
     target_include_directories(${prefix}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
     target_compile_definitions(${prefix}_${isa} PRIVATE MAMBASDK_ISA=${isa})
     # No exceptions or errno in kernels; contraction of a*b+c to FMA is part of their contract.

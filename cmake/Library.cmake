@@ -7,6 +7,7 @@ list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")
 set(_measuring_sources ${_isa_sources})
 list(FILTER _measuring_sources INCLUDE REGEX "ops/limits/|core/simd_check")
 list(REMOVE_ITEM _isa_sources ${_measuring_sources})
+set(MAMBASDK_AMX_SOURCES "ops/ssd/ssd_(forward|backward)\\.isa") # products of bfloat16 (core/isa.hpp)
 mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
 mambasdk_isa_objects(_measuring_objects mambasdk_measuring ${_measuring_sources})
 

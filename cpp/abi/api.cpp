@@ -43,7 +43,7 @@ mambasdk_status* set_isa(mambasdk_string name) {
       if (view(name) == isa_name(static_cast<Isa>(i))) return set_max_isa(static_cast<Isa>(i));
     }
     fail(ErrorCode::invalid_argument, "instruction set \"", view(name),
-         "\" is none of baseline, avx2, avx512, avx512_bf16");
+         "\" is none of baseline, avx2, avx512, avx512_bf16, avx512_amx");
   });
 }
 

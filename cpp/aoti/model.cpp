@@ -30,7 +30,7 @@ constexpr std::string_view operating_system = "darwin";
 #else
 constexpr std::string_view operating_system = "linux";
 #endif
-constexpr std::array<std::string_view, 4> instruction_sets{"baseline", "avx2", "avx512", "avx512_bf16"};
+constexpr std::array<std::string_view, 5> instruction_sets{"baseline", "avx2", "avx512", "avx512_bf16", "avx512_amx"};
 
 std::size_t rank(std::string_view isa) {
   return static_cast<std::size_t>(std::find(instruction_sets.begin(), instruction_sets.end(), isa) -

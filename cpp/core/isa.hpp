@@ -14,12 +14,14 @@
 
 namespace mambasdk {
 
-enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
-inline constexpr int kIsaCount = 4;
+enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, avx512_amx = 4 };
+inline constexpr int kIsaCount = 5;
 
 [[nodiscard]] const char* isa_name(Isa isa) noexcept;
-[[nodiscard]] Isa detected_isa() noexcept;  // the best this machine runs
-[[nodiscard]] Isa active_isa() noexcept;    // detected, capped by MAMBASDK_MAX_ISA or set_max_isa
+// The best this machine runs. Asks the kernel for the tile registers where there are any, unless MAMBASDK_MAX_ISA rules
+// them out: a process that has them needs larger signal stacks.
+[[nodiscard]] Isa detected_isa() noexcept;
+[[nodiscard]] Isa active_isa() noexcept;  // detected, capped by MAMBASDK_MAX_ISA or set_max_isa
 void set_max_isa(Isa cap) noexcept;
 
 // Borrowed handle to a thread pool. `body` gets disjoint ranges that cover [0, n); ranges hold at least `grain` items.
@@ -44,6 +46,10 @@ struct Parallel {
 
 // In a header: declares every variant of `ret name(args)`.
 // In dispatching code: MAMBASDK_PICK(name)(args) calls the variant for active_isa().
+//
+// avx512_amx adds to avx512_bf16 nothing but products of bfloat16 tiles, so only kernels with such products have that
+// variant (MAMBASDK_AMX_SOURCES in cmake/Library.cmake): they are declared with MAMBASDK_DECLARE_PRODUCT_KERNEL, and
+// MAMBASDK_PICK_PRODUCT(name, dtype) picks it for bfloat16 alone. All else runs the avx512_bf16 variant there.
 #if defined(MAMBASDK_X86)
 #define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
   namespace baseline {                          \
@@ -59,16 +65,28 @@ struct Parallel {
   ret name(__VA_ARGS__);                        \
   }                                             \
   static_assert(true)
+#define MAMBASDK_DECLARE_PRODUCT_KERNEL(ret, name, ...) \
+  MAMBASDK_DECLARE_KERNEL(ret, name, __VA_ARGS__);      \
+  namespace avx512_amx {                                \
+  ret name(__VA_ARGS__);                                \
+  }                                                     \
+  static_assert(true)
 #define MAMBASDK_PICK(name)                                                                  \
-  (::mambasdk::active_isa() == ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name \
+  (::mambasdk::active_isa() >= ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name \
    : ::mambasdk::active_isa() == ::mambasdk::Isa::avx512    ? &::mambasdk::avx512::name      \
    : ::mambasdk::active_isa() == ::mambasdk::Isa::avx2      ? &::mambasdk::avx2::name        \
                                                             : &::mambasdk::baseline::name)
+#define MAMBASDK_PICK_PRODUCT(name, type)                                                       \
+  ((type) == ::mambasdk::dtype::bf16 && ::mambasdk::active_isa() == ::mambasdk::Isa::avx512_amx \
+       ? &::mambasdk::avx512_amx::name                                                          \
+       : MAMBASDK_PICK(name))
 #else
 #define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
   namespace baseline {                          \
   ret name(__VA_ARGS__);                        \
   }                                             \
   static_assert(true)
+#define MAMBASDK_DECLARE_PRODUCT_KERNEL(ret, name, ...) MAMBASDK_DECLARE_KERNEL(ret, name, __VA_ARGS__)
 #define MAMBASDK_PICK(name) (&::mambasdk::baseline::name)
+#define MAMBASDK_PICK_PRODUCT(name, type) MAMBASDK_PICK(name)
 #endif

@@ -167,10 +167,18 @@ MAMBASDK_SIMD void store_pair(T* p, vf first, vf second) {
   store(p + kLanes, second);
 }
 #if defined(__AVX512BF16__)
+// Two vectors as bfloat16, one behind the other. Subnormals become zero.
+MAMBASDK_SIMD __m512i narrow_pair(vf first, vf second) {
+#if defined(__AMX_BF16__)  // Bochs, where this variant is tested, gets the upper half of vcvtne2ps2bf16 wrong
+  const __m256i low = (__m256i)_mm512_cvtneps_pbh((__m512)first), high = (__m256i)_mm512_cvtneps_pbh((__m512)second);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+#else
+  return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+#endif
+}
 MAMBASDK_SIMD void store_pair(bf16* p, vf first, vf second) {
   const int subnormal = _mm512_fpclass_ps_mask((__m512)first, 0x20) | _mm512_fpclass_ps_mask((__m512)second, 0x20);
-  if (__builtin_expect(subnormal == 0, 1))
-    return _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+  if (__builtin_expect(subnormal == 0, 1)) return _mm512_storeu_si512(p, narrow_pair(first, second));
   store(p, first);
   store(p + kLanes, second);
 }

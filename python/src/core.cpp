@@ -55,7 +55,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("cpu_info", &cpu_info, "Instruction sets found and in use, and the threads of the runtime's own pool.");
   m.def(
       "set_max_isa", [](const std::string& isa) { check(api().set_max_isa(to_c(isa))); }, py::arg("isa"),
-      "Cap the instruction set: \"baseline\", \"avx2\", \"avx512\" or \"avx512_bf16\".");
+      "Cap the instruction set: \"baseline\", \"avx2\", \"avx512\", \"avx512_bf16\" or \"avx512_amx\".");
   m.def(
       "set_num_threads", [](int count) { check(api().set_num_threads(count)); }, py::arg("count"),
       "Threads of the runtime's own pool; 0: as many as processors.");

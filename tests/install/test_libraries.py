@@ -91,7 +91,7 @@ def test_the_soname_carries_the_abi_major(prefix: Path) -> None:
     assert _dynamic(prefix / LIBRARY)["soname"] == [f"libmambasdk.so.{_core.abi_version()[0]}"]
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512_bf16", "avx512_amx"])
 def test_no_symbol_of_an_instruction_set_leaks(build_tree: Path, isa: str) -> None:
     """A linkable symbol outside the set's namespace could be picked by the linker for every machine."""
     objects = sorted((build_tree / "CMakeFiles" / f"mambasdk_isa_{isa}.dir").rglob("*.o"))

@@ -217,7 +217,7 @@ def load_plugin(path: Path) -> None:
 
 def isas() -> list[str]:
     """Instruction sets that this machine has, lowest first."""
-    known = ["baseline", "avx2", "avx512", "avx512_bf16"]
+    known = ["baseline", "avx2", "avx512", "avx512_bf16", "avx512_amx"]
     return known[: known.index(api.isa_detected().text()) + 1]
 
 

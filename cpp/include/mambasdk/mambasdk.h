@@ -315,7 +315,7 @@ typedef struct mambasdk_api {
 
   /* the process */
   mambasdk_string (*version)(void);      /* "0.1.0" */
-  mambasdk_string (*isa_detected)(void); /* "baseline", "avx2", "avx512", "avx512_bf16" */
+  mambasdk_string (*isa_detected)(void); /* "baseline", "avx2", "avx512", "avx512_bf16", "avx512_amx" */
   mambasdk_string (*isa_active)(void);
   mambasdk_status* (*set_max_isa)(mambasdk_string isa);
   mambasdk_status* (*set_num_threads)(int32_t count); /* of the runtime's own pool; 0: as many as processors */

@@ -35,6 +35,7 @@ template <class Cells, class F>
 MAMBASDK_SIMD void for_group_chunks(const Dims<Cells>& dims, const SsdProblem& p, const Parallel& parallel, F&& f) {
   const std::int64_t tasks = dims.group_chunks(p), slots = dims.group_slots(p);
   parallel(slots, 1, [&](std::int64_t begin, std::int64_t end) {
+    [[maybe_unused]] const typename Cells::Session session;
     std::int64_t s = 0;
     for (std::int64_t t = begin * tasks / slots; t < end * tasks / slots; ++t) {
       const std::int64_t chunk = t / p.groups;
@@ -66,9 +67,11 @@ MAMBASDK_SIMD void write_state(const Dims<Cells>& dims, const SsdProblem& p, flo
 
 // f(an element, the cells of its products) for a dtype of the kernels.
 template <class F>
-MAMBASDK_SIMD auto with_cells(DType type, F&& f) {
+MAMBASDK_SIMD auto with_cells([[maybe_unused]] DType type, F&& f) {
+#if !defined(__AMX_BF16__)  // that variant is called for bfloat16 alone
   if (type == dtype::f32) return f(float{}, FloatCells{});
   if (type == dtype::f16) return f(f16{}, FloatCells{});
+#endif
 #if defined(__AVX512BF16__)
   return f(bf16{}, Bf16Cells{});
 #else

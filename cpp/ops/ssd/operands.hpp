@@ -9,6 +9,7 @@
 #pragma once
 
 #include "ops/gemm/tile.hpp"
+#include "ops/gemm/tile_amx.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 
@@ -22,7 +23,13 @@ MAMBASDK_SIMD std::int64_t max64(std::int64_t a, std::int64_t b) {
   return a > b ? a : b;
 }
 
+// What a thread holds while it computes products.
+struct NoSession {
+  MAMBASDK_ALWAYS_INLINE NoSession() {}
+};
+
 struct FloatCells {
+  using Session = NoSession;
   static constexpr int kPerCell = 1;
   MAMBASDK_SIMD void multiply_add(vf& acc, float a, vf b) { acc += set1(a) * b; }
   // Elements [column, column+kLanes) of one row of a rows operand.
@@ -37,6 +44,11 @@ struct FloatCells {
 
 #if defined(__AVX512BF16__)
 struct Bf16Cells {
+#if defined(__AMX_BF16__)
+  using Session = TileSession;
+#else
+  using Session = NoSession;
+#endif
   static constexpr int kPerCell = 2;
   MAMBASDK_SIMD void multiply_add(vf& acc, float a, vf b) {
     acc = (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)set1(a), (__m512bh)b);
@@ -49,7 +61,7 @@ struct Bf16Cells {
     return load(reinterpret_cast<const bf16*>(row) + column);
   }
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
-    const v32h halves = (v32h)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+    const v32h halves = (v32h)narrow_pair(even, odd);
     const v32h order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     store(cells + k / 2 * ld, (vf)__builtin_shuffle(halves, order));
@@ -87,6 +99,14 @@ MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
 
 // ---- products ----
 
+#if defined(__AMX_BF16__)
+template <class Cells, int NV>
+MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
+                            std::int64_t ldb, std::int64_t k) {
+  static_assert(kTileRows == kTileSide && kLanes == kTileSide);
+  multiply_tiles<1, NV>(reinterpret_cast<float*>(acc), NV * kLanes, a, lda, b, ldb, k);
+}
+#else
 template <class Cells, int NV>
 MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
                             std::int64_t ldb, std::int64_t k) {
@@ -110,6 +130,7 @@ MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64
 #endif
   }
 }
+#endif
 
 template <int NV>
 MAMBASDK_SIMD void scale_tile(vf (&acc)[kTileRows][NV], vf factor) {
@@ -162,6 +183,11 @@ template <class Cells>
 __attribute__((noinline)) void product(float* c, std::int64_t ldc, const float* a, std::int64_t lda, const float* b,
                                        std::int64_t ldb, std::int64_t rows, std::int64_t columns, std::int64_t k,
                                        bool add) {
+#if defined(__AMX_BF16__)
+  for (std::int64_t r = 0; !add && r < rows; ++r)
+    for (std::int64_t j = 0; j < columns; j += kLanes) store(c + r * ldc + j, zero());
+  multiply_matrix(c, ldc, a, lda, b, ldb, rows, columns, k);
+#else
   for_stripes(columns, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
     constexpr int NV = decltype(width)::value;
     for (std::int64_t r = 0; r < rows; r += kTileRows) {
@@ -172,6 +198,7 @@ __attribute__((noinline)) void product(float* c, std::int64_t ldc, const float* 
       store_tile(acc, c + r * ldc + j, ldc);
     }
   });
+#endif
 }
 
 // ---- layout ----

@@ -219,8 +219,9 @@ void vector_forward(const Context& context, const Call& call, const Tensor& y, c
                 static_cast<std::size_t>((chunk_states.size(0) - used) * row));
   }
   const SsdForward args{p.problem, y.data, final_state.ptr<float>(), chunk_states.data};
-  const auto workspace = context.workspace(static_cast<std::size_t>(MAMBASDK_PICK(ssd_workspace_bytes)(args)));
-  MAMBASDK_PICK(ssd)(args, workspace.get(), context.parallel());
+  const auto workspace =
+      context.workspace(static_cast<std::size_t>(MAMBASDK_PICK_PRODUCT(ssd_workspace_bytes, p.problem.dtype)(args)));
+  MAMBASDK_PICK_PRODUCT(ssd, p.problem.dtype)(args, workspace.get(), context.parallel());
 }
 
 void vector_update(const Context& context, const Call& call, const Tensor& y, const Tensor& new_state) {
@@ -238,8 +239,9 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
     ungated = context.workspace(static_cast<std::size_t>(out.x.nbytes()));
     SsdForward args{p.problem, ungated.get(), nullptr, nullptr};
     args.problem.z.data = nullptr;
-    const auto workspace = context.workspace(static_cast<std::size_t>(MAMBASDK_PICK(ssd_workspace_bytes)(args)));
-    MAMBASDK_PICK(ssd)(args, workspace.get(), context.parallel());
+    const auto workspace =
+        context.workspace(static_cast<std::size_t>(MAMBASDK_PICK_PRODUCT(ssd_workspace_bytes, p.problem.dtype)(args)));
+    MAMBASDK_PICK_PRODUCT(ssd, p.problem.dtype)(args, workspace.get(), context.parallel());
   }
   const SsdBackward args{p.problem,
                          input_of(grad_y),
@@ -255,8 +257,9 @@ void vector_backward(const Context& context, const Call& call, const Tensor& gra
                          out.z.data,
                          out.dt_bias.ptr<float>(),
                          out.initial_state.ptr<float>()};
-  const auto workspace = context.workspace(static_cast<std::size_t>(MAMBASDK_PICK(ssd_backward_workspace_bytes)(args)));
-  MAMBASDK_PICK(ssd_backward)(args, workspace.get(), context.parallel());
+  const auto workspace = context.workspace(
+      static_cast<std::size_t>(MAMBASDK_PICK_PRODUCT(ssd_backward_workspace_bytes, p.problem.dtype)(args)));
+  MAMBASDK_PICK_PRODUCT(ssd_backward, p.problem.dtype)(args, workspace.get(), context.parallel());
 }
 
 // ---- the four operations ----

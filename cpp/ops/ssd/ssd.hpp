@@ -68,12 +68,12 @@ struct SsdBackward {
   float* grad_initial_state;  // (S,H,P,N) or null
 };
 
-MAMBASDK_DECLARE_KERNEL(std::int64_t, ssd_workspace_bytes, const SsdForward& call);
-MAMBASDK_DECLARE_KERNEL(void, ssd, const SsdForward& call, void* workspace, const Parallel& parallel);
+MAMBASDK_DECLARE_PRODUCT_KERNEL(std::int64_t, ssd_workspace_bytes, const SsdForward& call);
+MAMBASDK_DECLARE_PRODUCT_KERNEL(void, ssd, const SsdForward& call, void* workspace, const Parallel& parallel);
 // One step for every batch entry: the problem has length 1, an initial_state, and one sequence per batch entry.
 // final_state may be the memory of initial_state.
 MAMBASDK_DECLARE_KERNEL(void, ssd_state_update, const SsdForward& call, const Parallel& parallel);
-MAMBASDK_DECLARE_KERNEL(std::int64_t, ssd_backward_workspace_bytes, const SsdBackward& call);
-MAMBASDK_DECLARE_KERNEL(void, ssd_backward, const SsdBackward& call, void* workspace, const Parallel& parallel);
+MAMBASDK_DECLARE_PRODUCT_KERNEL(std::int64_t, ssd_backward_workspace_bytes, const SsdBackward& call);
+MAMBASDK_DECLARE_PRODUCT_KERNEL(void, ssd_backward, const SsdBackward& call, void* workspace, const Parallel& parallel);
 
 }  // namespace mambasdk

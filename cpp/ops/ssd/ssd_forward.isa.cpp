@@ -238,6 +238,7 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
       });
   const std::int64_t tasks = p.sequence_count * p.heads;
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
+    [[maybe_unused]] const typename Cells::Session session;
     for (std::int64_t t = begin * tasks / plan.slots; t < end * tasks / plan.slots; ++t)
       HeadScan<T, Cells>(plan, call, t / p.heads, t % p.heads, scratch + begin * plan.scratch).run(groups);
   });

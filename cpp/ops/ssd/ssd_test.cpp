@@ -69,6 +69,7 @@ std::vector<Case> cases() {
   for (const std::int64_t L : {0, 1, 2, 15, 63, 64, 65, 128, 200}) all.push_back({2, L, 2, 3, 1, 4});
   for (const std::int64_t P : {1, 15, 16, 33, 64}) all.push_back({1, 20, 1, P, 1, 7});
   for (const std::int64_t N : {1, 16, 40, 128}) all.push_back({1, 70, 9, 8, 1, N});
+  all.push_back({1, 100, 2, 64, 1, 128, bf16});
   all.push_back({0, 5, 2, 3, 1, 4});
   all.push_back(
       {1, 2200, 5, 4, 1, 4, f32, Layout::contiguous, 1, false, true, true, true, true, false, true, false, {}, 500});
@@ -321,6 +322,24 @@ TEST(Ssd, PackedSequencesAreIndependent) {
     testing::expect_close(narrow(got[0], begin, length), expected[0], "y of a packed sequence", 1.0);
   }
 }
+
+#if defined(MAMBASDK_X86)
+TEST(Ssd, LeavesNoTileState) {
+  if (detected_isa() < Isa::avx512_amx) GTEST_SKIP() << "this machine has no tiles";
+  const testing::Settings restore;
+  set_max_isa(Isa::avx512_amx);
+  set_num_threads(1);
+  Arena arena(1);
+  const Case c{1, 70, 2, 16, 1, 16, dtype::bf16};
+  testing::call(arena, ops().get("ssd"), forward_args(arena, c));
+  testing::call(arena, ops().get("ssd_backward"), backward_args(arena, c));
+  // Which state components of this thread are not in their initial state: the tiles' configuration, which only the
+  // instruction that clears the tiles too gives up.
+  unsigned in_use = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(in_use), "=d"(high) : "c"(1));
+  EXPECT_EQ(in_use >> 17 & 1, 0U);
+}
+#endif
 
 TEST(Ssd, RejectsWhatItCannotRun) {
   const auto message = [](const Case& c, const std::vector<std::int32_t>& cu_seqlens) -> std::string {
