@@ -51,8 +51,11 @@ __attribute__((noinline)) void carry_gradient(const Plan<Cells>& plan, const Sta
   }
 }
 
+alignas(64) constexpr float kNothing[kChunk] = {};  // what the first head of a task adds to
+
 template <class T, class Cells>
 struct ChunkDerivative {
+  static_assert(kProductColumns <= kChunk);
   const Plan<Cells>& plan;
   const SsdBackward& call;
   const SsdProblem& p;
@@ -109,19 +112,20 @@ struct ChunkDerivative {
     clear_tile(acc);
     multiply<Cells>(acc, at.x_rows + m0 * plan.head_cells, plan.head_cells, at.dyt + j, plan.steps, plan.head_cells);
     const bool opens = j == m0 / kLanes * kLanes;
+    const float* old = first ? kNothing : dcbt;
+    const std::int64_t apart = first ? 0 : plan.steps;
 #pragma GCC unroll 16
     for (int r = 0; r < kProductRows; ++r) column[r] = opens ? zero() : load(dots.column + (m0 + r) * kLanes);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       const std::int64_t l = j + v * kLanes, block = l / kDecayBlock;
-      const bool earlier = m0 < block * kDecayBlock;
+      const bool earlier = v * kLanes >= kDecayBlock || m0 < block * kDecayBlock;
       vf row = load(dots.row + l);
       const auto add = [&](int r, vf decay, vf score, vf both) __attribute__((always_inline)) {
         const std::int64_t m = m0 + r;
-        const vf source = set1(d.source[m]), dm = acc[r][v] * (decay * source);
-        float* out = dcbt + m * plan.steps + l;
+        const vf source = set1(d.source[m]);
         Cells::put_row(at.scores + m * plan.step_cells, l, score * source);
-        store(out, first ? dm : load(out) + dm);
+        store(dcbt + m * plan.steps + l, acc[r][v] * (decay * source) + load(old + m * apart + l));
         row += both * source;
         column[r] += both;
       };
@@ -165,6 +169,10 @@ struct ChunkDerivative {
   void all_pairs(const float* cbt, const Decay& d, float* dcbt, bool first, Dots& dots) const {
     for (std::int64_t m0 = 0; m0 < plan.steps; m0 += kProductRows) {
       const std::int64_t from = m0 / kLanes * kLanes;
+      if (kProductVectors > 3 && plan.steps - from == 3 * kLanes) {
+        pairs<3, kIsBounded>(cbt, d, m0, from, dcbt, first, dots);
+        continue;
+      }
       for_stripes(plan.steps - from, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
         pairs<decltype(width)::value, kIsBounded>(cbt, d, m0, from + j, dcbt, first, dots);
       });
@@ -236,8 +244,7 @@ struct ChunkDerivative {
             acc[r][v] += skip[v] * Cells::get_row(at.dy_rows + (m0 + r) * plan.head_cells, j + v * kLanes);
       }
       if (rows == kProductRows && j + NV * kLanes <= p.head_dim) {
-#pragma GCC unroll 16
-        for (int r = 0; r < kProductRows; ++r) store_vectors(out + (m0 + r) * where.stride, acc[r]);
+        store_rows(out + m0 * where.stride, where.stride, acc);
         continue;
       }
       alignas(64) float tile[kProductRows][NV * kLanes];
@@ -278,8 +285,7 @@ struct ChunkDerivative {
   template <int NV>
   MAMBASDK_ALWAYS_INLINE void add_scaled(float* out, bool first, const vf (&acc)[kProductRows][NV],
                                          const vf (&scale)[NV]) const {
-    alignas(64) static constexpr float kZeros[kProductColumns] = {};
-    const float* old = first ? kZeros : out;
+    const float* old = first ? kNothing : out;
     const std::int64_t apart = first ? 0 : plan.steps;
 #pragma GCC unroll 16
     for (int r = 0; r < kProductRows; ++r)

@@ -130,11 +130,13 @@ struct Task {
     }
   }
 
-  // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form already.
+  // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form and lies on
+  // whole cells.
   const float* saved_state(std::int64_t h, std::int64_t chunk) const {
     const T* saved = static_cast<const T*>(call.chunk_states) +
                      ((sequence.first_chunk + chunk) * p.heads + h) * p.state * p.head_dim;
-    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state)
+    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state &&
+        reinterpret_cast<std::uintptr_t>(saved) % alignof(float) == 0)
       return reinterpret_cast<const float*>(saved);
     for (std::int64_t n = 0; n < plan.state; ++n)
       read_row(at.running + n * plan.heads, saved + n * p.head_dim, 1, n < p.state ? p.head_dim : 0, plan.heads);

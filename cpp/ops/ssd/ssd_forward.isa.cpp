@@ -165,14 +165,13 @@ struct HeadScan {
         }
       }
       if (whole_columns && rows == kProductRows) {
+        if (z) {
 #pragma GCC unroll 16
-        for (int r = 0; r < kProductRows; ++r) {
-          if (z) {
+          for (int r = 0; r < kProductRows; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) acc[r][v] *= silu(load(z + (l + r) * z_at.stride + v * kLanes));
-          }
-          store_vectors(y + (l + r) * y_at.stride, acc[r]);
         }
+        store_rows(y + l * y_at.stride, y_at.stride, acc);
         continue;
       }
       alignas(64) float tile[kProductRows][NV * kLanes];
@@ -211,8 +210,7 @@ struct HeadScan {
       store_tile(acc, state + n * plan.heads + j, plan.heads);
       if constexpr (Cells::kPerCell != 1) put_tile<Cells>(state_columns + j, plan.heads, n, acc);
       if (rows == kProductRows && whole_columns) {
-#pragma GCC unroll 16
-        for (int r = 0; r < kProductRows; ++r) store_vectors(save + (n + r) * p.head_dim + j, acc[r]);
+        store_rows(save + n * p.head_dim + j, p.head_dim, acc);
       } else {
         for (std::int64_t r = 0; r < rows; ++r)
           write_row(save + (n + r) * p.head_dim + j, state + (n + r) * plan.heads + j,
