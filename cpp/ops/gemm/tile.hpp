@@ -10,10 +10,7 @@ namespace mambasdk::MAMBASDK_ISA {
 
 // Rows and vectors of the register tile: enough independent sums to hide the FMA's latency, and all of them in
 // registers.
-#if defined(__AMX_BF16__)  // tiles sum in registers of their own
-inline constexpr int kTileRows = 16;
-inline constexpr int kTileVectors = 2;
-#elif defined(__AVX512F__)
+#if defined(__AVX512F__)
 inline constexpr int kTileRows = 8;
 inline constexpr int kTileVectors = 2;
 #elif defined(__AVX2__)

@@ -48,7 +48,7 @@ struct Plan : Dims<Cells> {
     kept = call.chunk_states ? 0 : min64(max64(chunks, 1), kWindow);
     kept_size = state * head_cells;
     head_size = 3 * carry + kept * kept_size + (windows + 1) * carry;
-    scratch = 10 * tile + square + 2 * carry + block * head_size;
+    scratch = 9 * tile + square + 2 * carry + block * head_size;
   }
   std::int64_t groups_size(const SsdProblem& p) const { return this->group_chunks(p) * group; }
   std::int64_t parts_size(const SsdProblem& p) const { return this->group_chunks(p) * blocks * part; }
@@ -83,8 +83,8 @@ struct StateGradient {
 
 // Memory of one range of tasks.
 struct Scratch {
-  float *x_rows, *dy_rows, *weighted_rows;     // rows operands (steps,heads)
-  float *weighted_xt, *dyt;                    // columns operands (heads,steps)
+  float *x_rows, *dy_rows;                     // rows operands (steps,heads)
+  float *xt, *dyt;                             // columns operands (heads,steps)
   float *dy_columns, *dye_columns, *weighted;  // columns operands (steps,heads)
   float *grad_y, *gate;                        // (steps,heads)
   float* scores;                               // rows operand (steps,steps)
@@ -100,8 +100,7 @@ struct Scratch {
     };
     x_rows = next(plan.tile);
     dy_rows = next(plan.tile);
-    weighted_rows = next(plan.tile);
-    weighted_xt = next(plan.tile);
+    xt = next(plan.tile);
     dyt = next(plan.tile);
     dy_columns = next(plan.tile);
     dye_columns = next(plan.tile);

@@ -6,6 +6,9 @@
 namespace mambasdk::MAMBASDK_ISA {
 
 inline constexpr std::int64_t kDecayBlock = 16;  // steps per block of factored decays, whole vectors
+// The largest log2-decay across a block that is factored: sums up to it are rounded to 2^-20, which is the relative
+// error of a product.
+inline constexpr float kBounded = 32.0f;
 
 // One chunk of one head. Decays are exp2 of differences of running sums s of log2-decays; a sum is kept as two floats,
 // so that a difference is as exact as its operands allow. A step does not see steps before its run_start.
@@ -18,11 +21,13 @@ struct Decay {
   alignas(64) float source[kChunk];        // dt, or 1 in the form without dt on x; 0 beyond the chunk's steps
   alignas(64) float weight[kChunk];        // to_end * source
   alignas(64) std::int32_t first[kChunk];  // first step of the chunk that this step sees; -1: the state before it too
-  // Without resets, the decay from step m to step l of a later block k is late[l] * early[k][m]: through the first step
-  // of block k. Both are at most 1 for decays, so the product underflows only where the decay does.
+  // Without resets, the decay from step m to step l of block k is late[l] * early[k][m]: through the first step of
+  // block k. For m in an earlier block both are at most 1 for decays, so the product underflows only where the decay
+  // does. For m in block k itself early is at least 1: that holds only where `bounded` (kBounded).
   alignas(64) float late[kChunk];
   alignas(64) float early[kChunk / kDecayBlock][kChunk];
-  bool factored;
+  alignas(64) float sourced[kChunk / kDecayBlock][kChunk];  // early * source
+  bool factored, bounded;
   float through;  // decay of the state across the chunk
 };
 
@@ -90,17 +95,25 @@ MAMBASDK_SIMD void make_decay(Decay& d, const SsdProblem& p, const SsdSequence& 
   }
   d.through = d.from_begin[kChunk - 1];
   d.factored = run == nullptr;
+  d.bounded = d.factored;
   if (!d.factored) return;
+  vi outside = vi{};
   for (std::int64_t k = 0; k < kChunk / kDecayBlock; ++k) {
     const std::int64_t begin_k = k * kDecayBlock;
     const vf s = set1(d.s[begin_k]), low = set1(d.s_low[begin_k]);
-    for (std::int64_t i = 0; i < kDecayBlock; i += kLanes) {
-      const std::int64_t l = begin_k + i;
-      store(d.late + l, exp2((load(d.s + l) - s) + (load(d.s_low + l) - low)));
+    for (std::int64_t m = 0; m < begin_k + kDecayBlock; m += kLanes) {
+      const vf difference = (s - load(d.s + m)) + (low - load(d.s_low + m));
+      const vf early = exp2(difference);
+      store(d.early[k] + m, early);
+      store(d.sourced[k] + m, early * load(d.source + m));
+      if (m < begin_k) continue;
+      store(d.late + m, exp2(zero() - difference));
+      outside |= ~((difference <= set1(kBounded)) & (difference >= set1(-kBounded)));  // NaN is outside too
     }
-    for (std::int64_t m = 0; m < begin_k; m += kLanes)
-      store(d.early[k] + m, exp2((s - load(d.s + m)) + (low - load(d.s_low + m))));
   }
+  vi any = outside;
+  for (int i = 1; i < kLanes; ++i) any[0] |= outside[i];
+  d.bounded = any[0] == 0;
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

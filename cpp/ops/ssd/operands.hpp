@@ -28,6 +28,22 @@ struct NoSession {
   MAMBASDK_ALWAYS_INLINE NoSession() {}
 };
 
+// The register tile of the products. Stores of vectors take the multiply-adds' time (1.6 cycles each on Zen 4), and so
+// do operands that come from the second-level cache: four vectors make a tile as wide as the usual head or chunk, so
+// that rows operands pass once.
+#if defined(__AMX_BF16__)  // sums wait in memory for what is done with them
+inline constexpr int kProductRows = 16;
+inline constexpr int kProductVectors = 2;
+#elif defined(__AVX512F__)
+inline constexpr int kProductRows = 4;
+inline constexpr int kProductVectors = 4;
+#else
+inline constexpr int kProductRows = kTileRows;
+inline constexpr int kProductVectors = kTileVectors;
+#endif
+inline constexpr int kProductColumns = kProductVectors * kLanes;
+inline constexpr int kTriangleColumns = 2 * kLanes;  // of products of which a triangle is wanted
+
 struct FloatCells {
   using Session = NoSession;
   static constexpr int kPerCell = 1;
@@ -35,10 +51,25 @@ struct FloatCells {
   // Elements [column, column+kLanes) of one row of a rows operand.
   MAMBASDK_SIMD void put_row(float* row, std::int64_t column, vf x) { store(row + column, x); }
   MAMBASDK_SIMD vf get_row(const float* row, std::int64_t column) { return load(row + column); }
+  // Two such vectors, from `column` on.
+  MAMBASDK_SIMD void put_row_pair(float* row, std::int64_t column, vf first, vf second) {
+    store(row + column, first);
+    store(row + column + kLanes, second);
+  }
+  // sum += the products of kLanes cells.
+  MAMBASDK_SIMD void dot(vf& sum, const float* a, const float* b) { sum += load(a) * load(b); }
   // Rows k and k+1 (k even) of a columns operand with row length `ld`.
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
     store(cells + k * ld, even);
     store(cells + (k + 1) * ld, odd);
+  }
+  // Columns operand of a rows operand (rows,columns), and of the same with row r times scale[r]. A columns operand of
+  // floats is the rows operand: `plain` is `src` already.
+  MAMBASDK_SIMD void columns_and_scaled(float*, float* scaled, std::int64_t ldd, const float* src, std::int64_t lds,
+                                        std::int64_t rows, std::int64_t columns, const float* scale) {
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t j = 0; j < columns; j += kLanes)
+        store(scaled + r * ldd + j, set1(scale[r]) * load(src + r * lds + j));
   }
 };
 
@@ -60,6 +91,12 @@ struct Bf16Cells {
   MAMBASDK_SIMD vf get_row(const float* row, std::int64_t column) {
     return load(reinterpret_cast<const bf16*>(row) + column);
   }
+  MAMBASDK_SIMD void put_row_pair(float* row, std::int64_t column, vf first, vf second) {
+    _mm512_storeu_si512(row + column / 2, narrow_pair(first, second));
+  }
+  MAMBASDK_SIMD void dot(vf& sum, const float* a, const float* b) {
+    sum = (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)load(a), (__m512bh)load(b));
+  }
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
     const v32h halves = (v32h)narrow_pair(even, odd);
     const v32h order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
@@ -79,9 +116,29 @@ struct Bf16Cells {
       }
     }
   }
+  MAMBASDK_SIMD void columns_and_scaled(float* plain, float* scaled, std::int64_t ldd, const float* src,
+                                        std::int64_t lds, std::int64_t rows, std::int64_t columns, const float* scale) {
+    for (std::int64_t r = 0; r < rows; r += 2) {
+      const vf s0 = set1(scale[r]), s1 = set1(scale[r + 1]);
+      for (std::int64_t j = 0; j < columns; j += 2 * kLanes) {
+        const v32h even = (v32h)load(src + r * lds + j / 2), odd = (v32h)load(src + (r + 1) * lds + j / 2);
+        put_both(plain + r / 2 * ldd + j, scaled + r / 2 * ldd + j, (vu)__builtin_shuffle(even, odd, kInterleaved), s0,
+                 s1);
+        put_both(plain + r / 2 * ldd + j + kLanes, scaled + r / 2 * ldd + j + kLanes,
+                 (vu)__builtin_shuffle(even, odd, (v32h)(kInterleaved + 16)), s0, s1);
+      }
+    }
+  }
 
  private:
   typedef std::uint16_t v32h __attribute__((vector_size(64)));
+  static constexpr v32h kInterleaved = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  // A vector of cells, and the same with its even elements times s0 and its odd ones times s1.
+  MAMBASDK_SIMD void put_both(float* plain, float* scaled, vu cells, vf s0, vf s1) {
+    store(plain, (vf)cells);
+    put_columns(scaled, 0, 0, (vf)(cells << 16) * s0, (vf)(cells & 0xffff0000u) * s1);
+  }
 };
 #endif
 
@@ -93,7 +150,7 @@ MAMBASDK_SIMD std::int64_t cells(std::int64_t n) {
 // Padding of a dim: whole vectors of cells, and whole tiles of rows.
 template <class Cells>
 MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
-  static_assert(kLanes % kTileRows == 0);
+  static_assert(kLanes % kProductRows == 0);
   return round_up(n, kLanes * Cells::kPerCell);
 }
 
@@ -101,24 +158,29 @@ MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
 
 #if defined(__AMX_BF16__)
 template <class Cells, int NV>
-MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
+MAMBASDK_SIMD void multiply(vf (&acc)[kProductRows][NV], const float* a, std::int64_t lda, const float* b,
                             std::int64_t ldb, std::int64_t k) {
-  static_assert(kTileRows == kTileSide && kLanes == kTileSide);
-  multiply_tiles<1, NV>(reinterpret_cast<float*>(acc), NV * kLanes, a, lda, b, ldb, k);
+  static_assert(kProductRows == kTileSide && kLanes == kTileSide);
+  constexpr int kPairs = NV / 2 * 2;
+#pragma GCC unroll 4
+  for (int v = 0; v < kPairs; v += 2)
+    multiply_tiles<1, 2>(reinterpret_cast<float*>(acc[0] + v), NV * kLanes, a, lda, b + v * kLanes, ldb, k);
+  if constexpr (kPairs < NV)
+    multiply_tiles<1, 1>(reinterpret_cast<float*>(acc[0] + kPairs), NV * kLanes, a, lda, b + kPairs * kLanes, ldb, k);
 }
 #else
 template <class Cells, int NV>
-MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64_t lda, const float* b,
+MAMBASDK_SIMD void multiply(vf (&acc)[kProductRows][NV], const float* a, std::int64_t lda, const float* b,
                             std::int64_t ldb, std::int64_t k) {
   // Two pointers that the compiler may not look through: it would keep one for each row, more than there are registers.
-  const float *low = a, *high = a + kTileRows / 2 * lda;
+  const float *low = a, *high = a + kProductRows / 2 * lda;
   for (std::int64_t i = 0; i < k; ++i) {
     vf row[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) row[v] = in_register(load(b + v * kLanes));
 #pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-      const float x = r < kTileRows / 2 ? low[r * lda] : high[(r - kTileRows / 2) * lda];
+    for (int r = 0; r < kProductRows; ++r) {
+      const float x = r < kProductRows / 2 ? low[r * lda] : high[(r - kProductRows / 2) * lda];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) Cells::multiply_add(acc[r][v], x, row[v]);
     }
@@ -133,37 +195,88 @@ MAMBASDK_SIMD void multiply(vf (&acc)[kTileRows][NV], const float* a, std::int64
 #endif
 
 template <int NV>
-MAMBASDK_SIMD void scale_tile(vf (&acc)[kTileRows][NV], vf factor) {
+MAMBASDK_SIMD void scale_tile(vf (&acc)[kProductRows][NV], vf factor) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kProductRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] *= factor;
 }
+// acc += factor * c.
+template <int NV>
+MAMBASDK_SIMD void add_tile(vf (&acc)[kProductRows][NV], vf factor, const float* c, std::int64_t ldc) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kProductRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] += factor * load(c + r * ldc + v * kLanes);
+}
 // Row r times scale[r].
 template <int NV>
-MAMBASDK_SIMD void scale_tile_rows(vf (&acc)[kTileRows][NV], const float* scale) {
+MAMBASDK_SIMD void scale_tile_rows(vf (&acc)[kProductRows][NV], const float* scale) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kProductRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] *= set1(scale[r]);
 }
 
-// Rows [k, k + kTileRows) of a columns operand.
+// Rows [k, k + kProductRows) of a columns operand.
 template <class Cells, int NV>
-MAMBASDK_SIMD void put_tile(float* columns, std::int64_t ld, std::int64_t k, const vf (&acc)[kTileRows][NV]) {
+MAMBASDK_SIMD void put_tile(float* columns, std::int64_t ld, std::int64_t k, const vf (&acc)[kProductRows][NV]) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; r += 2)
+  for (int r = 0; r < kProductRows; r += 2)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) Cells::put_columns(columns + v * kLanes, ld, k + r, acc[r][v], acc[r + 1][v]);
 }
-// NV vectors of a row.
-template <class T, int NV>
-MAMBASDK_SIMD void store_vectors(T* row, const vf (&x)[NV]) {
-  if constexpr (NV == 2) {
-    store_pair(row, x[0], x[1]);
-  } else {
-    for (int v = 0; v < NV; ++v) store(row + v * kLanes, x[v]);
+// Columns [column, column + NV vectors) of rows [row, row + kProductRows) of a rows operand.
+template <class Cells, int NV>
+MAMBASDK_SIMD void put_tile_rows(float* rows, std::int64_t ld, std::int64_t row, std::int64_t column,
+                                 const vf (&acc)[kProductRows][NV]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kProductRows; ++r) {
+    if constexpr (NV % 2 == 0) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; v += 2)
+        Cells::put_row_pair(rows + (row + r) * ld, column + v * kLanes, acc[r][v], acc[r][v + 1]);
+    } else {
+      for (int v = 0; v < NV; ++v) Cells::put_row(rows + (row + r) * ld, column + v * kLanes, acc[r][v]);
+    }
   }
+}
+#if defined(__AVX512BF16__)
+// Whether a subnormal is among the elements, which the conversion to bfloat16 takes for zero. Integer instructions:
+// unlike the classification of floats, they leave the multiply-adds' time alone.
+template <int NV>
+MAMBASDK_SIMD bool has_subnormal(const vf (&acc)[kProductRows][NV]) {
+  __m512i least = _mm512_set1_epi32(-1);
+#pragma GCC unroll 16
+  for (int r = 0; r < kProductRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const vu bits = bits_of(acc[r][v]);
+      least = _mm512_min_epu32(least, (__m512i)(bits + bits - 1u));  // without the sign; zero becomes the largest
+    }
+  return _mm512_cmplt_epu32_mask(least, _mm512_set1_epi32(0x00ffffff)) != 0;
+}
+#endif
+
+// Rows of a tile, `apart` elements apart.
+template <class T, int NV>
+MAMBASDK_SIMD void store_rows(T* out, std::int64_t apart, const vf (&acc)[kProductRows][NV]) {
+#if defined(__AVX512BF16__)
+  if constexpr (std::is_same_v<T, bf16> && NV % 2 == 0) {
+    if (__builtin_expect(!has_subnormal(acc), 1)) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kProductRows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v += 2)
+          _mm512_storeu_si512(out + r * apart + v * kLanes, narrow_pair(acc[r][v], acc[r][v + 1]));
+      return;
+    }
+  }
+#endif
+#pragma GCC unroll 16
+  for (int r = 0; r < kProductRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store(out + r * apart + v * kLanes, acc[r][v]);
 }
 
 // Calls f(column, width as a compile-time count of vectors) over stripes of `columns`, a multiple of kLanes.
@@ -174,7 +287,9 @@ struct Width {
 template <class F>
 MAMBASDK_SIMD void for_stripes(std::int64_t columns, F&& f) {
   std::int64_t j = 0;
-  for (; j + kTileColumns <= columns; j += kTileColumns) f(j, Width<kTileVectors>{});
+  for (; j + kProductColumns <= columns; j += kProductColumns) f(j, Width<kProductVectors>{});
+  if constexpr (kProductVectors > 2)
+    for (; j + 2 * kLanes <= columns; j += 2 * kLanes) f(j, Width<2>{});
   for (; j < columns; j += kLanes) f(j, Width<1>{});
 }
 
@@ -190,8 +305,8 @@ __attribute__((noinline)) void product(float* c, std::int64_t ldc, const float* 
 #else
   for_stripes(columns, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
     constexpr int NV = decltype(width)::value;
-    for (std::int64_t r = 0; r < rows; r += kTileRows) {
-      vf acc[kTileRows][NV];
+    for (std::int64_t r = 0; r < rows; r += kProductRows) {
+      vf acc[kProductRows][NV];
       clear_tile(acc);
       if (add) load_tile(acc, c + r * ldc + j, ldc);
       multiply<Cells>(acc, a + r * lda, lda, b + j, ldb, k);

@@ -27,8 +27,11 @@ void prepare_group(const Plan<Cells>& plan, const SsdProblem& p, const SsdSequen
   transposed(out + plan.bt_rows, b_rows);
   transposed(out + plan.ct_rows, c_rows);
   transpose(columns, plan.steps, c_rows, plan.state_cells, plan.steps, plan.state_cells);
-  product<Cells>(out + plan.cbt, plan.steps, b_rows, plan.state_cells, columns, plan.steps, plan.steps, plan.steps,
-                 plan.state_cells, false);
+  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {  // rows beyond are never read
+    const std::int64_t width = min64(kTriangleColumns, plan.steps - j);
+    product<Cells>(out + plan.cbt + j, plan.steps, b_rows, plan.state_cells, columns + j, plan.steps, j + width, width,
+                   plan.state_cells, false);
+  }
 }
 
 // Rows of dB and dC: the sum of the parts of all head blocks, and what dCB^T adds.
@@ -47,20 +50,20 @@ void finish_group(const Plan<Cells>& plan, const SsdBackward& call, const SsdSeq
     for (std::int64_t b = 1; b < plan.blocks; ++b) sum += load(parts + b * plan.part + i);
     store(scratch + i, sum);
   }
-  // dCB^T is zero where m > l, and its tiles there were never written: a stripe of columns l needs steps up to its end,
-  // a stripe of columns m steps from its begin.
+  // dCB^T is zero where m > l, and its vectors there were never written: a stripe of columns l needs steps up to its
+  // end, a stripe of columns m steps from its begin.
   for (std::int64_t m = 0; m < plan.steps; ++m)
-    for (std::int64_t l = 0; l < m / kTileColumns * kTileColumns; l += kLanes) store(dcbt + m * plan.steps + l, zero());
+    for (std::int64_t l = 0; l < m / kLanes * kLanes; l += kLanes) store(dcbt + m * plan.steps + l, zero());
   to_columns<Cells>(columns, plan.steps, dcbt, plan.steps, plan.steps, plan.steps);
-  for (std::int64_t j = 0; j < plan.steps; j += kTileColumns) {
-    const std::int64_t width = min64(kTileColumns, plan.steps - j);
+  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
+    const std::int64_t width = min64(kTriangleColumns, plan.steps - j);
     product<Cells>(dct + j, plan.steps, shared + plan.bt_rows, plan.step_cells, columns + j, plan.steps, plan.state,
                    width, cells<Cells>(j + width), true);
   }
   to_rows<Cells>(rows, plan.step_cells, dcbt, plan.steps, plan.steps, plan.steps);
   transpose(columns, plan.steps, rows, plan.step_cells, plan.steps, plan.step_cells);
-  for (std::int64_t j = 0; j < plan.steps; j += kTileColumns) {
-    const std::int64_t width = min64(kTileColumns, plan.steps - j), k0 = cells<Cells>(j);
+  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
+    const std::int64_t width = min64(kTriangleColumns, plan.steps - j), k0 = cells<Cells>(j);
     product<Cells>(dbt + j, plan.steps, shared + plan.ct_rows + k0, plan.step_cells, columns + k0 * plan.steps + j,
                    plan.steps, plan.state, width, plan.step_cells - k0, true);
   }
@@ -127,11 +130,13 @@ struct Task {
     }
   }
 
-  // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form already.
+  // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form and lies on
+  // whole cells.
   const float* saved_state(std::int64_t h, std::int64_t chunk) const {
     const T* saved = static_cast<const T*>(call.chunk_states) +
                      ((sequence.first_chunk + chunk) * p.heads + h) * p.state * p.head_dim;
-    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state)
+    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state &&
+        reinterpret_cast<std::uintptr_t>(saved) % alignof(float) == 0)
       return reinterpret_cast<const float*>(saved);
     for (std::int64_t n = 0; n < plan.state; ++n)
       read_row(at.running + n * plan.heads, saved + n * p.head_dim, 1, n < p.state ? p.head_dim : 0, plan.heads);

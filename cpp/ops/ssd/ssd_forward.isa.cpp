@@ -1,11 +1,13 @@
 // ssd, forward (contract: ssd.hpp). Chunked: within a chunk y = (C B^T o decays) x, across chunks through the state.
 //
-// C, B^T and C B^T of every chunk are made once per group and shared by its heads; then each (sequence, head) walks
-// through its chunks with the state in cache. The state is (N,P) here, P along vectors.
+// C, B^T and C B^T of every chunk are made once per group and shared by its heads; then a few heads of a group at a
+// time walk through the chunks of a sequence with their states in cache. The state is (N,P) here, P along vectors.
 #include "ops/ssd/chunk.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
+
+constexpr std::int64_t kHeadsTogether = 12;  // whose states fit the second-level cache
 
 // Padded sizes, and the places of things in the workspace, counted in floats.
 template <class Cells>
@@ -41,8 +43,11 @@ void prepare_group(const Plan<Cells>& plan, const SsdProblem& p, const SsdSequen
   read_rows<T, Cells>(out + plan.c_rows, plan.state_cells, p, sequence, p.C, g, begin, count, plan.steps, p.state);
   read_rows<T, Cells>(b_cells, plan.state_cells, p, sequence, p.B, g, begin, count, plan.steps, p.state);
   transpose(b_columns, plan.steps, b_cells, plan.state_cells, plan.steps, plan.state_cells);
-  product<Cells>(out + plan.cb, plan.steps, out + plan.c_rows, plan.state_cells, b_columns, plan.steps, plan.steps,
-                 plan.steps, plan.state_cells, false);
+  // Later steps than a row's tile of columns are never read.
+  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns)
+    product<Cells>(out + plan.cb + j * plan.steps + j, plan.steps, out + plan.c_rows + j * plan.state_cells,
+                   plan.state_cells, b_columns + j, plan.steps, plan.steps - j, min64(kTriangleColumns, plan.steps - j),
+                   plan.state_cells, false);
   if constexpr (Cells::kPerCell == 1) {
     transpose(out + plan.bt_rows, plan.step_cells, b_cells, plan.state_cells, plan.steps, plan.state);
   } else {
@@ -51,17 +56,32 @@ void prepare_group(const Plan<Cells>& plan, const SsdProblem& p, const SsdSequen
   }
 }
 
-// Rows operand of C B^T o decays, columns up to and including the tile of the diagonal.
+// Rows operand of C B^T o decays o source, columns up to and including the tile of the diagonal.
 template <class Cells>
-MAMBASDK_SIMD void make_scores(float* scores, const Plan<Cells>& plan, const float* cb, const Decay& d) {
+__attribute__((noinline)) void make_scores(float* scores, const Plan<Cells>& plan, const float* cb, const Decay& d) {
+  if (d.bounded) {
+    for (std::int64_t k = 0; k * kDecayBlock < plan.steps; ++k) {
+      const std::int64_t end = min64((k + 1) * kDecayBlock, plan.steps);
+      for (std::int64_t m = 0; m < end; m += kLanes) {
+        const vf sourced = load(d.sourced[k] + m);
+        const vi early = lane_index(m);
+        for (std::int64_t l = k * kDecayBlock; l < end; ++l) {
+          vf score = load(cb + l * plan.steps + m) * (set1(d.late[l]) * sourced);
+          if (m >= k * kDecayBlock) score = select(early <= static_cast<std::int32_t>(l), score, zero());
+          Cells::put_row(scores + l * plan.step_cells, m, score);
+        }
+      }
+    }
+    return;
+  }
   for (std::int64_t l = 0; l < plan.steps; ++l) {
     const vf s = set1(d.s[l]), low = set1(d.s_low[l]);
     const vi late = vi{} + static_cast<std::int32_t>(l), first = vi{} + d.first[l];
-    const std::int64_t end = (l / kTileRows + 1) * kTileRows, block = l / kDecayBlock;
+    const std::int64_t end = (l / kProductRows + 1) * kProductRows, block = l / kDecayBlock;
     const std::int64_t earlier = d.factored ? block * kDecayBlock : 0;  // steps of earlier blocks
     for (std::int64_t m = 0; m < earlier; m += kLanes) {
-      const vf decay = set1(d.late[l]) * load(d.early[block] + m);
-      Cells::put_row(scores + l * plan.step_cells, m, load(cb + l * plan.steps + m) * decay * load(d.source + m));
+      const vf decay = set1(d.late[l]) * load(d.sourced[block] + m);
+      Cells::put_row(scores + l * plan.step_cells, m, load(cb + l * plan.steps + m) * decay);
     }
     for (std::int64_t m = earlier; m < end; m += kLanes) {
       const vi early = lane_index(m);
@@ -71,53 +91,59 @@ MAMBASDK_SIMD void make_scores(float* scores, const Plan<Cells>& plan, const flo
   }
 }
 
-// One head of one sequence.
+// Heads [head0, head1) of one group and one sequence: they go through the chunks together, so that what they share of a
+// chunk, and the rows of x and y, which lie side by side, are read while near.
 template <class T, class Cells>
 struct HeadScan {
   const Plan<Cells>& plan;
   const SsdForward& call;
   const SsdProblem& p;
   const SsdSequence& sequence;
-  std::int64_t s, h;
+  std::int64_t s, head0, head1;
   float *x_rows, *x_columns, *weighted;  // (steps,heads): operands of x and of weight o x
   float* scores;                         // rows operand (steps,steps)
-  float *state, *state_columns;          // (state,heads), and its columns operand
+  float* states;                         // per head, plan.scratch apart: (state,heads), and its columns operand
 
-  HeadScan(const Plan<Cells>& plan_, const SsdForward& call_, std::int64_t s_, std::int64_t h_, float* scratch)
-      : plan(plan_), call(call_), p(call_.problem), sequence(p.sequences[s_]), s(s_), h(h_) {
+  HeadScan(const Plan<Cells>& plan_, const SsdForward& call_, std::int64_t s_, std::int64_t head0_, std::int64_t head1_,
+           float* scratch)
+      : plan(plan_), call(call_), p(call_.problem), sequence(p.sequences[s_]), s(s_), head0(head0_), head1(head1_) {
     x_rows = scratch;
     x_columns = x_rows + plan.steps * plan.heads;
     weighted = x_columns + plan.steps * plan.heads;
     scores = weighted + plan.steps * plan.heads;
-    state = scores + plan.steps * plan.step_cells;
-    state_columns = state + plan.state * plan.heads;
-    if constexpr (Cells::kPerCell == 1) {
-      x_columns = x_rows;
-      state_columns = state;
-    }
+    states = scores + plan.steps * plan.step_cells;
+    if constexpr (Cells::kPerCell == 1) x_columns = x_rows;
+  }
+
+  float* state_of(std::int64_t h) const { return states + (h - head0) * plan.scratch; }
+  float* columns_of(std::int64_t h) const {
+    return Cells::kPerCell == 1 ? state_of(h) : state_of(h) + plan.state * plan.heads;
   }
 
   // Where the state before a chunk is saved.
-  T* saved(std::int64_t begin) const {
+  T* saved(std::int64_t h, std::int64_t begin) const {
     return static_cast<T*>(call.chunk_states) +
            ((sequence.first_chunk + begin / kChunk) * p.heads + h) * p.state * p.head_dim;
   }
 
   // Columns [j, j + NV vectors) of y = from_begin o (C state) + scores x + D x, then the gate.
   template <int NV>
-  __attribute__((noinline)) void outputs(const Decay& d, const float* c_rows, std::int64_t begin, std::int64_t count,
-                                         std::int64_t j, bool empty) const {
+  __attribute__((noinline)) void outputs(const Decay& d, const float* c_rows, std::int64_t h, std::int64_t begin,
+                                         std::int64_t count, std::int64_t j, bool empty) const {
+    const float* state_columns = columns_of(h);
+    // Where the task goes next.
+    const std::int64_t next_head = h + 1 < head1 ? h + 1 : head0, next = h + 1 < head1 ? begin : begin + kChunk;
     const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
     const Steps y_at = steps(p, sequence, y_stride), z_at = steps(p, sequence, p.z.stride);
     T* y = static_cast<T*>(call.y) + y_at.offset + begin * y_at.stride + h * p.head_dim + j;
     const T* z = static_cast<const T*>(p.z.data);
     if (z) z += z_at.offset + begin * z_at.stride + h * p.z.stride[2] + j * p.z.stride[3];
     const bool whole_columns = j + NV * kLanes <= p.head_dim && (!z || p.z.stride[3] == 1);
-    for (std::int64_t l = 0; l < count; l += kTileRows) {
-      const std::int64_t rows = min64(kTileRows, count - l);
+    for (std::int64_t l = 0; l < count; l += kProductRows) {
+      const std::int64_t rows = min64(kProductRows, count - l);
       prefetch_output(y + l * y_at.stride, y_at.stride, rows, min64(NV * kLanes, p.head_dim - j));
-      prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk + l, kTileRows, j, NV * kLanes);
-      vf acc[kTileRows][NV];
+      prefetch_steps<T>(p, sequence, p.x, next_head, next + l, kProductRows, j, NV * kLanes);
+      vf acc[kProductRows][NV];
       clear_tile(acc);
       if (!empty) {
         multiply<Cells>(acc, c_rows + l * plan.state_cells, plan.state_cells, state_columns + j, plan.heads,
@@ -125,7 +151,7 @@ struct HeadScan {
         scale_tile_rows(acc, d.from_begin + l);
       }
       multiply<Cells>(acc, scores + l * plan.step_cells, plan.step_cells, x_columns + j, plan.heads,
-                      cells<Cells>(l + kTileRows));
+                      cells<Cells>(l + kProductRows));
       if (p.D) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
@@ -134,22 +160,21 @@ struct HeadScan {
                               : load_n(p.D + h * p.head_dim + j + v * kLanes,
                                        static_cast<int>(max64(0, min64(kLanes, p.head_dim - j - v * kLanes))));
 #pragma GCC unroll 16
-          for (int r = 0; r < kTileRows; ++r)
+          for (int r = 0; r < kProductRows; ++r)
             acc[r][v] += skip * Cells::get_row(x_rows + (l + r) * plan.head_cells, j + v * kLanes);
         }
       }
-      if (whole_columns && rows == kTileRows) {
+      if (whole_columns && rows == kProductRows) {
+        if (z) {
 #pragma GCC unroll 16
-        for (int r = 0; r < kTileRows; ++r) {
-          if (z) {
+          for (int r = 0; r < kProductRows; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) acc[r][v] *= silu(load(z + (l + r) * z_at.stride + v * kLanes));
-          }
-          store_vectors(y + (l + r) * y_at.stride, acc[r]);
         }
+        store_rows(y + l * y_at.stride, y_at.stride, acc);
         continue;
       }
-      alignas(64) float tile[kTileRows][NV * kLanes];
+      alignas(64) float tile[kProductRows][NV * kLanes];
       store_tile(acc, &tile[0][0], NV * kLanes);
       for (std::int64_t r = 0; r < rows; ++r) {
         for (int v = 0; v < NV; ++v) {
@@ -171,20 +196,21 @@ struct HeadScan {
   // Columns [j, j + NV vectors) of the state across the chunk: through o state + B^T (weight o x). Saved where `save`
   // points to.
   template <int NV>
-  __attribute__((noinline)) void carry(float through, const float* bt_rows, std::int64_t j, T* save) const {
+  __attribute__((noinline)) void carry(float through, const float* bt_rows, std::int64_t h, std::int64_t j,
+                                       T* save) const {
+    float *state = state_of(h), *state_columns = columns_of(h);
     const bool whole_columns = j + NV * kLanes <= p.head_dim;
-    for (std::int64_t n = 0; n < plan.state; n += kTileRows) {
-      const std::int64_t rows = save ? min64(kTileRows, p.state - n) : 0;
+    for (std::int64_t n = 0; n < plan.state; n += kProductRows) {
+      const std::int64_t rows = save ? min64(kProductRows, p.state - n) : 0;
       if (rows > 0) prefetch_output(save + n * p.head_dim + j, p.head_dim, rows, min64(NV * kLanes, p.head_dim - j));
-      vf acc[kTileRows][NV];
-      load_tile(acc, state + n * plan.heads + j, plan.heads);
-      scale_tile(acc, set1(through));
+      vf acc[kProductRows][NV];
+      clear_tile(acc);
       multiply<Cells>(acc, bt_rows + n * plan.step_cells, plan.step_cells, weighted + j, plan.heads, plan.step_cells);
+      add_tile(acc, set1(through), state + n * plan.heads + j, plan.heads);
       store_tile(acc, state + n * plan.heads + j, plan.heads);
       if constexpr (Cells::kPerCell != 1) put_tile<Cells>(state_columns + j, plan.heads, n, acc);
-      if (rows == kTileRows && whole_columns) {
-#pragma GCC unroll 16
-        for (int r = 0; r < kTileRows; ++r) store_vectors(save + (n + r) * p.head_dim + j, acc[r]);
+      if (rows == kProductRows && whole_columns) {
+        store_rows(save + n * p.head_dim + j, p.head_dim, acc);
       } else {
         for (std::int64_t r = 0; r < rows; ++r)
           write_row(save + (n + r) * p.head_dim + j, state + (n + r) * plan.heads + j,
@@ -193,35 +219,44 @@ struct HeadScan {
     }
   }
 
-  void run(const float* groups) const {
-    bool empty = p.initial_state.data == nullptr;  // the state is zero
-    read_state(plan, p, state, p.initial_state, s, h);
+  void start(std::int64_t h) const {
+    read_state(plan, p, state_of(h), p.initial_state, s, h);
     if constexpr (Cells::kPerCell != 1)
-      to_columns<Cells>(state_columns, plan.heads, state, plan.heads, plan.state, plan.heads);
+      to_columns<Cells>(columns_of(h), plan.heads, state_of(h), plan.heads, plan.state, plan.heads);
     if (call.chunk_states && sequence.length > 0)
       for (std::int64_t n = 0; n < p.state; ++n)
-        write_row(saved(0) + n * p.head_dim, state + n * plan.heads, p.head_dim);
-    const std::int64_t g = h / (p.heads / p.groups);
+        write_row(saved(h, 0) + n * p.head_dim, state_of(h) + n * plan.heads, p.head_dim);
+  }
+
+  // Head h, steps from `begin` on. `group`: what the heads share; `empty`: the state is zero.
+  void step(std::int64_t h, std::int64_t begin, const float* group, bool empty, Decay& d) const {
+    const std::int64_t count = min64(kChunk, sequence.length - begin);
+    make_decay<T>(d, p, sequence, h, begin, count);
+    read_rows<T, Cells>(x_rows, plan.head_cells, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
+    Cells::columns_and_scaled(x_columns, weighted, plan.heads, x_rows, plan.head_cells, plan.steps, plan.heads,
+                              d.weight);
+    make_scores(scores, plan, group + plan.cb, d);
+    const bool last = begin + kChunk >= sequence.length;
+    for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+      constexpr int NV = decltype(width)::value;
+      outputs<NV>(d, group + plan.c_rows, h, begin, count, j, empty);
+      if (!last || call.final_state)
+        carry<NV>(d.through, group + plan.bt_rows, h, j,
+                  call.chunk_states && !last ? saved(h, begin + kChunk) : nullptr);
+    });
+  }
+
+  void run(const float* groups) const {
+    const std::int64_t g = head0 / (p.heads / p.groups);
     Decay d;
+    for (std::int64_t h = head0; h < head1; ++h) start(h);
     for (std::int64_t begin = 0; begin < sequence.length; begin += kChunk) {
-      const std::int64_t count = min64(kChunk, sequence.length - begin);
       const float* group = groups + ((sequence.first_chunk + begin / kChunk) * p.groups + g) * plan.group;
-      make_decay<T>(d, p, sequence, h, begin, count);
-      read_rows<T, Cells>(x_rows, plan.head_cells, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
-      if constexpr (Cells::kPerCell != 1)
-        Cells::columns_of_rows(x_columns, plan.heads, x_rows, plan.head_cells, plan.steps, plan.head_cells);
-      scaled_columns<Cells>(weighted, plan.heads, x_rows, plan.head_cells, plan.steps, plan.heads, d.weight);
-      make_scores(scores, plan, group + plan.cb, d);
-      const bool last = begin + kChunk >= sequence.length;
-      for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-        constexpr int NV = decltype(width)::value;
-        outputs<NV>(d, group + plan.c_rows, begin, count, j, empty);
-        if (!last || call.final_state)
-          carry<NV>(d.through, group + plan.bt_rows, j, call.chunk_states && !last ? saved(begin + kChunk) : nullptr);
-      });
-      empty = false;
+      const bool empty = begin == 0 && p.initial_state.data == nullptr;
+      for (std::int64_t h = head0; h < head1; ++h) step(h, begin, group, empty, d);
     }
-    if (call.final_state) write_state(plan, p, call.final_state, state, s, h);
+    for (std::int64_t h = head0; call.final_state && h < head1; ++h)
+      write_state(plan, p, call.final_state, state_of(h), s, h);
   }
 };
 
@@ -237,10 +272,15 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
         prepare_group<T>(plan, p, sequence, g, step, groups + t * plan.group, scratch + slot * plan.scratch);
       });
   const std::int64_t tasks = p.sequence_count * p.heads;
+  // What a range of slots has of scratch memory bounds the heads that go together; results do not depend on them.
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
     [[maybe_unused]] const typename Cells::Session session;
-    for (std::int64_t t = begin * tasks / plan.slots; t < end * tasks / plan.slots; ++t)
-      HeadScan<T, Cells>(plan, call, t / p.heads, t % p.heads, scratch + begin * plan.scratch).run(groups);
+    const std::int64_t group_heads = p.heads / p.groups, last = end * tasks / plan.slots;
+    for (std::int64_t t = begin * tasks / plan.slots, next = t; t < last; t = next) {
+      const std::int64_t h = t % p.heads;
+      next = min64(min64(last, t + min64(kHeadsTogether, end - begin)), t + group_heads - h % group_heads);
+      HeadScan<T, Cells>(plan, call, t / p.heads, h, h + next - t, scratch + begin * plan.scratch).run(groups);
+    }
   });
 }
 

@@ -2,6 +2,8 @@
 // recurrence, and what the scan guarantees about splitting, resetting and reversing sequences.
 #include "ops/ssd/ssd.hpp"
 
+#include <cstring>
+
 #include "ops/op_testing.hpp"
 
 namespace mambasdk {
@@ -23,7 +25,8 @@ struct Case {
   bool z = false, bias = true, initial_state = true, final_state = true;
   bool softplus = true, limits = false, dt_on_x = true, reverse = false;
   std::vector<std::int32_t> cu_seqlens{};
-  int seq_idx = 0;  // a new index every so many steps; 0: none
+  int seq_idx = 0;     // a new index every so many steps; 0: none
+  double rates = 1.0;  // A is multiplied by it
 
   [[nodiscard]] std::int64_t sequences() const {
     return cu_seqlens.empty() ? B : static_cast<std::int64_t>(cu_seqlens.size()) - 1;
@@ -32,7 +35,7 @@ struct Case {
     return concat("ssd B", B, " L", L, " H", H, " P", P, " G", G, " N", N, " ", dtype_name(type), " layout ",
                   static_cast<int>(layout), " D ", skip, " z ", z, " bias ", bias, " initial ", initial_state,
                   " final ", final_state, " softplus ", softplus, " limits ", limits, " dt_on_x ", dt_on_x, " reverse ",
-                  reverse, " cu_seqlens ", cu_seqlens.size(), " seq_idx ", seq_idx);
+                  reverse, " cu_seqlens ", cu_seqlens.size(), " seq_idx ", seq_idx, " rates ", rates);
   }
 };
 
@@ -67,7 +70,14 @@ std::vector<Case> cases() {
     all.push_back({1, 90, 2, 17, 2, 33, type, Layout::contiguous, 1, true, true, false, true, false, false, false});
   }
   for (const std::int64_t L : {0, 1, 2, 15, 63, 64, 65, 128, 200}) all.push_back({2, L, 2, 3, 1, 4});
-  for (const std::int64_t P : {1, 15, 16, 33, 64}) all.push_back({1, 20, 1, P, 1, 7});
+  for (const DType type : {f32, bf16}) {
+    all.push_back({1, 130, 3, 64, 1, 32, type});  // no padding anywhere
+    for (const double rates : {0.0, 5.0, 1000.0}) {
+      all.push_back({1, 130, 3, 16, 1, 16, type});
+      all.back().rates = rates;
+    }
+  }
+  for (const std::int64_t P : {1, 15, 16, 33, 64, 80}) all.push_back({1, 20, 1, P, 1, 7});
   for (const std::int64_t N : {1, 16, 40, 128}) all.push_back({1, 70, 9, 8, 1, N});
   all.push_back({1, 100, 2, 64, 1, 128, bf16});
   all.push_back({0, 5, 2, 3, 1, 4});
@@ -82,7 +92,7 @@ std::vector<Value> inputs(Arena& arena, const Case& c) {
   const DType acc = c.type == dtype::f64 ? dtype::f64 : dtype::f32;
   const Tensor* A = arena.normal(acc, {c.H});
   for (std::int64_t h = 0; h < c.H; ++h)
-    store_element(A->data, acc, h, -0.05 - 0.4 * std::abs(load_element(A->data, acc, h)));
+    store_element(A->data, acc, h, c.rates * (-0.05 - 0.4 * std::abs(load_element(A->data, acc, h))));
   std::vector<std::int32_t> index;
   if (c.seq_idx > 0) {
     for (std::int64_t b = 0; b < c.B; ++b)
@@ -189,6 +199,31 @@ TEST(Ssd, SavedStatesGiveTheSameDerivative) {
     b[13] = arg(arena.keep(testing::call(arena, ops().get("ssd"), f, KernelChoice::reference)[2]));
     expect_matches(arena, "ssd_backward", b, c, true);
     if (HasFatalFailure()) return;
+  }
+}
+
+// Saved states are read as pairs of bfloat16 where they lie; memory that begins between two pairs gives the same.
+TEST(Ssd, SavedStatesMayBeginAtAnyElement) {
+  const Case c{1, 130, 3, 64, 1, 32, dtype::bf16};
+  Arena arena(9);
+  std::vector<Value> b = backward_args(arena, c);
+  const Tensor saved = *arena.normal(c.type, {130 / kSsdChunk + 1, c.H, c.N, c.P});
+  std::vector<std::byte> memory(static_cast<std::size_t>(saved.nbytes()) + 64);
+  Tensor shifted = saved;
+  shifted.data = memory.data() + 2 + 4 - reinterpret_cast<std::uintptr_t>(memory.data()) % 4;
+  std::memcpy(shifted.data, saved.data, static_cast<std::size_t>(saved.nbytes()));
+  const testing::Settings restore;
+  for (const Isa isa : testing::instruction_sets()) {
+    set_max_isa(isa);
+    b[13] = arg(&saved);
+    const std::vector<Tensor> expected = testing::call(arena, ops().get("ssd_backward"), b);
+    b[13] = arg(&shifted);
+    const std::vector<Tensor> got = testing::call(arena, ops().get("ssd_backward"), b);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      if (expected[i].data == nullptr) continue;
+      EXPECT_EQ(std::memcmp(got[i].data, expected[i].data, static_cast<std::size_t>(got[i].nbytes())), 0)
+          << isa_name(isa) << " output " << i;
+    }
   }
 }
 
