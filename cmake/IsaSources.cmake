@@ -2,7 +2,14 @@
 # MAMBASDK_ISA naming the namespace, and puts the objects' generator expressions in OUT. Only files in MAMBASDK_AMX_SOURCES
 # have an avx512_amx variant.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(MAMBASDK_ISAS baseline avx2 avx512 avx512_bf16 avx512_amx)
+  set(
+    MAMBASDK_ISAS
+    baseline
+    avx2
+    avx512
+    avx512_bf16
+    avx512_amx
+  )
 else()
   set(MAMBASDK_ISAS baseline)
 endif()

@@ -7,6 +7,7 @@ library, dpkg-deb and zstd or xz as dpkg-deb needs them, and 350 MB. Exits with 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import os
@@ -77,7 +78,8 @@ def index(suite: str) -> dict[str, dict[str, str]]:
 
 def closure(packages: dict[str, dict[str, str]], roots: list[str]) -> list[dict[str, str]]:
     """The packages `roots` and all that they depend on, the first alternative of each."""
-    wanted, found = list(roots), {}
+    wanted = list(roots)
+    found: dict[str, dict[str, str]] = {}
     while wanted:
         package = packages[wanted.pop()]
         if package["Package"] in found:
@@ -181,7 +183,7 @@ def emulate(root: Path) -> int:
     if child == 0:
         os.execv(command[0], command)
     begin, printed = time.monotonic(), b""
-    status = None
+    status: int | None = None
     while status is None and time.monotonic() - begin < LIMIT:
         ready, _, _ = select.select([serial, screen], [], [], 1)
         if serial in ready:
@@ -196,12 +198,10 @@ def emulate(root: Path) -> int:
                 os.read(screen, 65536)
             except OSError:  # Bochs is gone
                 break
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(child, 9)
-    except ProcessLookupError:
-        pass
     os.waitpid(child, 0)
-    print(f"emulated: {time.monotonic() - begin:.0f} s")
+    print(f"\nemulated: {time.monotonic() - begin:.0f} s")
     if status is None:
         print(f"emulated: no result, see {WORK / 'bochs.log'}")
         return 1
