@@ -119,9 +119,9 @@ def prepare() -> Path:
         for package in packages:
             unpack(package, root)
     for suite, names in KERNEL.items():
-        packages = index(suite)
+        known = index(suite)
         for name in names:
-            unpack(packages[name], root)
+            unpack(known[name], root)
     done.write_text(wanted)
     return root
 
