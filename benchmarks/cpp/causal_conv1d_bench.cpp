@@ -22,15 +22,15 @@ struct Problem {
     grad_weight = weight;
     grad_bias = bias;
   }
-  [[nodiscard]] Tensor sequence(std::vector<std::byte>& memory) const {
+  [[nodiscard]] Tensor sequence(bench::Array<std::byte>& memory) const {
     const std::int64_t shape[] = {batch, length, channels};
     return Tensor::contiguous(memory.data(), type, shape, 3);
   }
-  [[nodiscard]] Tensor weights(std::vector<float>& memory) const {
+  [[nodiscard]] Tensor weights(bench::Array<float>& memory) const {
     const std::int64_t shape[] = {channels, 4};
     return Tensor::contiguous(memory.data(), dtype::f32, shape, 2);
   }
-  [[nodiscard]] Tensor biases(std::vector<float>& memory) const {
+  [[nodiscard]] Tensor biases(bench::Array<float>& memory) const {
     return Tensor::contiguous(memory.data(), dtype::f32, &channels, 1);
   }
 
@@ -39,8 +39,8 @@ struct Problem {
   DType type;
   std::int64_t bytes;
   bench::Threads threads;
-  std::vector<std::byte> x, grad_y, y;
-  std::vector<float> weight, bias, grad_weight, grad_bias;
+  bench::Array<std::byte> x, grad_y, y;
+  bench::Array<float> weight, bias, grad_weight, grad_bias;
 };
 
 void forward(benchmark::State& state) {

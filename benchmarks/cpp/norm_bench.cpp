@@ -20,10 +20,10 @@ struct Problem {
     weight.assign(static_cast<std::size_t>(shape[1]), 0.25f);
     grad_weight = weight;
   }
-  [[nodiscard]] Tensor rows(std::vector<std::byte>& memory) const {
+  [[nodiscard]] Tensor rows(bench::Array<std::byte>& memory) const {
     return Tensor::contiguous(memory.data(), type, shape, 2);
   }
-  [[nodiscard]] Tensor channels(std::vector<float>& memory) const {
+  [[nodiscard]] Tensor channels(bench::Array<float>& memory) const {
     return Tensor::contiguous(memory.data(), dtype::f32, shape + 1, 1);
   }
 
@@ -32,8 +32,8 @@ struct Problem {
   DType type;
   std::int64_t bytes;
   bench::Threads threads;
-  std::vector<std::byte> x, grad_y, y;
-  std::vector<float> weight, grad_weight;
+  bench::Array<std::byte> x, grad_y, y;
+  bench::Array<float> weight, grad_weight;
 };
 
 void forward(benchmark::State& state, const char* name) {
@@ -60,7 +60,7 @@ void backward(benchmark::State& state, const char* name) {
 // residual_out = x + residual and its norm: two arrays in, two out.
 void residual(benchmark::State& state, const char* name) {
   Problem p(state);
-  std::vector<std::byte> sum = p.x;
+  bench::Array<std::byte> sum = p.x;
   const Tensor x = p.rows(p.x), other = p.rows(p.grad_y), weight = p.channels(p.weight);
   const Value inputs[] = {{.tensor = &x},      {.tensor = &weight}, {.tensor = nullptr}, {.tensor = &other},
                           {.tensor = nullptr}, {.real = 1e-5},      {.integer = 0},      {.flag = true}};

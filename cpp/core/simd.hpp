@@ -105,7 +105,15 @@ MAMBASDK_SIMD void store(float* p, vf x) {
 }
 
 MAMBASDK_SIMD vf widen_bf16(vh h) {
+#if defined(__AVX512BW__)
+  // One permutation of words into the upper halves, zeros below; widening and shifting would take two of those slots.
+  vi places;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) places[i] = i << 16;
+  return (vf)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, (__m512i)places, _mm512_castsi256_si512((__m256i)h));
+#else
   return from_bits(__builtin_convertvector(h, vu) << 16);
+#endif
 }
 MAMBASDK_SIMD vh narrow_bf16(vf x) {  // round to nearest even, NaN kept
 #if defined(__AVX512BF16__)
@@ -203,6 +211,13 @@ MAMBASDK_SIMD void store_n(T* p, vf x, int n) {
   alignas(64) T buffer[kLanes];
   store(static_cast<T*>(buffer), x);
   for (int i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
+// Asks for the lines of V vectors that will be used soon, for the first or the second level of the cache.
+template <int V, int kLevel = 1, class T>
+MAMBASDK_SIMD void prefetch_vectors(const T* p) {
+  constexpr int kBytes = V * kLanes * static_cast<int>(sizeof(T));
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + i, 0, 4 - kLevel);
 }
 
 // Keeps a loaded value in its register: the compiler would rather load it again for every use.

@@ -1,31 +1,53 @@
-// causal_conv1d forward, vectorised: channels in lanes, four steps at a time. A work item is a group of tiles times
-// kBlockChannels channels, so that memory sees long pieces of neighbouring rows.
+// causal_conv1d forward, vectorised: channels in lanes, four or eight steps at a time. A work item is a group of tiles
+// times kBlockChannels channels, so that memory sees long pieces of neighbouring rows.
 #include "ops/causal_conv1d/tile_simd.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
-// R steps of a block of whole vectors: each x and each weight is loaded once for all of them.
+// V vectors of channels of R steps: in[r] and y hold their first. Each x is widened once, and one conversion narrows a
+// pair.
+template <class T, int K, bool kSilu, int R, int V>
+MAMBASDK_SIMD void forward_vectors(const T* const (&in)[R + kCapacity<K> - 1], Index x_stride, const float* table,
+                                   int width, T* y, Index y_stride, Index c) {
+  vf xs[R + kCapacity<K> - 1][V];
+  for (int r = 0; r < width - 1; ++r) {
+    for (int v = 0; v < V; ++v) xs[r][v] = in_register(load(in[r] + c + v * kLanes));
+  }
+  vf w[kCapacity<K> + 1][V] = {};
+  for (int k = 0; k <= width; ++k) {
+    for (int v = 0; v < V; ++v) w[k][v] = load(table + k * kBlockChannels + c + v * kLanes);
+  }
+  MAMBASDK_UNROLL
+  for (int r = 0; r < R; ++r) {
+    prefetch_vectors<V>(in[r + width - 1] + R * x_stride + c);  // which the hardware does not foresee
+    prefetch_vectors<V>(y + (R + r) * y_stride + c);
+    vf u[V];
+    for (int v = 0; v < V; ++v) {
+      xs[r + width - 1][v] = in_register(load(in[r + width - 1] + c + v * kLanes));
+      u[v] = w[width][v];
+      for (int k = 0; k < width; ++k) u[v] = u[v] + w[k][v] * xs[r + k][v];
+      if (kSilu) u[v] = silu_for<T>(u[v]);
+    }
+    if constexpr (V == 2) {
+      store_pair(y + r * y_stride + c, u[0], u[1]);
+    } else {
+      store(y + r * y_stride + c, u[0]);
+    }
+  }
+}
+
+// R steps of a block of whole vectors.
 template <class T, int K, bool kSilu, int R>
 [[gnu::noinline]] void forward_steps(const TileRows<T>& x, Index t, const Block& block, T* y, Index y_stride) {
   const int width = K == kAnyWidth ? block.width : K;
   const T* in[R + kCapacity<K> - 1];
   for (int r = 0; r < R + width - 1; ++r) in[r] = x[t - (width - 1) + r];
-  for (Index c = 0; c < block.channels; c += kLanes) {
-    vf xs[R + kCapacity<K> - 1];
-    for (int r = 0; r < R + width - 1; ++r) xs[r] = in_register(load(in[r] + c));
-    for (int r = 0; r < R; ++r) {  // the next R rows, which the hardware does not foresee
-      __builtin_prefetch(in[r + width - 1] + R * x.stride + c);
-      __builtin_prefetch(y + (R + r) * y_stride + c, 1);
-    }
-    vf u[R];
-    for (int r = 0; r < R; ++r) u[r] = load(block.table + width * kBlockChannels + c);
-    for (int k = 0; k < width; ++k) {
-      const vf w = load(block.table + k * kBlockChannels + c);
-      for (int r = 0; r < R; ++r) u[r] = u[r] + w * xs[r + k];
-    }
-    for (int r = 0; r < R; ++r) store(y + r * y_stride + c, kSilu ? silu(u[r]) : u[r]);
+  Index c = 0;
+  for (; c + 2 * kLanes <= block.channels; c += 2 * kLanes) {
+    forward_vectors<T, K, kSilu, R, 2>(in, x.stride, block.table, width, y, y_stride, c);
   }
+  if (c < block.channels) forward_vectors<T, K, kSilu, R, 1>(in, x.stride, block.table, width, y, y_stride, c);
 }
 
 // One step of any block.
@@ -37,7 +59,7 @@ template <class T>
     const int n = block.channels - c < kLanes ? static_cast<int>(block.channels - c) : kLanes;
     vf u = load(block.table + block.width * kBlockChannels + c);
     for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * kBlockChannels + c) * load_n(in[k] + c, n);
-    store_n(y + c, with_silu ? silu(u) : u, n);
+    store_n(y + c, with_silu ? silu_for<T>(u) : u, n);
   }
 }
 
@@ -55,7 +77,14 @@ void forward_items(const Args& a, const Parallel& parallel) {
         const Index stride = a.y.stride[1];
         Index t = 0;
         if (block.is_whole()) {
-          for (; t + 4 <= rows; t += 4) forward_steps<T, K, kSilu, 4>(x, t, block, y + t * stride, stride);
+          constexpr int kSteps = kStepsAtOnce<T>;
+          for (; t + kSteps <= rows; t += kSteps) {
+            forward_steps<T, K, kSilu, kSteps>(x, t, block, y + t * stride, stride);
+          }
+          if (kSteps > 4 && t + 4 <= rows) {
+            forward_steps<T, K, kSilu, 4>(x, t, block, y + t * stride, stride);
+            t += 4;
+          }
         }
         for (; t < rows; ++t) forward_step(x, t, block, kSilu, y + t * stride);
       }

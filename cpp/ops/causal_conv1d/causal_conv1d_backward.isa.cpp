@@ -20,11 +20,6 @@ struct BackwardTile {
   bool with_silu;
 };
 
-MAMBASDK_SIMD vf through_silu(vf grad, vf u) {
-  const vf s = sigmoid(u);
-  return grad * (s + u * s * (1.0f - s));
-}
-
 // R steps of a block of whole vectors; out[r] takes dL/dx of step t+r-(K-1).
 template <class T, int K, bool kSilu, int R>
 [[gnu::noinline]] void backward_steps(const BackwardTile<T>& tile, Index t, const Block& block, T* const (&out)[R],
@@ -37,28 +32,28 @@ template <class T, int K, bool kSilu, int R>
   for (Index c = 0; c < block.channels; c += kLanes) {
     vf xs[R + kCapacity<K> - 1];
     for (int r = 0; r < R + history; ++r) xs[r] = in_register(load(in[r] + c));
-    vf g[R + kCapacity<K> - 1];
-    for (int j = 0; j < history; ++j) g[j] = load(tile.grads + j * kBlockChannels + c);
     for (int r = 0; r < R; ++r) {  // the next R rows, which the hardware does not foresee
-      __builtin_prefetch(in[r + history] + R * tile.x.stride + c);
-      __builtin_prefetch(gy + (R + r) * tile.grad_y_stride + c);
-      __builtin_prefetch(out[r] + R * out_stride + c, 1);
+      prefetch_vectors<1>(in[r + history] + R * tile.x.stride + c);
+      prefetch_vectors<1>(gy + (R + r) * tile.grad_y_stride + c);
+      prefetch_vectors<1>(out[r] + R * out_stride + c);
     }
     vf fresh[R];
-    for (int r = 0; r < R; ++r) fresh[r] = load(gy + r * tile.grad_y_stride + c);
     if constexpr (kSilu) {
-      vf u[R];
-      for (int r = 0; r < R; ++r) u[r] = load(block.table + width * kBlockChannels + c);
+      for (int r = 0; r < R; ++r) fresh[r] = load(block.table + width * kBlockChannels + c);
       for (int k = 0; k < width; ++k) {
-        const vf w = load(block.table + k * kBlockChannels + c);
-        for (int r = 0; r < R; ++r) u[r] = u[r] + w * xs[r + k];
+        const vf w = in_register(load(block.table + k * kBlockChannels + c));
+        for (int r = 0; r < R; ++r) fresh[r] = fresh[r] + w * xs[r + k];
       }
-      for (int r = 0; r < R; ++r) fresh[r] = through_silu(fresh[r], u[r]);
+      for (int r = 0; r < R; ++r) fresh[r] = load(gy + r * tile.grad_y_stride + c) * silu_slope_for<T>(fresh[r]);
+    } else {
+      for (int r = 0; r < R; ++r) fresh[r] = load(gy + r * tile.grad_y_stride + c);
     }
+    vf g[R + kCapacity<K> - 1];
+    for (int j = 0; j < history; ++j) g[j] = load(tile.grads + j * kBlockChannels + c);
     for (int r = 0; r < R; ++r) g[history + r] = fresh[r];
     vf grad_x[R] = {};
     for (int k = 0; k < width; ++k) {
-      const vf w = load(block.table + k * kBlockChannels + c);
+      const vf w = in_register(load(block.table + k * kBlockChannels + c));
       float* sum = tile.partial + k * kBlockChannels + c;
       vf part = fresh[0] * xs[k];
       for (int r = 1; r < R; ++r) part = part + fresh[r] * xs[r + k];
@@ -99,7 +94,7 @@ template <class T>
       if (tile.with_silu) {
         vf u = load(block.table + block.width * kBlockChannels + c);
         for (int k = 0; k < block.width; ++k) u = u + load(block.table + k * kBlockChannels + c) * load_n(in[k] + c, n);
-        g = through_silu(g, u);
+        g = g * silu_slope_for<T>(u);
       }
     }
     if (step == Step::own) {

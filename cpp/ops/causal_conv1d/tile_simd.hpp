@@ -3,6 +3,7 @@
 
 #include "core/simd.hpp"
 #include "ops/causal_conv1d/causal_conv1d.hpp"
+#include "ops/half_sigmoid.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -14,6 +15,10 @@ using Index = std::int64_t;
 inline constexpr int kAnyWidth = 0;
 template <int K>
 inline constexpr int kCapacity = K == kAnyWidth ? kMaxWidth : K;
+
+// Rows of eight steps and of the next eight stay in the first-level cache where they are of 16-bit types.
+template <class T>
+inline constexpr int kStepsAtOnce = sizeof(T) == 2 ? 8 : 4;
 
 // Channels [channel, channel + channels) of the call: whole vectors, or the few that are left over.
 struct Block {
