@@ -5,46 +5,65 @@
 
 namespace mambasdk::MAMBASDK_ISA {
 
-// out[i] = sum of the lanes of v[i], for kLanes vectors: a transposing tree, one shuffle pair per add.
+// out[i] = sum of the lanes of vector i, for kLanes vectors: a transposing tree, one shuffle pair per add. products(n,
+// a, b) gives vectors n and n + kLanes / 2; it is called in the order in which fewest sums wait in registers.
 #if defined(__AVX512F__)
-MAMBASDK_SIMD vf reduce_vectors(const vf (&in)[16]) {
-  __m512 v[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {  // quarters: two of row r, two of row r + 4
-    const int r = i < 4 ? i : i + 4;
-    const __m512 a = (__m512)in[r], b = (__m512)in[r + 4];
-    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd));
-  // The quarters of v[i] belong to rows i, i + 4, i + 8, i + 12.
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i)
-    v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
-  const __m512 sum = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
-  return (vf)sum;
+template <class Products>
+MAMBASDK_SIMD vf reduce_products(const Products& products) {
+  const auto halves = [](vf a, vf b) __attribute__((always_inline)) {
+    const __m512 x = (__m512)a, y = (__m512)b;
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+  };
+  const auto four = [&](int n) __attribute__((always_inline)) {  // quarters: of n, n + 4, n + 8, n + 12
+    vf a, b, c, d;
+    products(n, a, b);
+    products(n + 4, c, d);
+    const __m512 x = halves(a, c), y = halves(b, d);
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+  };
+  const auto interleave = [](__m512 x, __m512 y) __attribute__((always_inline)) {
+    return _mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+  };
+  const __m512 zero = four(0), two = four(2), even = interleave(zero, two);
+  const __m512 one = four(1), three = four(3), odd = interleave(one, three);
+  return (vf)interleave(even, odd);
 }
 #elif defined(__AVX2__)
-MAMBASDK_SIMD vf reduce_vectors(const vf (&in)[8]) {
-  __m256 v[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const __m256 a = (__m256)in[i], b = (__m256)in[i + 4];
-    v[i] = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i)
-    v[i] = _mm256_add_ps(_mm256_unpacklo_ps(v[i], v[i + 2]), _mm256_unpackhi_ps(v[i], v[i + 2]));
-  return (vf)_mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+template <class Products>
+MAMBASDK_SIMD vf reduce_products(const Products& products) {
+  const auto two_of = [&](int n) __attribute__((always_inline)) {  // halves: of n, n + 4
+    vf a, b;
+    products(n, a, b);
+    const __m256 x = (__m256)a, y = (__m256)b;
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+  };
+  const auto interleave = [](__m256 x, __m256 y) __attribute__((always_inline)) {
+    return _mm256_add_ps(_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
+  };
+  const __m256 zero = two_of(0), two = two_of(2), even = interleave(zero, two);
+  const __m256 one = two_of(1), three = two_of(3), odd = interleave(one, three);
+  return (vf)interleave(even, odd);
 }
 #else
-MAMBASDK_SIMD vf reduce_vectors(const vf (&in)[kLanes]) {
+template <class Products>
+MAMBASDK_SIMD vf reduce_products(const Products& products) {
   vf sums;
-  for (int i = 0; i < kLanes; ++i) sums[i] = reduce_add(in[i]);
+  for (int n = 0; n < kLanes / 2; ++n) {
+    vf a, b;
+    products(n, a, b);
+    sums[n] = reduce_add(a);
+    sums[n + kLanes / 2] = reduce_add(b);
+  }
   return sums;
 }
 #endif
+
+MAMBASDK_SIMD vf reduce_vectors(const vf (&in)[kLanes]) {
+  return reduce_products([&](int n, vf& a, vf& b) __attribute__((always_inline)) {
+    a = in[n];
+    b = in[n + kLanes / 2];
+  });
+}
 
 // The same for kLanes rows of kLanes floats.
 MAMBASDK_SIMD vf reduce_rows(const float* rows) {

@@ -46,28 +46,38 @@ __attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, co
   for (int n = 0; n < kStates; ++n) store(state + n * kLanes, h[n]);
 }
 
-// Sums across lanes of the 2 * kStates products of each step, added to rows of 2 * kStates floats. Steps come last to
-// first; as many are collected as fill kLanes sums, so rows up to kLanes floats around a segment's may have 0 added.
+// Sums across lanes of 2 * kStates products of each step, kStates of one kind and as many of another, added to rows of
+// 2 * kStates floats. Steps come last to first; where a row is less than a vector, as many are collected as fill one,
+// so rows up to kLanes floats around a segment's may have 0 added.
 template <int kStates>
 struct ProductSums {
   static constexpr int kWidth = 2 * kStates;
+  static constexpr bool kAtOnce = kWidth == kLanes;
   static constexpr int kSteps = kWidth < kLanes ? kLanes / kWidth : 1;
-  alignas(64) float rows[kSteps * kWidth * kLanes];
+  alignas(64) float rows[kAtOnce ? 1 : kSteps * kWidth * kLanes];
   float* sums;
 
   MAMBASDK_ALWAYS_INLINE explicit ProductSums(float* to) : sums(to) {
-    if constexpr (kSteps > 1) {
+    if constexpr (!kAtOnce && kSteps > 1) {
       for (int i = 0; i < kSteps * kWidth; ++i) store(rows + i * kLanes, zero());
     }
   }
-  MAMBASDK_ALWAYS_INLINE void add(Index t, vf (&products)[kWidth]) {
-    if constexpr (kWidth == kLanes) {
+  // products(n, first, second) gives the two products of state n.
+  template <class Products>
+  MAMBASDK_ALWAYS_INLINE void add(Index t, const Products& products) {
+    if constexpr (kAtOnce) {
+      const vf sum = reduce_products(products);
       float* out = sums + t * kWidth;
-      store(out, load(out) + reduce_vectors(products));
+      store(out, load(out) + sum);
     } else {
       const Index slot = t % kSteps;
       MAMBASDK_UNROLL
-      for (int i = 0; i < kWidth; ++i) store(rows + (slot * kWidth + i) * kLanes, products[i]);
+      for (int n = 0; n < kStates; ++n) {
+        vf first, second;
+        products(n, first, second);
+        store(rows + (slot * kWidth + n) * kLanes, first);
+        store(rows + (slot * kWidth + kStates + n) * kLanes, second);
+      }
       if (slot > 0) return;
       MAMBASDK_UNROLL
       for (int i = 0; i < kSteps * kWidth; i += kLanes) {
@@ -99,19 +109,16 @@ __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, 
     ahead.prefetch(first + t);
     vf sum_dt = add ? load(grad_dt + t * kLanes) : zero(), sum_dx = add ? load(grad_dx + t * kLanes) : zero();
     const float *decay = decays + t * kRow, *before = states + t * kRow, *after = before + kRow;
-    vf products[2 * kStates];
-    MAMBASDK_UNROLL
-    for (int n = 0; n < kStates; ++n) {
+    product_sums.add(t, [&](int n, vf& of_B, vf& of_C) __attribute__((always_inline)) {
       const vf dh = w[n] + g * C[t * row + n];
-      products[n] = dh * x;
-      products[kStates + n] = g * load(after + n * kLanes);
+      of_B = dh * x;
+      of_C = g * load(after + n * kLanes);
       sum_dx = sum_dx + dh * B[t * row + n];
       w[n] = dh * load(decay + n * kLanes);
       const vf dz = w[n] * load(before + n * kLanes);
       sum_dt = sum_dt + dz * load(A + n * kLanes);
       gA[n] = gA[n] + dz * d;
-    }
-    product_sums.add(t, products);
+    });
     store(grad_dt + t * kLanes, sum_dt);
     store(grad_dx + t * kLanes, sum_dx);
   }

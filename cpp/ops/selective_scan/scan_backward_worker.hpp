@@ -353,33 +353,38 @@ class BackwardWorker {
   // `sums_` to rows of grad_B and grad_C (or of the task's partial sums).
   void put_sums() {
     Index n = first_state_;
-    for (Index width = kMostStates; width > 0; width /= 2) {
-      for (; n + width <= end_state_; n += width) {
-        for (Index t = 0; t < rows_; ++t) put_row(t, n, width, sums_ + n * 2 * rows_ + t * 2 * width);
-      }
-    }
+    if constexpr (kMostStates >= 8) n = put_width<8>(n);
+    n = put_width<4>(n);
+    n = put_width<2>(n);
+    put_width<1>(n);
   }
-  void put_row(Index t, Index n, Index width, const float* sums) {
+  template <int kStates>
+  Index put_width(Index n) {
+    for (; n + kStates <= end_state_; n += kStates) {
+      const float* sums = sums_ + n * 2 * rows_;
+      for (Index t = 0; t < rows_; ++t, sums += 2 * kStates) put_row<kStates>(t, n, sums);
+    }
+    return n;
+  }
+  template <int kStates>
+  void put_row(Index t, Index n, const float* sums) {
+    float of_B[kStates], of_C[kStates];
+    __builtin_memcpy(of_B, sums, sizeof of_B);
+    __builtin_memcpy(of_C, sums + kStates, sizeof of_C);
     if (!plan_.direct) {
       float* to = all_.partial(batch_, task_index_) + (t0_ + t - round_ * plan_.round_steps) * 2 * a_.states + n;
-      for (Index i = 0; i < width; ++i) {
-        to[i] = sums[i];
-        to[a_.states + i] = sums[width + i];
-      }
+      __builtin_memcpy(to, of_B, sizeof of_B);
+      __builtin_memcpy(to + a_.states, of_C, sizeof of_C);
     } else if (plan_.scatter) {
       float* to_B = all_.sums_B(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
       float* to_C = all_.sums_C(k_).row(batch_, row_[t]) + task_.group * a_.states + n;
-      for (Index i = 0; i < width; ++i) {
-        to_B[i] += sums[i];
-        to_C[i] += sums[width + i];
-      }
+      for (int i = 0; i < kStates; ++i) to_B[i] += of_B[i];
+      for (int i = 0; i < kStates; ++i) to_C[i] += of_C[i];
     } else {
       T* to_B = all_.params_row(g_.grad_B, batch_, k_, row_[t]) + task_.group * a_.states + n;
       T* to_C = all_.params_row(g_.grad_C, batch_, k_, row_[t]) + task_.group * a_.states + n;
-      for (Index i = 0; i < width; ++i) {
-        to_B[i] = from_float<T>::cast(sums[i]);
-        to_C[i] = from_float<T>::cast(sums[width + i]);
-      }
+      for (int i = 0; i < kStates; ++i) to_B[i] = from_float<T>::cast(of_B[i]);
+      for (int i = 0; i < kStates; ++i) to_C[i] = from_float<T>::cast(of_C[i]);
     }
   }
 

@@ -2,6 +2,7 @@
 // strided tensors and float32 tiles. For *.isa.cpp only.
 #pragma once
 
+#include "ops/gemm/transpose.hpp"
 #include "ops/selective_scan/scan_args.hpp"
 #include "ops/selective_scan/scan_exp.hpp"
 
@@ -151,19 +152,36 @@ MAMBASDK_SIMD vf load_lanes(const float* base, Index stride, int n) {
   return load(static_cast<const float*>(buffer));
 }
 
-// (channel, state) matrix, strided, to rows of states with channels in lanes, and back.
-MAMBASDK_SIMD void load_states(float* tile, const float* base, Index channel_stride, Index state_stride, Index states,
-                               int n, float scale) {
-  for (Index s = 0; s < states; ++s) {
+// (channel, state) matrix, strided, to rows of states with channels in lanes, and back. Squares of neighbouring states
+// are transposed in registers.
+[[maybe_unused]] static __attribute__((noinline)) void load_states(float* tile, const float* base, Index channel_stride,
+                                                                   Index state_stride, Index states, int n,
+                                                                   float scale) {
+  Index s = 0;
+  for (; state_stride == 1 && s + kLanes <= states; s += kLanes) {
+    vf square[kLanes];
+    for (int c = 0; c < kLanes; ++c) square[c] = c < n ? load(base + c * channel_stride + s) * scale : zero();
+    transpose(square);
+    for (int i = 0; i < kLanes; ++i) store(tile + (s + i) * kLanes, square[i]);
+  }
+  for (; s < states; ++s) {
     alignas(64) float buffer[kLanes] = {};
     for (int c = 0; c < n; ++c) buffer[c] = base[c * channel_stride + s * state_stride] * scale;
     store(tile + s * kLanes, load(static_cast<const float*>(buffer)));
   }
 }
-MAMBASDK_SIMD void store_states(float* base, Index channel_stride, Index state_stride, const float* tile, Index states,
-                                int n) {
-  for (int c = 0; c < n; ++c) {
-    for (Index s = 0; s < states; ++s) base[c * channel_stride + s * state_stride] = tile[s * kLanes + c];
+[[maybe_unused]] static __attribute__((noinline)) void store_states(float* base, Index channel_stride,
+                                                                    Index state_stride, const float* tile, Index states,
+                                                                    int n) {
+  Index s = 0;
+  for (; state_stride == 1 && s + kLanes <= states; s += kLanes) {
+    vf square[kLanes];
+    for (int i = 0; i < kLanes; ++i) square[i] = load(tile + (s + i) * kLanes);
+    transpose(square);
+    for (int c = 0; c < n; ++c) store(base + c * channel_stride + s, square[c]);
+  }
+  for (; s < states; ++s) {
+    for (int c = 0; c < n; ++c) base[c * channel_stride + s * state_stride] = tile[s * kLanes + c];
   }
 }
 
