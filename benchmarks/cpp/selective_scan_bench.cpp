@@ -1,6 +1,6 @@
-// selective_scan forward and backward (16 states, float32 or bfloat16) against a bare loop of the exponentials and
-// multiply-adds that the forward needs, on the same number of updates. Counters: G/s are (step, channel, state)
-// updates. Arguments: batch, length, channels, routes, bits of T, threads.
+// selective_scan forward and backward (16 states, float32 or bfloat16), each against a bare loop of the exponentials
+// and multiply-adds that it needs, on the same number of updates. Counters: G/s are (step, channel, state) updates.
+// Arguments: batch, length, channels, routes, bits of T, threads.
 #include <cstring>
 
 #include "bandwidth_limit.hpp"
@@ -99,10 +99,10 @@ struct Problem {
   std::vector<std::int32_t> order_;
 };
 
-// The bare loop, on tensors of its own that fit the same number of updates.
+// The bare loops, on tensors of their own that fit the same number of updates.
 class ScanLimit {
  public:
-  explicit ScanLimit(const Problem& p) : channels_((p.channels + 15) / 16 * 16) {
+  ScanLimit(const Problem& p, bool backward) : backward_(backward), channels_((p.channels + 15) / 16 * 16) {
     steps_ = std::max<std::int64_t>(1, static_cast<std::int64_t>(p.updates) / (channels_ * kStates));
     delta_ = memory_.make(dtype::f32, {steps_, channels_}, 0.001f, 0.1f);
     u_ = memory_.make(dtype::f32, {steps_, channels_}, -1.0f, 1.0f);
@@ -110,21 +110,30 @@ class ScanLimit {
     B_ = memory_.make(dtype::f32, {steps_, kStates}, -1.0f, 1.0f);
     C_ = memory_.make(dtype::f32, {steps_, kStates}, -1.0f, 1.0f);
     y_ = memory_.make(dtype::f32, {steps_, channels_});
+    if (!backward_) return;
+    grad_u_ = memory_.make(dtype::f32, {steps_, channels_});
+    grad_delta_ = memory_.make(dtype::f32, {steps_, channels_});
   }
   void run() const {
+    if (backward_) {
+      return MAMBASDK_PICK(limit_scan_backward)(
+          steps_, channels_, delta_.ptr<float>(), u_.ptr<float>(), A_.ptr<float>(), B_.ptr<float>(), C_.ptr<float>(),
+          y_.ptr<float>(), grad_u_.ptr<float>(), grad_delta_.ptr<float>(), default_context().parallel());
+    }
     MAMBASDK_PICK(limit_scan)(steps_, channels_, delta_.ptr<float>(), u_.ptr<float>(), A_.ptr<float>(), B_.ptr<float>(),
                               C_.ptr<float>(), y_.ptr<float>(), default_context().parallel());
   }
 
  private:
+  bool backward_;
   std::int64_t channels_, steps_;
   Memory memory_;
-  Tensor delta_, u_, A_, B_, C_, y_;
+  Tensor delta_, u_, A_, B_, C_, y_, grad_u_, grad_delta_;
 };
 
 template <class F>
-void measure(benchmark::State& state, const Problem& p, F&& kernel) {
-  const ScanLimit limit(p);
+void measure(benchmark::State& state, const Problem& p, bool backward, F&& kernel) {
+  const ScanLimit limit(p, backward);
   std::vector<double> times, limits;
   kernel();
   limit.run();
@@ -152,7 +161,7 @@ void forward(benchmark::State& state) {
   for (int i = 0; i < 5; ++i) p.inputs.push_back({.flag = false});
   const Tensor outputs[] = {p.y, Tensor{}, Tensor{}};
   const Op& op = p.ops.get("selective_scan");
-  measure(state, p, [&] { op.call(default_context(), p.inputs, outputs); });
+  measure(state, p, false, [&] { op.call(default_context(), p.inputs, outputs); });
 }
 
 // With the chunk states that a forward in training saves.
@@ -178,7 +187,7 @@ void backward(benchmark::State& state) {
                             : p.memory.make(t.dtype, {s[0], s[1], s[2], s[3], s[4]}))
                  .data;
   }
-  measure(state, p, [&] { op.call(default_context(), inputs, outputs); });
+  measure(state, p, true, [&] { op.call(default_context(), inputs, outputs); });
 }
 
 void shapes(benchmark::internal::Benchmark* b) {

@@ -24,4 +24,11 @@ inline constexpr std::int64_t kScanLimitLanes = 16;
 MAMBASDK_DECLARE_KERNEL(void, limit_scan, std::int64_t steps, std::int64_t channels, const float* delta, const float* u,
                         const float* A, const float* B, const float* C, float* y, const Parallel& parallel);
 
+// The same for its backward: the exponentials and multiply-adds that recompute states, and the eight multiply-adds of a
+// state that gradients take, on running values instead of kept ones, without sums across lanes. Not a gradient: its
+// arithmetic. Reads and writes rows of the same shapes as u and delta do: grad_y, and grad_u, grad_delta.
+MAMBASDK_DECLARE_KERNEL(void, limit_scan_backward, std::int64_t steps, std::int64_t channels, const float* delta,
+                        const float* u, const float* A, const float* B, const float* C, const float* grad_y,
+                        float* grad_u, float* grad_delta, const Parallel& parallel);
+
 }  // namespace mambasdk

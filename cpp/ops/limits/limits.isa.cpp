@@ -69,6 +69,65 @@ void scan_channels(std::int64_t steps, std::int64_t channels, const float* delta
   }
 }
 
+// One vector of channels over all steps, four states at a time over rows that stay in the first cache.
+void scan_channels_backward(std::int64_t steps, std::int64_t channels, const float* delta, const float* u,
+                            const float* A, const float* B, const float* C, const float* grad_y, float* grad_u,
+                            float* grad_delta) {
+  constexpr std::int64_t kRows = 64;
+  constexpr int kStates = 4;
+  const FloatExp2 exp2_of = FloatExp2::make();
+  vf states[16] = {}, carries[16] = {}, sums[16] = {}, of_B = zero(), of_C = zero();
+  alignas(64) float rows[5][kRows * kLanes];
+  for (std::int64_t t0 = 0; t0 < steps; t0 += kRows) {
+    const std::int64_t count = steps - t0 < kRows ? steps - t0 : kRows;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t at = (t0 + i) * channels;
+      const vf d = load(delta + at);
+      store(rows[0] + i * kLanes, d);
+      store(rows[1] + i * kLanes, d * load(u + at));
+      store(rows[2] + i * kLanes, load(grad_y + at));
+      store(rows[3] + i * kLanes, zero());
+      store(rows[4] + i * kLanes, zero());
+    }
+    for (int first = 0; first < 16; first += kStates) {
+      // Each group of states asks for rows of one array: inputs of the next tile, or where this one will write.
+      const float* const wanted[] = {delta + kRows * channels, u + kRows * channels, grad_y + kRows * channels, grad_u};
+      const float* const ahead = wanted[first / kStates] + t0 * channels;
+      const float* const ahead_too = first < 12 ? ahead : grad_delta + t0 * channels;
+      vf h[kStates], w[kStates], sum[kStates];
+      for (int n = 0; n < kStates; ++n) h[n] = states[first + n], w[n] = carries[first + n], sum[n] = sums[first + n];
+      for (std::int64_t i = 0; i < count; ++i) {
+        __builtin_prefetch(ahead + i * channels);
+        __builtin_prefetch(ahead_too + i * channels);
+        const float *b = B + (t0 + i) * 16 + first, *c = C + (t0 + i) * 16 + first;
+        const vf d = load(rows[0] + i * kLanes), x = load(rows[1] + i * kLanes), g = load(rows[2] + i * kLanes);
+        vf sum_dt = load(rows[3] + i * kLanes), sum_dx = load(rows[4] + i * kLanes);
+        MAMBASDK_UNROLL
+        for (int n = 0; n < kStates; ++n) {
+          const vf a = exp2_of(d * load(A + (first + n) * kScanLimitLanes));
+          h[n] = a * h[n] + x * b[n];
+          const vf dh = w[n] + g * c[n];
+          of_B = of_B + dh * x;
+          of_C = of_C + g * h[n];
+          sum_dx = sum_dx + dh * b[n];
+          w[n] = dh * a;
+          const vf dz = w[n] * h[n];
+          sum_dt = sum_dt + dz * load(A + (first + n) * kScanLimitLanes);
+          sum[n] = sum[n] + dz * d;
+        }
+        store(rows[3] + i * kLanes, sum_dt);
+        store(rows[4] + i * kLanes, sum_dx);
+      }
+      for (int n = 0; n < kStates; ++n) states[first + n] = h[n], carries[first + n] = w[n], sums[first + n] = sum[n];
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      store(grad_delta + (t0 + i) * channels, load(rows[3] + i * kLanes));
+      store(grad_u + (t0 + i) * channels, load(rows[4] + i * kLanes));
+    }
+  }
+  asm volatile("" : : "m"(sums), "m"(of_B), "m"(of_C));
+}
+
 // `step` on eight independent vectors, `count` vectors in all.
 template <class F>
 void in_registers(std::int64_t count, const Parallel& parallel, F step) {
@@ -102,6 +161,18 @@ void limit_scan(std::int64_t steps, std::int64_t channels, const float* delta, c
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t d = i * kLanes, block = d / kScanLimitLanes, lane = d % kScanLimitLanes;
       scan_channels(steps, channels, delta + d, u + d, A + block * 16 * kScanLimitLanes + lane, B, C, y + d);
+    }
+  });
+}
+
+void limit_scan_backward(std::int64_t steps, std::int64_t channels, const float* delta, const float* u, const float* A,
+                         const float* B, const float* C, const float* grad_y, float* grad_u, float* grad_delta,
+                         const Parallel& parallel) {
+  parallel(channels / kLanes, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t d = i * kLanes, block = d / kScanLimitLanes, lane = d % kScanLimitLanes;
+      scan_channels_backward(steps, channels, delta + d, u + d, A + block * 16 * kScanLimitLanes + lane, B, C,
+                             grad_y + d, grad_u + d, grad_delta + d);
     }
   });
 }
