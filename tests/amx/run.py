@@ -2,7 +2,7 @@
 
 Bochs, a kernel and a boot loader come from Debian packages, which are unpacked below build/amx, never installed. The
 program and the libraries that `ldd` lists become the machine's whole system. Needs Linux on x86-64, gcc with a static C
-library, dpkg-deb and zstd or xz as dpkg-deb needs them, and 350 MB. Exits with the program's status. Page: docs/amx.md.
+library, dpkg-deb and zstd or xz as dpkg-deb needs them, and 550 MB. Exits with the program's status. Page: docs/amx.md.
 """
 
 from __future__ import annotations

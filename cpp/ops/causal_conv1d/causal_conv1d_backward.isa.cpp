@@ -4,6 +4,7 @@
 // With u_t the value before SiLU and g_t = dL/du_t: dL/dx_t = sum_k w_k g_{t+K-1-k}. So step t completes step
 // t-(K-1), and the last K-1 g are carried, in the first-level cache, from one group of steps to the next.
 #include "ops/causal_conv1d/tile_simd.hpp"
+#include "ops/vector_sums.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -194,18 +195,6 @@ void backward_items(const BackwardArgs& b, const Parallel& parallel) {
   });
 }
 
-// Sums the groups' parts in a fixed order, two levels deep to keep float32's error small.
-MAMBASDK_SIMD vf sum_groups(const float* partial, Index groups, Index stride) {
-  vf total = zero();
-  for (Index g = 0; g < groups; g += 32) {
-    vf part = zero();
-    const Index end = g + 32 < groups ? g + 32 : groups;
-    for (Index i = g; i < end; ++i) part = part + load(partial + i * stride);
-    total = total + part;
-  }
-  return total;
-}
-
 inline constexpr Index kReducedChannels = 64;
 
 template <class W>
@@ -219,7 +208,7 @@ void reduce_weights(const BackwardArgs& b, Index block) {
     for (int k = 0; k <= a.width; ++k) {
       const Index block_row = channel / kBlockChannels * (a.width + 1) + k;
       const float* partial = b.partial + block_row * kBlockChannels + channel % kBlockChannels;
-      const vf sum = sum_groups(partial, groups, (a.width + 1) * padded);
+      const vf sum = sum_parts<32>(partial, groups, (a.width + 1) * padded);
       alignas(64) W lanes[kLanes];
       store(static_cast<W*>(lanes), sum);
       if (k == a.width) {

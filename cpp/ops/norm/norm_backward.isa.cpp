@@ -2,6 +2,7 @@
 // loaded and stored once for all of them. Rows with a gate, of strided elements or of mixed 16-bit types are copied to
 // float32 first.
 #include "ops/norm/norm_simd.hpp"
+#include "ops/vector_sums.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -258,18 +259,6 @@ void backward_task_of(const BackwardArgs& b, Index task, float* scratch, Parts p
   return backward_task<kMean, false>(b, task, scratch, parts);
 }
 
-// Sums the tasks' parts in a fixed order, two levels deep to keep float32's error small.
-MAMBASDK_SIMD vf sum_tasks(const float* partial, Index count, Index stride) {
-  vf total = zero();
-  for (Index g = 0; g < count; g += 16) {
-    vf part = zero();
-    const Index end = g + 16 < count ? g + 16 : count;
-    for (Index i = g; i < end; ++i) part = part + load(partial + i * stride);
-    total = total + part;
-  }
-  return total;
-}
-
 }  // namespace
 
 void norm_backward(const BackwardArgs& b, const Parallel& parallel) {
@@ -298,7 +287,7 @@ void norm_backward(const BackwardArgs& b, const Parallel& parallel) {
       for (int which = 0; which < 2; ++which) {
         void* out = which == 0 ? b.grad_weight : b.grad_bias;
         if (out == nullptr) continue;
-        const vf sum = sum_tasks(b.partial + which * row + i, count, 2 * row);
+        const vf sum = sum_parts<16>(b.partial + which * row + i, count, 2 * row);
         if (is_float(b.weight_type)) {
           store_n(static_cast<float*>(out) + i, sum, n);
         } else if (is_bf16(b.weight_type)) {

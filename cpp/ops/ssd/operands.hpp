@@ -106,13 +106,11 @@ struct Bf16Cells {
   // Columns operand of a rows operand (rows,cells): neighbours along the rows become neighbours along the summed dim.
   MAMBASDK_SIMD void columns_of_rows(float* dst, std::int64_t ldd, const float* src, std::int64_t lds,
                                      std::int64_t rows, std::int64_t row_cells) {
-    const v32h low = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
     for (std::int64_t r = 0; r < rows; r += 2) {
       for (std::int64_t j = 0; j < row_cells; j += kLanes) {
         const v32h even = (v32h)load(src + r * lds + j), odd = (v32h)load(src + (r + 1) * lds + j);
-        store(dst + r / 2 * ldd + 2 * j, (vf)__builtin_shuffle(even, odd, low));
-        store(dst + r / 2 * ldd + 2 * j + kLanes, (vf)__builtin_shuffle(even, odd, (v32h)(low + 16)));
+        store(dst + r / 2 * ldd + 2 * j, (vf)__builtin_shuffle(even, odd, kInterleaved));
+        store(dst + r / 2 * ldd + 2 * j + kLanes, (vf)__builtin_shuffle(even, odd, (v32h)(kInterleaved + 16)));
       }
     }
   }
