@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import tensor_cases
 import torch
-from peers import convolution, norm, state_updates
+from peers import convolution, maps, norm, state_updates
 from peers.cross_scan import cross_scan
 from peers.diagonal_scan import diagonal_scan
 from peers.mamba_block import mixers
@@ -63,6 +64,28 @@ _SCANS = [
     (4096, 10, 64),
 ]
 _PASSES = ("forward", "forward+backward")
+# Channels, height and width, features, kernel, stride, groups, depth (1: a plane).
+_CONVOLUTIONS = [
+    (3, 224, 64, 7, 2, 1, 1),  # ResNet-50
+    (64, 56, 64, 3, 1, 1, 1),
+    (256, 56, 64, 1, 1, 1, 1),
+    (128, 56, 128, 3, 2, 1, 1),
+    (128, 28, 128, 3, 1, 1, 1),
+    (256, 14, 256, 3, 1, 1, 1),
+    (512, 7, 512, 3, 1, 1, 1),
+    (32, 256, 32, 3, 1, 1, 1),  # U-Net
+    (64, 128, 64, 3, 1, 1, 1),
+    (128, 64, 128, 3, 1, 1, 1),
+    (512, 16, 512, 3, 1, 1, 1),
+    (16, 64, 16, 3, 1, 1, 64),
+    (64, 16, 64, 3, 1, 1, 16),
+    (3, 640, 16, 3, 2, 1, 1),  # YOLOv8n
+    (32, 80, 32, 3, 1, 1, 1),
+    (64, 80, 80, 3, 1, 1, 1),
+    (128, 20, 128, 3, 1, 1, 1),
+    (96, 56, 96, 3, 1, 96, 1),  # depthwise, grouped
+    (128, 56, 128, 3, 1, 32, 1),
+]
 _GOALS = {(1, 2048, 1536): {"forward": 20.0, "forward+backward": 15.0}}
 
 
@@ -96,7 +119,30 @@ def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         for rows in (2048, 16384):
             yield "rms_norm", partial(_rms_norm, rows, 768, dtype)
         yield "layer_norm", partial(_layer_norm, 2048, 768, dtype)
+    yield "max_pool", partial(_pool, "max_pool", 1, 112, 64, 3, 2)
+    yield "max_pool", partial(_pool, "max_pool", 1, 20, 256, 5, 1)
+    yield "average_pool", partial(_pool, "average_pool", 1, 112, 64, 2, 2)
+    for side, channels in ((7, 2048), (112, 64)):
+        yield "adaptive_average_pool", partial(_global_average, 1, side, channels)
+    for mode in _RESIZE:
+        for side, channels in ((64, 64), (64, 19), (256, 1)):
+            yield "resize", partial(_resize, 1, side, channels, mode)
+    for side, channels in ((128, 64), (512, 3)):
+        yield "grid_sample", partial(_grid_sample, 1, side, channels)
+    for side, channels, groups in ((256, 64, 8), (64, 256, 32), (512, 32, 32), (512, 3, 3)):
+        yield "group_norm", partial(_group_norm, 1, side, channels, groups)
+    for side, channels in ((56, 96), (64, 192), (14, 768)):
+        yield "layer_norm of a view", partial(_permuted_layer_norm, 1, side, channels)
+    for operation, make in tensor_cases.makers():
+        yield operation, lambda make=make: Case(**make())  # type: ignore[misc]
     yield "mamba_block", partial(_mamba_block, 1, 1024, 768)
+    for sizes in _CONVOLUTIONS:
+        yield "convolution", partial(_convolution, *sizes)
+    for rows, channels, features in ((1, 768, 3072), (197, 384, 1536), (512, 768, 3072)):
+        yield "linear_packed", partial(_linear_packed, rows, channels, features)
+    from activations import makers  # which makes cases itself
+
+    yield from makers()
 
 
 def _random(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
@@ -152,13 +198,13 @@ def _selective_state_update(batch: int, channels: int) -> Case:
         "C": _random(batch, states),
         "D": torch.ones(channels),
         "z": _random(batch, channels),
-        "delta_bias": torch.full((channels,), -3.0),
+        "dt_bias": torch.full((channels,), -3.0),
     }
     return Case(
         operation="selective_state_update",
         shape=f"B{batch} D{channels} N{states}",
         tensors=tensors,
-        ours=lambda **t: ops.selective_state_update(**t, delta_softplus=True),
+        ours=lambda **t: ops.selective_state_update(**t, dt_softplus=True),
         peer=state_updates.selective_state_update,
         peer_name="torch expressions",
         backward=False,
@@ -304,6 +350,139 @@ def _layer_norm(rows: int, channels: int, dtype: torch.dtype) -> Case:
     }
     shape = f"{rows} rows of {channels}"
     return Case("layer_norm", shape, tensors, ops.layer_norm, norm.layer_norm, "torch add, layer_norm")
+
+
+def _convolution(channels: int, side: int, features: int, kernel: int, stride: int, groups: int, depth: int) -> Case:
+    """Channels last on both sides; ours with weights packed before, as a program has them, where there is one group."""
+    dims = 2 if depth == 1 else 3
+    memory = torch.channels_last if dims == 2 else torch.channels_last_3d
+    weight = _random(features, channels // groups, *[kernel] * dims, scale=(channels // groups * kernel**dims) ** -0.5)
+    tensors = {
+        "x": _random(1, channels, *([depth] if dims == 3 else []), side, side).to(memory_format=memory),
+        "weight": weight.to(memory_format=memory),
+        "bias": _random(features),
+    }
+    places = {"stride": stride, "padding": kernel // 2, "groups": groups}
+    return Case(
+        operation="convolution",
+        shape=f"{channels}>{features} {side}{f'^{dims}' if depth > 1 else ''} k{kernel} s{stride}"
+        + (f" g{groups}" if groups > 1 else ""),
+        tensors=tensors,
+        ours=convolution.PackedConvolution(weight, stride, groups),
+        peer=partial(convolution.torch_convolution, **places),
+        peer_name="torch channels_last",
+        backward=False,
+    )
+
+
+def _linear_packed(rows: int, channels: int, features: int) -> Case:
+    weight = _random(features, channels, scale=channels**-0.5)
+    matrix = ops.call("pack_weights", weight=weight)
+    return Case(
+        operation="linear_packed",
+        shape=f"{rows} rows {channels}>{features}",
+        tensors={"x": _random(rows, channels), "weight": weight, "bias": _random(features)},
+        ours=lambda x, weight, bias: ops.call("linear_packed", x=x, weight=matrix, bias=bias, features=features),
+        peer=torch.nn.functional.linear,
+        peer_name="torch linear",
+        backward=False,
+    )
+
+
+def _map(batch: int, side: int, channels: int) -> Tensor:
+    return _random(batch, 1, side, side, channels)
+
+
+def _map_case(
+    operation: str, shape: str, tensors: dict[str, Tensor], peer: Callable[..., Any], peer_name: str, **scalars: Any
+) -> Case:
+    ours = partial(ops.call, operation, **scalars)
+    return Case(operation, shape, tensors, ours, peer, f"torch {peer_name}", backward=False)
+
+
+def _pool(operation: str, batch: int, side: int, channels: int, kernel: int, stride: int) -> Case:
+    padding = (kernel - 1) // 2
+    sides = {"kernel": kernel, "stride": stride, "padding": padding, "padding_after": padding}
+    arguments = {f"{name}_{axis}": value for name, value in sides.items() for axis in "hw"}
+    return _map_case(
+        operation,
+        f"B{batch} {side}x{side} C{channels} {kernel}/{stride}",
+        {"x": _map(batch, side, channels)},
+        partial(getattr(maps, operation), kernel=kernel, stride=stride),
+        "channels_last",
+        kernel_d=1,
+        stride_d=1,
+        **arguments,
+    )
+
+
+def _global_average(batch: int, side: int, channels: int) -> Case:
+    return _map_case(
+        "adaptive_average_pool",
+        f"B{batch} {side}x{side} C{channels} to 1",
+        {"x": _map(batch, side, channels)},
+        maps.adaptive_average_pool,
+        "channels_last",
+        depth=1,
+        height=1,
+        width=1,
+    )
+
+
+_RESIZE = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+
+
+def _resize(batch: int, side: int, channels: int, mode: str) -> Case:
+    return _map_case(
+        "resize",
+        f"B{batch} {side}x{side} C{channels} {mode} x2",
+        {"x": _map(batch, side, channels)},
+        partial(maps.resize, mode=mode),
+        "channels_last",
+        depth=1,
+        height=2 * side,
+        width=2 * side,
+        mode=_RESIZE[mode],
+    )
+
+
+def _grid_sample(batch: int, side: int, channels: int) -> Case:
+    """Positions a pixel or so away from their own."""
+    center = (torch.arange(side) + 0.5) * 2 / side - 1
+    grid = torch.stack([center.expand(side, side), center[:, None].expand(side, side)], -1)
+    return _map_case(
+        "grid_sample",
+        f"B{batch} {side}x{side} C{channels}",
+        {"x": _map(batch, side, channels), "grid": grid + _random(batch, 1, side, side, 2, scale=2 / side)},
+        maps.grid_sample,
+        "channels_last",
+    )
+
+
+def _norm_tensors(x: Tensor) -> dict[str, Tensor]:
+    return {"x": x, "weight": _random(x.shape[-1]), "bias": _random(x.shape[-1])}
+
+
+def _group_norm(batch: int, side: int, channels: int, groups: int) -> Case:
+    return _map_case(
+        "group_norm",
+        f"B{batch} {side}x{side} C{channels} G{groups}",
+        _norm_tensors(_random(batch, side * side, channels)),
+        partial(maps.group_norm, groups=groups, side=side),
+        "channels_last",
+        groups=groups,
+    )
+
+
+def _permuted_layer_norm(batch: int, side: int, channels: int) -> Case:
+    """Over the channels of channel-first memory."""
+    return _map_case(
+        "layer_norm",
+        f"B{batch} {side}x{side} C{channels} view",
+        _norm_tensors(_random(batch, channels, side * side).transpose(1, 2)),
+        maps.layer_norm,
+        "layer_norm",
+    )
 
 
 def _mamba_block(batch: int, length: int, d_model: int) -> Case:

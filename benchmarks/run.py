@@ -21,7 +21,7 @@ import torch
 from cases import Case, all_cases
 from torch import Tensor
 
-from mambasdk import _core
+from mambasdk import runtime
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = {"float32": 2e-3, "complex64": 2e-3, "bfloat16": 4e-2, "float16": 1e-2}  # of the largest magnitude
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    _core.set_num_threads(args.threads)
+    runtime.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     print(f"{_machine()}, {args.threads} threads, torch {torch.__version__}\n")
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": _machine(),
         "threads": args.threads,
         "torch": torch.__version__,
-        "mambasdk": _core.version(),
+        "mambasdk": runtime.version(),
         "rows": rows,
         "limits": limits,
         "failures": failures,
@@ -237,7 +237,7 @@ def _machine() -> str:
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.machine()
-    return f"{model}, {_core.cpu_info()['isa_active']}"
+    return f"{model}, {runtime.cpu_info()['isa_active']}"
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

@@ -1,5 +1,5 @@
 # libmambasdk_aoti: the engine `aoti`, a native plugin. Like the adapter it takes headers of torch and links nothing of
-# it; the few sources of the runtime that it needs are compiled in, for only the C ABI crosses a library's boundary.
+# it; the few objects of the runtime that it needs are linked in, for only the C ABI crosses a library's boundary.
 add_library(
   mambasdk_aoti
   SHARED
@@ -8,16 +8,7 @@ add_library(
   cpp/aoti/libtorch.cpp
   cpp/aoti/model.cpp
   cpp/aoti/plugin.cpp
-  cpp/core/tensor.cpp
-  cpp/runtime/engine/shapes.cpp
-  cpp/runtime/engine/states.cpp
-  cpp/runtime/engine/views.cpp
-  cpp/runtime/package/json.cpp
-  cpp/runtime/package/manifest.cpp
-  cpp/runtime/package/mapped_file.cpp
-  cpp/runtime/package/package.cpp
-  cpp/runtime/package/safetensors.cpp
-  cpp/runtime/package/sha256.cpp
+  $<TARGET_OBJECTS:mambasdk_package_objects>
 )
 target_include_directories(mambasdk_aoti PRIVATE cpp cpp/include)
 target_include_directories(mambasdk_aoti SYSTEM PRIVATE ${MAMBASDK_TORCH_INCLUDE})

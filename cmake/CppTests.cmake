@@ -4,6 +4,7 @@ file(
   GLOB_RECURSE _tests
   CONFIGURE_DEPENDS
   cpp/core/*_test.cpp
+  cpp/kernels/*_test.cpp
   cpp/ops/*_test.cpp
   cpp/runtime/*_test.cpp
   cpp/abi/*_test.cpp
@@ -13,6 +14,16 @@ add_executable(mambasdk_tests ${_tests} cpp/aoti/archive.cpp)
 target_link_libraries(mambasdk_tests PRIVATE mambasdk_static mambasdk_compile GTest::gtest_main)
 set_target_properties(mambasdk_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 gtest_discover_tests(mambasdk_tests DISCOVERY_TIMEOUT 60)
+
+# A device of a plugin (tests/devices), which the tests load.
+add_library(fake_device MODULE tests/devices/fake_device.cpp)
+target_link_libraries(fake_device PRIVATE mambasdk_headers mambasdk_compile)
+set_target_properties(fake_device PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+add_dependencies(mambasdk_tests fake_device)
+set_source_files_properties(
+  cpp/runtime/engine/device_test.cpp
+  PROPERTIES COMPILE_DEFINITIONS MAMBASDK_FAKE_DEVICE="$<TARGET_FILE:fake_device>"
+)
 
 # Plugins against hosts of other minors (tests/abi): today's plugin on a host of ABI 1.0, and plugins of every released minor,
 # whose binaries are kept, on today's host and on one with more slots.
@@ -48,6 +59,29 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64
     )
   endforeach()
 endif()
+# A wrong name in a kernel does not compile, and the compiler says why.
+set(
+  _misnamed
+  ""
+  "has no argument of this name"
+  "gives this argument another kind"
+  "has no dim of this name"
+  "has no output of this name"
+  "constant expression"
+)
+foreach(_case RANGE 5)
+  add_test(
+    NAME declaration.misnamed_${_case}
+    COMMAND
+      ${CMAKE_CXX_COMPILER} -std=c++20 -fsyntax-only -DCASE=${_case} -I${PROJECT_SOURCE_DIR}/cpp/include
+      ${PROJECT_SOURCE_DIR}/tests/ops/misnamed_arguments.cpp
+  )
+  if(_case GREATER 0)
+    list(GET _misnamed ${_case} _message)
+    set_tests_properties(declaration.misnamed_${_case} PROPERTIES PASS_REGULAR_EXPRESSION "${_message}")
+  endif()
+endforeach()
+
 if(MAMBASDK_SANITIZE) # gcc 12 sees uninitialised members in an instrumented <regex>
   set_source_files_properties(cpp/runtime/text/pattern_test.cpp PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
 endif()

@@ -51,6 +51,19 @@ install(
   DESTINATION ${_cmake_dir}
 )
 
+# pkg-config. The library by its path: a wheel has no libmambasdk.so for -lmambasdk to find.
+set(_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH _pc_to_prefix /prefix/${_pc_dir} /prefix)
+string(REGEX REPLACE "/$" "" _pc_to_prefix "${_pc_to_prefix}")
+get_target_property(_pc_soversion mambasdk SOVERSION)
+if(APPLE)
+  set(_pc_library libmambasdk.${_pc_soversion}.dylib)
+else()
+  set(_pc_library libmambasdk.so.${_pc_soversion})
+endif()
+configure_file(cmake/mambasdk.pc.in mambasdk.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/mambasdk.pc DESTINATION ${_pc_dir})
+
 # What a wheel or an installation needs, without tests and benchmarks.
 add_custom_target(mambasdk_shipped DEPENDS mambasdk)
 foreach(_target mambasdk_torch mambasdk_aoti mambasdk_run mambasdk_core)

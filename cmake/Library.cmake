@@ -1,22 +1,61 @@
 # libmambasdk: core, operations and runtime behind one C entry point. Also a static twin with every symbol, for tests.
-file(GLOB_RECURSE _sources CONFIGURE_DEPENDS cpp/core/*.cpp cpp/ops/*.cpp cpp/runtime/*.cpp cpp/abi/*.cpp)
+include(OperationFamilies)
+file(
+  GLOB_RECURSE _sources
+  CONFIGURE_DEPENDS
+  cpp/core/*.cpp
+  cpp/kernels/*.cpp
+  cpp/ops/*.cpp
+  cpp/runtime/*.cpp
+  cpp/abi/*.cpp
+)
 set(_isa_sources ${_sources})
 list(FILTER _isa_sources INCLUDE REGEX "\\.isa\\.cpp$")
 list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")
-# What only measures or checks the vectors stays out of what ships.
-set(_measuring_sources ${_isa_sources})
-list(FILTER _measuring_sources INCLUDE REGEX "ops/limits/|core/simd_check")
-list(REMOVE_ITEM _isa_sources ${_measuring_sources})
+# What only checks the vectors stays out of what ships.
+set(_checking_sources ${_isa_sources})
+list(FILTER _checking_sources INCLUDE REGEX "core/simd_check")
+list(REMOVE_ITEM _isa_sources ${_checking_sources})
 set(MAMBASDK_AMX_SOURCES "ops/ssd/ssd_(forward|backward)\\.isa") # products of bfloat16 (core/isa.hpp)
 mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
-mambasdk_isa_objects(_measuring_objects mambasdk_measuring ${_measuring_sources})
+mambasdk_isa_objects(_checking_objects mambasdk_checking ${_checking_sources})
 
+mambasdk_operation_families(_generated ${PROJECT_SOURCE_DIR}/cpp/ops)
+# Compiled once for the library and for the engine aoti, which has a copy of its own (AotiEngine).
+set(
+  _package_sources
+  cpp/core/device.cpp
+  cpp/core/dtype_info.cpp
+  cpp/core/tensor.cpp
+  cpp/runtime/engine/identity.cpp
+  cpp/runtime/engine/memory_limit.cpp
+  cpp/runtime/engine/owned_tensor.cpp
+  cpp/runtime/engine/shapes.cpp
+  cpp/runtime/engine/states.cpp
+  cpp/runtime/engine/transfer.cpp
+  cpp/runtime/engine/views.cpp
+  cpp/runtime/package/json.cpp
+  cpp/runtime/package/manifest.cpp
+  cpp/runtime/package/atomic_write.cpp
+  cpp/runtime/package/hash_cache.cpp
+  cpp/runtime/package/mapped_file.cpp
+  cpp/runtime/package/package.cpp
+  cpp/runtime/package/safetensors.cpp
+  cpp/runtime/package/safetensors_header.cpp
+  cpp/runtime/package/sha256.cpp
+)
+list(TRANSFORM _package_sources PREPEND ${PROJECT_SOURCE_DIR}/)
+list(REMOVE_ITEM _sources ${_package_sources})
+add_library(mambasdk_package_objects OBJECT ${_package_sources})
 add_library(mambasdk_objects OBJECT ${_sources})
 # The types of the interface, for abidiff (tests/abi); installation strips them.
 set_source_files_properties(cpp/abi/entry.cpp PROPERTIES COMPILE_OPTIONS -g)
-target_include_directories(mambasdk_objects PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
-target_compile_definitions(mambasdk_objects PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}")
-target_link_libraries(mambasdk_objects PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
+foreach(_target IN ITEMS mambasdk_package_objects mambasdk_objects)
+  target_include_directories(${_target} PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
+  target_compile_definitions(${_target} PRIVATE MAMBASDK_VERSION="${PROJECT_VERSION}" ${MAMBASDK_ISA_DEFINITIONS})
+  target_link_libraries(${_target} PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
+endforeach()
+target_include_directories(mambasdk_objects PRIVATE ${_generated})
 
 # The headers alone: all that a plugin is built with.
 add_library(mambasdk_headers INTERFACE)
@@ -27,7 +66,13 @@ target_include_directories(
   INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
 )
 
-add_library(mambasdk SHARED $<TARGET_OBJECTS:mambasdk_objects> ${_isa_objects})
+add_library(
+  mambasdk
+  SHARED
+  $<TARGET_OBJECTS:mambasdk_objects>
+  $<TARGET_OBJECTS:mambasdk_package_objects>
+  ${_isa_objects}
+)
 add_library(mambasdk::mambasdk ALIAS mambasdk)
 target_include_directories(
   mambasdk
@@ -50,8 +95,10 @@ add_library(
   STATIC
   EXCLUDE_FROM_ALL
   $<TARGET_OBJECTS:mambasdk_objects>
+  $<TARGET_OBJECTS:mambasdk_package_objects>
   ${_isa_objects}
-  ${_measuring_objects}
+  ${_checking_objects}
 )
+target_compile_definitions(mambasdk_static PUBLIC ${MAMBASDK_ISA_DEFINITIONS})
 target_include_directories(mambasdk_static PUBLIC ${PROJECT_SOURCE_DIR}/cpp ${PROJECT_SOURCE_DIR}/cpp/include)
 target_link_libraries(mambasdk_static PUBLIC Threads::Threads nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

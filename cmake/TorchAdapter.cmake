@@ -28,7 +28,17 @@ if(NOT EXISTS "${MAMBASDK_TORCH_INCLUDE}/torch/csrc/stable/c/shim.h")
   )
 endif()
 
-add_library(mambasdk_torch SHARED cpp/torch/adapter.cpp cpp/torch/operation.cpp cpp/torch/pages.cpp cpp/torch/shim.cpp)
+add_library(
+  mambasdk_torch
+  SHARED
+  cpp/torch/adapter.cpp
+  cpp/torch/devices.cpp
+  cpp/torch/dtypes.cpp
+  cpp/torch/operation.cpp
+  cpp/torch/pages.cpp
+  cpp/torch/shim.cpp
+)
+target_include_directories(mambasdk_torch PRIVATE ${PROJECT_SOURCE_DIR}/cpp) # tables alone, no code of the library
 target_include_directories(mambasdk_torch SYSTEM PRIVATE ${MAMBASDK_TORCH_INCLUDE})
 target_compile_definitions(mambasdk_torch PRIVATE TORCH_TARGET_VERSION=0x020a000000000000)
 target_link_libraries(mambasdk_torch PRIVATE mambasdk mambasdk_compile nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

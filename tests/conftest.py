@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def compiled_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled_package(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A convolutional family's package for the engine aoti, compiled once for all tests (half a minute)."""
     torch = pytest.importorskip("torch")
     import fake_convolution
 
     import mambasdk
 
-    folder = tmp_path_factory.mktemp("compiled")
-    with fake_convolution.installed(folder / "site"):
-        torch.manual_seed(0)
-        model = mambasdk.create_model("toyconv-4")
-        with torch.no_grad():
-            model.norm.running_mean.uniform_(-1, 1)
-            model.norm.running_var.uniform_(0.5, 2)
-        mambasdk.save_package(model, folder / "conv", engine="aoti")
-    return folder / "conv"
+    def make(folder: Path) -> None:
+        with fake_convolution.installed(folder / "site"):
+            torch.manual_seed(0)
+            model = mambasdk.create_model("toyconv-4")
+            with torch.no_grad():
+                model.norm.running_mean.uniform_(-1, 1)
+                model.norm.running_var.uniform_(0.5, 2)
+            mambasdk.save_package(model, folder / "conv", engine="aoti")
+
+    return made_once("compiled", make) / "conv"
 
 
 @pytest.fixture(scope="module")

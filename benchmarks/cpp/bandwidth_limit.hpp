@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/executor.hpp"
-#include "ops/limits/limits.hpp"
+#include "limits/limits.hpp"
 
 namespace mambasdk::bench {
 

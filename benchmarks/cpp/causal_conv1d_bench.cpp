@@ -47,7 +47,8 @@ void forward(benchmark::State& state) {
   Problem p(state);
   const Tensor x = p.sequence(p.x), weight = p.weights(p.weight), bias = p.biases(p.bias);
   const Value inputs[] = {{.tensor = &x},      {.tensor = &weight}, {.tensor = &bias}, {.tensor = nullptr},
-                          {.tensor = nullptr}, {.flag = true},      {.flag = false},   {.flag = false}};
+                          {.tensor = nullptr}, {.flag = true},      {.flag = false},   {.flag = false},
+                          {.tensor = nullptr}, {.tensor = nullptr}};
   const Tensor outputs[] = {p.sequence(p.y), Tensor{}};
   const Op& op = p.ops.get("causal_conv1d");
   bench::run(state, 1, 1, p.bytes, [&] { op.call(default_context(), inputs, outputs); });
@@ -57,9 +58,9 @@ void backward(benchmark::State& state) {
   Problem p(state);
   const Tensor x = p.sequence(p.x), grad_y = p.sequence(p.grad_y), weight = p.weights(p.weight),
                bias = p.biases(p.bias);
-  const Value inputs[] = {{.tensor = &grad_y}, {.tensor = nullptr}, {.tensor = &x},
-                          {.tensor = &weight}, {.tensor = &bias},   {.tensor = nullptr},
-                          {.tensor = nullptr}, {.flag = true},      {.flag = false}};
+  const Value inputs[] = {{.tensor = &grad_y}, {.tensor = nullptr}, {.tensor = &x},      {.tensor = &weight},
+                          {.tensor = &bias},   {.tensor = nullptr}, {.tensor = nullptr}, {.flag = true},
+                          {.flag = false},     {.tensor = nullptr}, {.tensor = nullptr}};
   const Tensor outputs[] = {p.sequence(p.y), p.weights(p.grad_weight), p.biases(p.grad_bias), Tensor{}};
   const Op& op = p.ops.get("causal_conv1d_backward");
   bench::run(state, 2, 1, p.bytes, [&] { op.call(default_context(), inputs, outputs); });

@@ -42,7 +42,8 @@ struct Problem {
 void forward(benchmark::State& state) {
   Problem p(state);
   const Tensor b = p.sequence(p.b), a = p.coefficients(p.a);
-  const Value inputs[] = {{.tensor = &b}, {.tensor = &a}, {.tensor = nullptr}, {.flag = false}, {.flag = false}};
+  const Value inputs[] = {{.tensor = &b},  {.tensor = &a},  {.tensor = nullptr},
+                          {.flag = false}, {.flag = false}, {.tensor = nullptr}};
   const Tensor outputs[] = {p.sequence(p.x), Tensor{}};
   const Op& op = p.ops.get("diagonal_scan");
   bench::run(state, p.varying ? 2 : 1, 1, p.bytes, [&] { op.call(default_context(), inputs, outputs); });
@@ -51,8 +52,8 @@ void forward(benchmark::State& state) {
 void backward(benchmark::State& state) {
   Problem p(state);
   const Tensor grad_x = p.sequence(p.grad_x), a = p.coefficients(p.a), x = p.sequence(p.x);
-  const Value inputs[] = {{.tensor = &grad_x}, {.tensor = nullptr}, {.tensor = &a},
-                          {.tensor = &x},      {.tensor = nullptr}, {.flag = false}};
+  const Value inputs[] = {{.tensor = &grad_x}, {.tensor = nullptr}, {.tensor = &a},     {.tensor = &x},
+                          {.tensor = nullptr}, {.flag = false},     {.tensor = nullptr}};
   const Tensor outputs[] = {p.sequence(p.grad_b), p.coefficients(p.grad_a), Tensor{}};
   const Op& op = p.ops.get("diagonal_scan_backward");
   bench::run(state, p.varying ? 3 : 2, p.varying ? 2 : 1, p.bytes,

@@ -39,8 +39,9 @@ struct Problem {
 void forward(benchmark::State& state, const char* name) {
   Problem p(state);
   const Tensor x = p.rows(p.x), weight = p.channels(p.weight);
-  const Value inputs[] = {{.tensor = &x},      {.tensor = &weight}, {.tensor = nullptr}, {.tensor = nullptr},
-                          {.tensor = nullptr}, {.real = 1e-5},      {.integer = 0},      {.flag = true}};
+  const Value inputs[] = {{.tensor = &x},      {.tensor = &weight}, {.tensor = nullptr},
+                          {.tensor = nullptr}, {.tensor = nullptr}, {.real = 1e-5},
+                          {.integer = 0},      {.flag = true},      {.flag = false}};
   const Tensor outputs[] = {p.rows(p.y), Tensor{}};
   const Op& op = p.ops.get(name);
   bench::run(state, 1, 1, p.bytes, [&] { op.call(default_context(), inputs, outputs); });
@@ -51,7 +52,7 @@ void backward(benchmark::State& state, const char* name) {
   const Tensor x = p.rows(p.x), grad_y = p.rows(p.grad_y), weight = p.channels(p.weight);
   const Value inputs[] = {{.tensor = &grad_y}, {.tensor = nullptr}, {.tensor = &x},      {.tensor = &weight},
                           {.tensor = nullptr}, {.tensor = nullptr}, {.tensor = nullptr}, {.real = 1e-5},
-                          {.integer = 0},      {.flag = true}};
+                          {.integer = 0},      {.flag = true},      {.flag = false}};
   const Tensor outputs[] = {p.rows(p.y), p.channels(p.grad_weight), Tensor{}, Tensor{}, Tensor{}};
   const Op& op = p.ops.get(std::string(name) + "_backward");
   bench::run(state, 2, 1, p.bytes, [&] { op.call(default_context(), inputs, outputs); });
@@ -62,8 +63,9 @@ void residual(benchmark::State& state, const char* name) {
   Problem p(state);
   bench::Array<std::byte> sum = p.x;
   const Tensor x = p.rows(p.x), other = p.rows(p.grad_y), weight = p.channels(p.weight);
-  const Value inputs[] = {{.tensor = &x},      {.tensor = &weight}, {.tensor = nullptr}, {.tensor = &other},
-                          {.tensor = nullptr}, {.real = 1e-5},      {.integer = 0},      {.flag = true}};
+  const Value inputs[] = {{.tensor = &x},     {.tensor = &weight}, {.tensor = nullptr},
+                          {.tensor = &other}, {.tensor = nullptr}, {.real = 1e-5},
+                          {.integer = 0},     {.flag = true},      {.flag = false}};
   const Tensor outputs[] = {p.rows(p.y), p.rows(sum)};
   const Op& op = p.ops.get(name);
   bench::run(state, 2, 2, p.bytes, [&] { op.call(default_context(), inputs, outputs); });

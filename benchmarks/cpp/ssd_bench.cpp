@@ -1,14 +1,10 @@
 // ssd, forward and backward, against the multiply-adds of its matrix products done in registers.
 // Arguments: length, heads, headdim, state, bits of T, threads. One batch entry, one group; backward with saved states.
-#include <cmath>
-#include <deque>
 #include <limits>
 #include <string>
 
-#include "bandwidth_limit.hpp"
-#include "core/element.hpp"
-#include "core/registry.hpp"
-#include "ops/ssd/ssd.hpp"
+#include "arithmetic_limit.hpp"
+#include "ops/ssd/ssd_args.hpp"
 
 namespace mambasdk {
 namespace {
@@ -23,15 +19,8 @@ struct Problem {
         threads(static_cast<int>(state.range(5))) {
     register_ssd(ops);
   }
-  // Values between -scale/2 and scale/2.
   const Tensor* tensor(DType of, std::initializer_list<std::int64_t> shape, double scale = 1.0, double shift = 0.0) {
-    Tensor t = Tensor::contiguous(nullptr, of, shape.begin(), static_cast<int>(shape.size()));
-    memory.emplace_back(static_cast<std::size_t>(t.nbytes()));
-    t.data = memory.back().data();
-    for (std::int64_t i = 0; i < t.numel(); ++i)
-      store_element(t.data, of, i, shift + scale * (std::fmod(0.618034 * static_cast<double>(i), 1.0) - 0.5));
-    tensors.push_back(t);
-    return &tensors.back();
+    return tensors.make(of, shape, scale, shift);
   }
   // x, dt, A, B, C, D, z, dt_bias, initial_state, cu_seqlens, seq_idx
   std::vector<Value> inputs() {
@@ -56,7 +45,7 @@ struct Problem {
   }
   // Multiply-adds of the products between `states` pairs of state-sized factors and `pairs` pairs of step-sized ones.
   [[nodiscard]] double multiply_adds(double states, double pairs) const {
-    const double chunk = kSsdChunk;
+    const double chunk = ssd::kSsdChunk;
     return static_cast<double>(L * H * P) * (states * static_cast<double>(N) + pairs * chunk / 2) +
            static_cast<double>(L * N) * chunk;
   }
@@ -65,36 +54,8 @@ struct Problem {
   std::int64_t L, H, P, N;
   DType type;
   bench::Threads threads;
-  std::deque<std::vector<std::byte>> memory;
-  std::deque<Tensor> tensors;
+  bench::Tensors tensors;
 };
-
-// Times `kernel` and as many float32 multiply-adds in turn.
-template <class F>
-void run(benchmark::State& state, double multiply_adds, F&& kernel) {
-  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
-  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
-  const auto limit = [&] { MAMBASDK_PICK(limit_fma)(count, default_context().parallel()); };
-  std::vector<double> times, limits;
-  kernel();
-  limit();
-  for (auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
-    kernel();
-    times.push_back(bench::seconds_since(start));
-    state.SetIterationTime(times.back());
-    start = std::chrono::steady_clock::now();
-    limit();
-    limits.push_back(bench::seconds_since(start));
-  }
-  const double best = *std::min_element(times.begin(), times.end());
-  const double best_limit = *std::min_element(limits.begin(), limits.end());
-  state.counters["median_us"] = bench::median(times) * 1e6;
-  state.counters["ratio"] = bench::median(times) / bench::median(limits);
-  state.counters["best_us"] = best * 1e6;
-  state.counters["best_ratio"] = best / best_limit;
-  state.counters["gflops"] = 2e-9 * multiply_adds / bench::median(times);
-}
 
 void forward(benchmark::State& state) {
   Problem p(state);
@@ -104,14 +65,14 @@ void forward(benchmark::State& state) {
   inputs.push_back({.flag = false});
   const Tensor outputs[] = {*p.tensor(p.type, {1, p.L, p.H, p.P}), Tensor{}, Tensor{}};
   const Op& op = p.ops.get("ssd");
-  run(state, p.multiply_adds(2, 1), [&] { op.call(default_context(), inputs, outputs); });
+  bench::run_arithmetic(state, p.multiply_adds(2, 1), [&] { op.call(default_context(), inputs, outputs); });
 }
 
 void backward(benchmark::State& state) {
   Problem p(state);
   std::vector<Value> inputs = {{.tensor = p.tensor(p.type, {1, p.L, p.H, p.P})}, {.tensor = nullptr}};
   for (const Value& input : p.inputs()) inputs.push_back(input);
-  inputs.push_back({.tensor = p.tensor(p.type, {p.L / kSsdChunk + 1, p.H, p.N, p.P})});
+  inputs.push_back({.tensor = p.tensor(p.type, {p.L / ssd::kSsdChunk + 1, p.H, p.N, p.P})});
   for (const Value& scalar : Problem::scalars()) inputs.push_back(scalar);
   const Tensor outputs[] = {*p.tensor(p.type, {1, p.L, p.H, p.P}),
                             *p.tensor(p.type, {1, p.L, p.H}),
@@ -123,7 +84,7 @@ void backward(benchmark::State& state) {
                             *p.tensor(dtype::f32, {p.H}),
                             Tensor{}};
   const Op& op = p.ops.get("ssd_backward");
-  run(state, p.multiply_adds(4, 2), [&] { op.call(default_context(), inputs, outputs); });
+  bench::run_arithmetic(state, p.multiply_adds(4, 2), [&] { op.call(default_context(), inputs, outputs); });
 }
 
 void shapes(benchmark::internal::Benchmark* b) {

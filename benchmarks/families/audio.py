@@ -1,10 +1,10 @@
 """SSAMBA-tiny against SSAST-tiny over the length of a clip: time, peak memory, and how both grow.
 
-Protocol of spec ssamba.md, section 7, on a CPU: batch 1, float32, random weights and input, patches of 16 x 16, mean of
-the tokens and a sigmoid; tokens = frames / 2. SSAST materialises its attention upstream ("naive"); "fused" is the same
-model with torch's scaled_dot_product_attention. Times are medians, the models in turn; memory is the high-water mark of
-the process above what it held before the first run (weights, input and libraries), each in a process of its own.
-Rows of an earlier run of the same file are kept, so lengths can be measured one by one: --tokens 11008.
+The paper's comparison (arXiv 2405.11831) on a CPU: batch 1, float32, random weights and input, patches of 16 x 16, mean
+of the tokens and a sigmoid; tokens = frames / 2. SSAST materialises its attention upstream ("naive"); "fused" is the
+same model with torch's scaled_dot_product_attention. Times are medians, the models in turn; memory is the high-water
+mark of the process above what it held before the first run (weights, input and libraries), each in a process of its
+own. Rows of an earlier run of the same file are kept, so lengths can be measured one by one: --tokens 11008.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = 527  # of AudioSet
 SSAMBA, NAIVE, FUSED = "SSAMBA", "SSAST, naive attention", "SSAST, fused attention"
 MODELS = [SSAMBA, NAIVE, FUSED]
 COLORS = {SSAMBA: "#d94801", NAIVE: "#08519c", FUSED: "#9ecae1"}
-# Spec ssamba.md, section 7.
+# Of the paper (arXiv 2405.11831).
 GOALS = {"slope": 1.1, "naive_slope": 1.7, "time_ratio": 5.0, "memory_ratio": 10.0}
 RESERVE = 3 << 30  # bytes that stay free
 ONCE = 15000.0  # milliseconds; what takes longer is run once

@@ -5,7 +5,7 @@
 1. One GPS layer on a random graph of n nodes, its global branch dense softmax attention or Mamba, of one width and with
    untrained weights, taken in turn: time (median), and memory above weights and input (the allocator's high water, from
    torch's profiler). Passes if Mamba's slope in time is at most 1.1 and attention's at least 1.7 from 800 nodes on, and
-   if attention needs at least 10 times the memory at 1600 nodes (spec graph-mamba.md, D.1).
+   if attention needs at least 10 times the memory at 1600 nodes (arXiv 2402.00789).
 2. GMN's time per node against M s (m + 1), walks in its tokens, one factor at a time. Passes if the slope over s is
    0.9 to 1.1 (D.2).
 """
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import mambasdk
-from mambasdk import _core
-from mambasdk_graph.families.gps import GPSLayer, NodeOrder
+from mambasdk import runtime
+from mambasdk_graph.families.graph_mamba import GPSLayer, NodeOrder
 from mambasdk_graph.graph import Graph
 
 CLOCK = time.perf_counter
@@ -271,15 +271,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.threads = 1
         globals()["CLOCK"] = time.process_time
     torch.set_num_threads(args.threads)
-    _core.set_num_threads(args.threads)
-    print(f"{args.threads} threads, torch {torch.__version__}, mambasdk {_core.version()}")
+    runtime.set_num_threads(args.threads)
+    print(f"{args.threads} threads, torch {torch.__version__}, mambasdk {runtime.version()}")
     sizes = (400, 800, 1600) if args.quick else (200, 400, 800, 1600, 3200)
     repeats = 3 if args.quick else 11
     result: dict[str, Any] = {
         "clock": CLOCK.__name__,
         "threads": args.threads,
         "torch": torch.__version__,
-        "mambasdk": _core.version(),
+        "mambasdk": runtime.version(),
     }
     result["layers"] = measure_layers(sizes, repeats)
     result["gmn"] = measure_gmn(500 if args.quick else 1000, repeats, args.quick)

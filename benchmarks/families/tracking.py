@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import mambasdk
-from mambasdk import _core
+from mambasdk import runtime
 from mambasdk.package import save_package
 from mambasdk_tracking import Tracker, kalman_predict, kalman_update
 
@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    _core.set_num_threads(args.threads)
+    runtime.set_num_threads(args.threads)
     batches, seconds = ((1, 20), 0.2) if args.quick else (BATCHES, args.seconds)
     machine = f"{_processor()}, {args.threads} threads, torch {torch.__version__}"
     print(machine + "\n")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _predictors(models: Any, packages: Any, batches: tuple[int, ...], seconds: float) -> list[dict[str, Any]]:
-    sessions = {name: _core.load_package(package).session() for name, package in packages.items()}
+    sessions = {name: runtime.load_package(package).session() for name, package in packages.items()}
     gemm, copy = _limits()
     rows = []
     print(f"{'microseconds a track':<34}" + "".join(f"{f'batch {n}':>12}" for n in batches))

@@ -29,7 +29,7 @@ from torch import Tensor
 
 import mambasdk
 from mambasdk import ops
-from mambasdk_vision.vmamba import SS2D, route_order
+from mambasdk_vision.families.vmamba import SS2D, route_order
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers import cross_scan_2d

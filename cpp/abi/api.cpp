@@ -1,12 +1,14 @@
 // The table of the C ABI; entry.cpp hands it out.
 #include "abi/catalogue.hpp"
 #include "abi/convert.hpp"
+#include "abi/devices.hpp"
 #include "abi/models.hpp"
 #include "abi/operations.hpp"
 #include "abi/pipelines.hpp"
 #include "abi/plugins.hpp"
 #include "abi/text.hpp"
 #include "core/executor.hpp"
+#include "runtime/package/json.hpp"
 
 namespace mambasdk::abi {
 namespace {
@@ -21,7 +23,8 @@ mambasdk_string status_origin(const mambasdk_status* s) {
   return s == nullptr ? mambasdk_string{"", 0} : view(std::string_view(s->origin));
 }
 mambasdk_status* status_create(std::int32_t code, mambasdk_string message, mambasdk_string origin) {
-  return make_status(code, view(message), view(origin));
+  const bool known = code >= MAMBASDK_ERROR_INVALID_ARGUMENT && code <= MAMBASDK_ERROR_INTERNAL;
+  return make_status(known ? code : MAMBASDK_ERROR_INTERNAL, name_or_empty(message), name_or_empty(origin));
 }
 void status_release(mambasdk_status* s) {
   release_status(s);
@@ -39,10 +42,11 @@ mambasdk_string isa_active() {
 
 mambasdk_status* set_isa(mambasdk_string name) {
   return guard("set_max_isa", [&] {
+    const std::string_view wanted = checked_text(name, "the instruction set");
     for (int i = 0; i < kIsaCount; ++i) {
-      if (view(name) == isa_name(static_cast<Isa>(i))) return set_max_isa(static_cast<Isa>(i));
+      if (wanted == isa_name(static_cast<Isa>(i))) return set_max_isa(static_cast<Isa>(i));
     }
-    fail(ErrorCode::invalid_argument, "instruction set \"", view(name),
+    fail(ErrorCode::invalid_argument, "instruction set \"", runtime::printable(wanted),
          "\" is none of baseline, avx2, avx512, avx512_bf16, avx512_amx");
   });
 }
@@ -52,7 +56,7 @@ mambasdk_status* set_threads(std::int32_t count) {
                [&] { set_num_threads(count != 0 ? count : static_cast<int>(std::thread::hardware_concurrency())); });
 }
 std::int32_t threads() {
-  return num_threads();
+  return guard_value(0, [] { return num_threads(); });  // a wrong MAMBASDK_NUM_THREADS: whatever runs says so
 }
 
 }  // namespace
@@ -123,6 +127,11 @@ constinit const mambasdk_api table = {
     result_name,
     result_tensor,
     result_release,
+    register_device,
+    device_find,
+    head_create,
+    model_load_with,
+    pipeline_create_with,
 };
 
 }  // namespace mambasdk::abi

@@ -2,19 +2,19 @@
 
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
 #include "abi/convert.hpp"
 #include "abi/version_range.hpp"
-#include "runtime/pipeline/processor.hpp"
+#include "core/device.hpp"
+#include "mambasdk/plugin/json.hpp"
+#include "runtime/engine/engines.hpp"
+#include "runtime/pipeline/kinds.hpp"
 
 namespace mambasdk::abi {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Catalogue {
   std::mutex mutex;
@@ -28,38 +28,64 @@ Catalogue& catalogue() {
   return *made;
 }
 
-Json kinds_json(runtime::Role role) {
-  Json out = Json::array();
+void add_item(plugin::JsonWriter& w, const char* key, std::string_view name, const char* more_key,
+              std::string_view more, std::string_view origin) {
+  w.open('{');
+  w.key(key).string(name);
+  w.key(more_key).string(more);
+  w.key("origin").string(origin);
+  w.close('}');
+}
+
+void add_kinds(plugin::JsonWriter& w, std::string_view key, runtime::Role role) {
+  w.key(key);
+  w.open('[');
   for (const runtime::ProcessorKind* kind : runtime::list_processors(role)) {
-    out.push_back({{"kind", kind->kind}, {"doc", kind->doc}, {"origin", kind->origin}});
+    add_item(w, "kind", kind->kind, "doc", kind->doc, kind->origin);
   }
-  return out;
+  w.close(']');
 }
 
 }  // namespace
 
 mambasdk_string runtime_describe() {
-  try {
-    Json engines = Json::array();
-    for (const runtime::Engine* engine : runtime::list_engines()) {
-      engines.push_back({{"name", engine->name}, {"doc", engine->doc}, {"origin", engine->origin}});
-    }
-    Json j = {{"plugins", Json::array()},
-              {"engines", std::move(engines)},
-              {"processors", kinds_json(runtime::Role::processor)},
-              {"heads", kinds_json(runtime::Role::head)},
-              {"components", Json::array()}};
+  return guard_value(mambasdk_string{"{}", 2}, [] {
     Catalogue& c = catalogue();
+    plugin::JsonWriter w;
+    w.open('{');
     const std::lock_guard lock(c.mutex);
-    for (const std::string& plugin : c.plugins) j["plugins"].push_back(Json::parse(plugin, nullptr, false));
-    for (const auto& [name, version] : c.components) {
-      j["components"].push_back({{"name", name}, {"version", version}, {"origin", "host"}});
+    w.key("plugins");
+    w.open('[');
+    for (const std::string& plugin : c.plugins) w.json(plugin);
+    w.close(']');
+    w.key("engines");
+    w.open('[');
+    for (const runtime::Engine* engine : runtime::list_engines()) {
+      add_item(w, "name", engine->name, "doc", engine->doc, engine->origin);
     }
-    const auto text = c.described.insert(j.dump(-1, ' ', false, Json::error_handler_t::replace)).first;
+    w.close(']');
+    add_kinds(w, "processors", runtime::Role::processor);
+    add_kinds(w, "heads", runtime::Role::head);
+    w.key("devices");
+    w.open('[');
+    for (const DeviceBackend* device : list_devices()) {
+      w.open('{');
+      w.key("name").string(device->name());
+      w.key("type").number(static_cast<std::int64_t>(device->type()));
+      w.key("count").number(static_cast<std::int64_t>(device->count()));
+      w.key("doc").string(device->doc());
+      w.key("origin").string(device->origin());
+      w.close('}');
+    }
+    w.close(']');
+    w.key("components");
+    w.open('[');
+    for (const auto& [name, version] : c.components) add_item(w, "name", name, "version", version, "host");
+    w.close(']');
+    w.close('}');
+    const auto text = c.described.insert(w.take()).first;
     return view(std::string_view(*text));
-  } catch (...) {
-    return {"{}", 2};  // out of memory
-  }
+  });
 }
 
 mambasdk_status* component_declare(mambasdk_string name, mambasdk_string version) {

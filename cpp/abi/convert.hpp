@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
 
+#include "core/device.hpp"
 #include "core/op.hpp"
 #include "mambasdk/mambasdk.h"
 #include "runtime/engine/engine.hpp"
@@ -19,8 +22,16 @@ struct mambasdk_status {
 
 namespace mambasdk::abi {
 
+// No object is larger: an address has at most 47 bits.
+inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;
+
+// Text of the library's own, or that checked_text() has seen.
 [[nodiscard]] inline std::string_view view(mambasdk_string s) {
   return {s.data, static_cast<std::size_t>(s.size)};
+}
+// Text of a caller where it only names something: what cannot be text is "".
+[[nodiscard]] inline std::string_view name_or_empty(mambasdk_string s) noexcept {
+  return s.data == nullptr || s.size > kMostBytes ? std::string_view() : view(s);
 }
 [[nodiscard]] inline mambasdk_string view(std::string_view s) {
   return {s.data(), s.size()};
@@ -49,13 +60,14 @@ template <class F>
 }
 
 // Copies as much of a versioned struct as the peer has; the rest is zero. `least`: what the first minor that had the
-// struct gave it. Errors: invalid_argument for NULL, version for a size that cannot be.
+// struct gave it. Errors: invalid_argument for NULL, wrong_size for a size that cannot be.
 template <class T>
-[[nodiscard]] T read_struct(const T* peer, std::size_t least, std::string_view what) {
+[[nodiscard]] T read_struct(const T* peer, std::size_t least, std::string_view what,
+                            ErrorCode wrong_size = ErrorCode::version) {
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 16;  // beyond it, the size was never set
   if (peer == nullptr) fail(ErrorCode::invalid_argument, what, " is NULL");
   if (peer->struct_size < least || peer->struct_size > kLargest) {
-    fail(ErrorCode::version, what, " has struct_size ", peer->struct_size, ", expected at least ", least,
+    fail(wrong_size, what, " has struct_size ", peer->struct_size, ", expected at least ", least,
          "; set it to sizeof of the struct");
   }
   T copy{};
@@ -64,8 +76,66 @@ template <class T>
   return copy;
 }
 
-// Text of a struct that a peer filled in. Error: invalid_argument where it has a size but no data.
+// The same for a caller's options, where a wrong size is an invalid argument.
+template <class T>
+[[nodiscard]] T read_options(const T* given, std::size_t least, std::string_view what) {
+  return read_struct(given, least, what, ErrorCode::invalid_argument);
+}
+
+// Runs what returns no status; what it throws becomes `otherwise`.
+template <class T, class F>
+[[nodiscard]] T guard_value(T otherwise, F&& f) noexcept {
+  try {
+    return f();
+  } catch (...) {
+    return otherwise;
+  }
+}
+
+template <class T>
+void require(const T* pointer, std::string_view name) {
+  if (pointer == nullptr) fail(ErrorCode::invalid_argument, name, " is NULL");
+}
+// Errors: invalid_argument for items at NULL, and for a count that no memory holds.
+template <class T>
+void require_array(const T* items, std::uint64_t count, std::string_view name) {
+  if (count > 0 && items == nullptr) fail(ErrorCode::invalid_argument, name, " is NULL, for ", count, " items");
+  if (count > kMostBytes / sizeof(T)) {
+    fail(ErrorCode::invalid_argument, name, " has ", count, " items, more than any memory holds; was the count set?");
+  }
+}
+template <>
+inline void require_array<void>(const void* items, std::uint64_t count, std::string_view name) {
+  require_array(static_cast<const char*>(items), count, name);
+}
+
+// An object that belongs to one thread at a time, for the time of one call: a second thread, or a callback of the
+// first, is refused. Error(invalid_argument).
+class InUse {
+ public:
+  InUse(std::atomic<bool>& flag, std::string_view what) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      fail(ErrorCode::invalid_argument, "the ", what,
+           " is in use, by another thread or by the call whose callback this is; a ", what,
+           " belongs to one thread at a time: make another, or take turns");
+    }
+  }
+  ~InUse() { flag_.store(false, std::memory_order_release); }
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+// What an on_text answered: whether to go on. Error(cancelled) for MAMBASDK_TEXT_FAILED.
+[[nodiscard]] bool shown(std::int32_t answer);
+
+// Text of a caller, or of a struct that a peer filled in. Errors: invalid_argument where it has a size but no data, or
+// a size that no memory holds.
 [[nodiscard]] std::string_view checked_text(mambasdk_string s, std::string_view what);
+// The same for a path, which has no NUL inside.
+[[nodiscard]] std::string_view checked_path(mambasdk_string s, std::string_view what);
 
 [[nodiscard]] Tensor from_abi(const mambasdk_tensor& t, std::string_view name);
 [[nodiscard]] mambasdk_tensor to_abi(const Tensor& t);  // borrows shape and strides of `t`
@@ -73,8 +143,20 @@ template <class T>
 // Takes a tensor that a peer made; its deleter runs when the last copy dies, also where this throws. What is strided
 // becomes a contiguous copy.
 [[nodiscard]] runtime::OwnedTensor take_tensor(mambasdk_managed_tensor* tensor, std::string_view name);
-// The other way: one that the receiver deletes.
-[[nodiscard]] mambasdk_managed_tensor* hand_out(runtime::OwnedTensor owned);
+// The other way: tensors that the receiver deletes. What can fail is done when this is made, so that a run that went
+// well is handed out whatever comes.
+class Outputs {
+ public:
+  explicit Outputs(std::uint64_t count);
+  ~Outputs();
+  Outputs(const Outputs&) = delete;
+  Outputs& operator=(const Outputs&) = delete;
+  void hand_out(std::vector<runtime::OwnedTensor> made, mambasdk_managed_tensor** outputs) noexcept;
+
+ private:
+  struct Managed;
+  std::vector<std::unique_ptr<Managed>> managed_;
+};
 
 [[nodiscard]] std::vector<runtime::NamedTensor> named_from_abi(const mambasdk_named_tensor* inputs,
                                                                std::uint64_t count);
@@ -94,6 +176,11 @@ class NamedToAbi {
 class HostContext final : public Context {
  public:
   explicit HostContext(const mambasdk_context* host);
+  // For one call on tensors that lie there. Error(invalid_argument) where the host names another device.
+  HostContext(const mambasdk_context* host, Device device, int index);
+  ~HostContext() override;
+  HostContext(const HostContext&) = delete;
+  HostContext& operator=(const HostContext&) = delete;
   [[nodiscard]] Parallel parallel() const override;
   [[nodiscard]] void* allocate(std::size_t bytes) const override;
   void release(void* data, std::size_t bytes) const noexcept override;
@@ -101,12 +188,14 @@ class HostContext final : public Context {
   [[nodiscard]] void* stream() const noexcept override { return host_.stream; }
   [[nodiscard]] Device device() const noexcept override;
   [[nodiscard]] int device_index() const noexcept override { return host_.device.index; }
+  void make_stream() override;
 
  private:
   mambasdk_context host_{};
+  bool owns_stream_ = false;
 };
 
 // The other way: what a plugin's function is given. Borrows `context`.
-[[nodiscard]] mambasdk_context to_abi(const Context& context, Device device);
+[[nodiscard]] mambasdk_context to_abi(const Context& context);
 
 }  // namespace mambasdk::abi

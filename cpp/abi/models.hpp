@@ -1,6 +1,7 @@
 // Models and sessions over the C ABI.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "mambasdk/mambasdk.h"
@@ -13,12 +14,18 @@ struct mambasdk_model {
 
 struct mambasdk_session {
   std::shared_ptr<const mambasdk::runtime::Model> model;
-  std::unique_ptr<mambasdk::runtime::Session> session;
+  std::shared_ptr<mambasdk::runtime::Session> session;
+  mutable std::atomic<bool> in_use{false};
 };
 
 namespace mambasdk::abi {
 
+// JSON, as model_describe gives it.
+[[nodiscard]] std::string describe(const runtime::Model& model);
+
 mambasdk_status* model_load(mambasdk_string directory, const mambasdk_load_options* options, mambasdk_model** model);
+mambasdk_status* model_load_with(mambasdk_string directory, const mambasdk_load_options* options,
+                                 const mambasdk_engine_definition* engine, mambasdk_model** model);
 void model_release(mambasdk_model* model);
 mambasdk_string model_describe(const mambasdk_model* model);
 mambasdk_status* session_create(const mambasdk_model* model, const mambasdk_context* context,

@@ -6,111 +6,159 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "abi/convert.hpp"
+#include "core/device.hpp"
 #include "core/registry.hpp"
+#include "mambasdk/plugin/json.hpp"
 #include "ops/builtin.hpp"
 
 namespace mambasdk::abi {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 const Op& op_of(const mambasdk_op* op) {
   if (op == nullptr) fail(ErrorCode::invalid_argument, "the operation is NULL; op_find found none?");
   return *reinterpret_cast<const Op*>(op);
 }
 
-Json expression_json(const Signature& s, const DimExpr& e) {
-  Json terms = Json::array();  // postfix: integers, dim names, operators
+std::string_view name_of(const mambasdk_op* op, std::string_view otherwise) noexcept {
+  return op != nullptr ? std::string_view(reinterpret_cast<const Op*>(op)->signature.name) : otherwise;
+}
+
+void add_expression(plugin::JsonWriter& w, const Signature& s, const DimExpr& e) {
+  w.open('{');
+  w.key("text").string(e.text);
+  w.key("postfix");  // integers, dim names, operators
+  w.open('[');
   for (const DimExpr::Term& term : e.terms) {
     switch (term.kind) {
       case DimExpr::Kind::constant:
-        terms.push_back(term.value);
+        w.number(term.value);
         break;
       case DimExpr::Kind::dim:
-        terms.push_back(s.dims[static_cast<std::size_t>(term.value)]);
+        w.string(s.dims[static_cast<std::size_t>(term.value)]);
         break;
-      case DimExpr::Kind::add:
-        terms.push_back("+");
-        break;
-      case DimExpr::Kind::subtract:
-        terms.push_back("-");
-        break;
-      case DimExpr::Kind::multiply:
-        terms.push_back("*");
-        break;
-      case DimExpr::Kind::floor_divide:
-        terms.push_back("//");
-        break;
+      default:
+        w.string(operator_text(term.kind));
     }
   }
-  return {{"text", e.text}, {"postfix", terms}};
+  w.close(']');
+  w.close('}');
 }
 
-Json argument_json(const Signature& s, const Argument& a) {
-  Json j = {{"name", a.name}};
-  switch (a.kind) {
-    case Argument::Kind::tensor: {
-      j["kind"] = "tensor";
-      j["dtype"] = a.dtype.kind == DTypeSpec::Kind::fixed ? std::string(dtype_name(a.dtype.fixed))
-                   : a.dtype.kind == DTypeSpec::Kind::variable
-                       ? s.type_variables[static_cast<std::size_t>(a.dtype.variable)]
-                       : std::string("acc");
-      j["dtype_kind"] = a.dtype.kind == DTypeSpec::Kind::fixed      ? "fixed"
-                        : a.dtype.kind == DTypeSpec::Kind::variable ? "variable"
-                                                                    : "accumulator";
-      if (a.dtype.kind == DTypeSpec::Kind::accumulator) {
-        j["follows"] = s.type_variables[static_cast<std::size_t>(a.dtype.variable)];
-      }
-      j["variadic"] = a.variadic;
-      Json shape = Json::array();
-      for (const DimExpr& e : a.shape) shape.push_back(expression_json(s, e));
-      j["shape"] = shape;
-      j["optional"] = a.optional;
-      if (a.condition >= 0) j["condition"] = s.inputs[static_cast<std::size_t>(a.condition)].name;
+void add_dtype(plugin::JsonWriter& w, const Signature& s, const DTypeSpec& spec) {
+  const auto variable = [&] { return s.type_variables[static_cast<std::size_t>(spec.variable)]; };
+  switch (spec.kind) {
+    case DTypeSpec::Kind::fixed:
+      w.key("dtype").string(dtype_name(spec.fixed));
+      w.key("dtype_kind").string("fixed");
       break;
-    }
-    case Argument::Kind::boolean:
-      j["kind"] = "bool";
-      if (a.has_default) j["default"] = a.default_flag;
+    case DTypeSpec::Kind::variable:
+      w.key("dtype").string(variable());
+      w.key("dtype_kind").string("variable");
       break;
-    case Argument::Kind::integer:
-      j["kind"] = "int";
-      if (a.has_default) j["default"] = a.default_integer;
+    case DTypeSpec::Kind::saved:
+      w.key("dtype").string("saved");
+      w.key("dtype_kind").string("saved");
+      w.key("follows").string(variable());
       break;
-    case Argument::Kind::real:
-      j["kind"] = "float";
-      if (a.has_default && std::isfinite(a.default_real)) j["default"] = a.default_real;
-      if (a.has_default && !std::isfinite(a.default_real)) j["default"] = a.default_real > 0 ? "inf" : "-inf";
+    case DTypeSpec::Kind::accumulator:
+      w.key("dtype").string("acc");
+      w.key("dtype_kind").string("accumulator");
+      w.key("follows").string(variable());
       break;
   }
-  return j;
+}
+
+void add_argument(plugin::JsonWriter& w, const Signature& s, const Argument& a) {
+  w.open('{');
+  w.key("name").string(a.name);
+  switch (a.kind) {
+    case Argument::Kind::tensor:
+      w.key("kind").string("tensor");
+      add_dtype(w, s, a.dtype);
+      w.key("variadic").boolean(a.variadic);
+      w.key("shape");
+      w.open('[');
+      for (const DimExpr& e : a.shape) add_expression(w, s, e);
+      w.close(']');
+      w.key("optional").boolean(a.optional);
+      if (a.condition >= 0) w.key("condition").string(s.inputs[static_cast<std::size_t>(a.condition)].name);
+      break;
+    case Argument::Kind::boolean:
+      w.key("kind").string("bool");
+      if (a.has_default) w.key("default").boolean(a.default_flag);
+      break;
+    case Argument::Kind::integer:
+      w.key("kind").string("int");
+      if (a.has_default) w.key("default").number(a.default_integer);
+      break;
+    case Argument::Kind::real:
+      w.key("kind").string("float");
+      if (a.has_default && std::isfinite(a.default_real)) w.key("default").number(a.default_real);
+      if (a.has_default && !std::isfinite(a.default_real)) w.key("default").string(a.default_real > 0 ? "inf" : "-inf");
+      break;
+  }
+  w.close('}');
+}
+
+void add_arguments(plugin::JsonWriter& w, const Signature& s, std::string_view key,
+                   const std::vector<Argument>& arguments) {
+  w.key(key);
+  w.open('[');
+  for (const Argument& a : arguments) add_argument(w, s, a);
+  w.close(']');
+}
+
+void add_names(plugin::JsonWriter& w, std::string_view key, const std::vector<std::string>& names) {
+  w.key(key);
+  w.open('[');
+  for (const std::string& name : names) w.string(name);
+  w.close(']');
 }
 
 std::string describe(const Op& op, const Op* backward, const std::vector<Device>& devices) {
   const Signature& s = op.signature;
-  Json j = {{"name", s.name}, {"signature", s.text}, {"doc", op.doc}, {"origin", op.origin}};
-  j["dims"] = s.dims;
-  j["type_variables"] = s.type_variables;
-  j["inputs"] = Json::array();
-  for (const Argument& a : s.inputs) j["inputs"].push_back(argument_json(s, a));
-  j["outputs"] = Json::array();
-  for (const Argument& a : s.outputs) j["outputs"].push_back(argument_json(s, a));
-  j["rules"] = Json::array();
+  plugin::JsonWriter w;
+  w.open('{');
+  w.key("name").string(s.name);
+  w.key("signature").string(s.text);
+  w.key("doc").string(op.doc);
+  w.key("origin").string(op.origin);
+  add_names(w, "dims", s.dims);
+  add_names(w, "type_variables", s.type_variables);
+  add_arguments(w, s, "inputs", s.inputs);
+  add_arguments(w, s, "outputs", s.outputs);
+  w.key("rules");
+  w.open('[');
   for (const DimRule& rule : s.rules) {
-    j["rules"].push_back({{"dim", s.dims[static_cast<std::size_t>(rule.dim)]},
-                          {"value", expression_json(s, rule.value)},
-                          {"if_not", s.inputs[static_cast<std::size_t>(rule.unless)].name}});
+    w.open('{');
+    w.key("dim").string(s.dims[static_cast<std::size_t>(rule.dim)]);
+    w.key("value");
+    add_expression(w, s, rule.value);
+    w.key("if_not").string(s.inputs[static_cast<std::size_t>(rule.unless)].name);
+    w.close('}');
   }
-  j["backward"] = backward != nullptr ? Json(backward->signature.name) : Json(nullptr);
-  j["kernels"] = Json::array();
-  for (const Device device : devices) j["kernels"].push_back(device == Device::cpu ? "cpu" : "cuda");
-  j["reference"] = static_cast<bool>(op.reference);
-  return j.dump();
+  w.close(']');
+  w.key("backward");
+  if (backward != nullptr) {
+    w.string(backward->signature.name);
+  } else {
+    w.json("null");
+  }
+  w.key("kernels");
+  w.open('[');
+  for (const Device device : devices) w.string(device_name(device));
+  w.close(']');
+  w.key("device_types");  // of the kernels, in the same order
+  w.open('[');
+  for (const Device device : devices) w.number(static_cast<std::int64_t>(device));
+  w.close(']');
+  w.key("reference").boolean(static_cast<bool>(op.reference));
+  w.close('}');
+  return w.take();
 }
 
 // Arguments of one call, converted; owns the tensor views that the values point to.
@@ -118,16 +166,20 @@ struct Arguments {
   std::unique_ptr<Tensor[]> tensors;
   std::unique_ptr<Value[]> values;
   std::size_t count;
+  Device device = Device::cpu;  // of the first tensor; whether the others are there too is the signature's to check
+  int device_index = 0;
 
   Arguments(const Signature& s, const mambasdk_value* inputs, std::uint64_t n) : count(s.inputs.size()) {
     const auto may_be_left_out = [](const Argument& a) { return a.optional || a.has_default; };
     // A caller that was built before an argument was added at the end does not know it.
+    require_array(inputs, n, "inputs");
     if (n > count || !std::all_of(s.inputs.begin() + static_cast<std::ptrdiff_t>(n), s.inputs.end(), may_be_left_out)) {
       fail(ErrorCode::invalid_argument, s.name, ": got ", n, " arguments, expected ", count, ": ", s.text);
     }
     static constexpr mambasdk_value kLeftOut{MAMBASDK_VALUE_NONE, 0, {}};
     tensors = std::make_unique<Tensor[]>(count);
     values = std::make_unique<Value[]>(count);
+    bool placed = false;
     for (std::size_t i = 0; i < count; ++i) {
       const Argument& a = s.inputs[i];
       const mambasdk_value& v = i < n ? inputs[i] : kLeftOut;
@@ -135,6 +187,11 @@ struct Arguments {
         if (v.kind == MAMBASDK_VALUE_TENSOR && v.as.tensor != nullptr) {
           tensors[i] = from_abi(*v.as.tensor, s.name + ": " + a.name);
           values[i].tensor = &tensors[i];
+          if (!placed) {
+            device = tensors[i].device;
+            device_index = tensors[i].device_index;
+            placed = true;
+          }
         } else if (v.kind == MAMBASDK_VALUE_NONE) {
           values[i].tensor = nullptr;
         } else {
@@ -169,33 +226,41 @@ struct Arguments {
 }  // namespace
 
 std::uint64_t op_list(const mambasdk_op** out, std::uint64_t capacity) {
-  const auto ops = registry().list();
-  for (std::size_t i = 0; i < ops.size() && i < capacity; ++i) out[i] = reinterpret_cast<const mambasdk_op*>(ops[i]);
-  return ops.size();
+  return guard_value(std::uint64_t{0}, [&] {
+    const auto ops = registry().list();
+    for (std::size_t i = 0; out != nullptr && i < ops.size() && i < capacity; ++i) {
+      out[i] = reinterpret_cast<const mambasdk_op*>(ops[i]);
+    }
+    return static_cast<std::uint64_t>(ops.size());
+  });
 }
 
 const mambasdk_op* op_find(mambasdk_string name) {
-  return reinterpret_cast<const mambasdk_op*>(registry().find(view(name)));
+  return guard_value<const mambasdk_op*>(
+      nullptr, [&] { return reinterpret_cast<const mambasdk_op*>(registry().find(name_or_empty(name))); });
 }
 
 mambasdk_string op_describe(const mambasdk_op* op) {
-  static std::mutex mutex;
-  // The derivative and kernels may come later; what was handed out before stays.
-  static auto* texts = new std::map<std::tuple<const Op*, const Op*, std::size_t>, std::string>;
-  const Op& o = op_of(op);
-  const Op* backward = o.backward;
-  const std::vector<Device> devices = o.kernels.devices();
-  const std::lock_guard lock(mutex);
-  auto& entry = (*texts)[{&o, backward, devices.size()}];
-  if (entry.empty()) entry = describe(o, backward, devices);
-  return view(std::string_view(entry));
+  return guard_value(mambasdk_string{"", 0}, [&] {
+    static std::mutex mutex;
+    // The derivative and kernels may come later; what was handed out before stays.
+    static auto* texts = new std::map<std::tuple<const Op*, const Op*, std::size_t>, std::string>;
+    const Op& o = op_of(op);
+    const Op* backward = o.backward;
+    const std::vector<Device> devices = o.kernels.devices();
+    const std::lock_guard lock(mutex);
+    auto& entry = (*texts)[{&o, backward, devices.size()}];
+    if (entry.empty()) entry = describe(o, backward, devices);
+    return view(std::string_view(entry));
+  });
 }
 
 mambasdk_status* op_plan(const mambasdk_op* op, const mambasdk_value* inputs, std::uint64_t input_count,
                          mambasdk_output_plan* outputs, std::uint64_t output_count) {
-  return guard(op != nullptr ? op_of(op).signature.name : "op_plan", [&] {
+  return guard(name_of(op, "op_plan"), [&] {
     const Op& o = op_of(op);
     const Arguments arguments(o.signature, inputs, input_count);
+    require_array(outputs, output_count, "outputs");
     const Op::Plan plan = o.plan(arguments.span());
     if (output_count != plan.outputs.size()) {
       fail(ErrorCode::invalid_argument, o.signature.name, ": asked for ", output_count, " outputs, it has ",
@@ -223,13 +288,22 @@ mambasdk_status* op_plan(const mambasdk_op* op, const mambasdk_value* inputs, st
 mambasdk_status* op_call(const mambasdk_op* op, const mambasdk_context* context, const mambasdk_value* inputs,
                          std::uint64_t input_count, const mambasdk_tensor* outputs, std::uint64_t output_count,
                          std::int32_t kernel) {
-  return guard(op != nullptr ? op_of(op).signature.name : "op_call", [&] {
+  return guard(name_of(op, "op_call"), [&] {
     const Op& o = op_of(op);
-    const HostContext host(context);
-    if (host.is_cancelled()) fail(ErrorCode::cancelled, o.signature.name, ": cancelled");
+    if (kernel != MAMBASDK_KERNEL_AUTOMATIC && kernel != MAMBASDK_KERNEL_REFERENCE) {
+      fail(ErrorCode::invalid_argument, o.signature.name, ": kernel is ", kernel,
+           ", expected 0 (automatic) or 1 (reference)");
+    }
     const Arguments arguments(o.signature, inputs, input_count);
-    std::vector<Tensor> made(output_count);
-    for (std::size_t i = 0; i < output_count && i < o.signature.outputs.size(); ++i) {
+    const HostContext host(context, arguments.device, arguments.device_index);
+    if (host.is_cancelled()) fail(ErrorCode::cancelled, o.signature.name, ": cancelled");
+    require_array(outputs, output_count, "outputs");
+    if (output_count != o.signature.outputs.size()) {
+      fail(ErrorCode::invalid_argument, o.signature.name, ": got ", output_count, " outputs, expected ",
+           o.signature.outputs.size());
+    }
+    std::vector<Tensor> made(o.signature.outputs.size());
+    for (std::size_t i = 0; i < made.size(); ++i) {
       const Argument& a = o.signature.outputs[i];
       const bool absent = outputs[i].data == nullptr;
       if (!absent || outputs[i].ndim > 0) made[i] = from_abi(outputs[i], o.signature.name + ": output " + a.name);
@@ -241,7 +315,6 @@ mambasdk_status* op_call(const mambasdk_op* op, const mambasdk_context* context,
 
 Kernel wrap_kernel(mambasdk_kernel_fn function, void* self) {
   return [function, self](const OpCall& call) {
-    Device device = Device::cpu;
     std::vector<mambasdk_tensor> tensors(call.inputs.size());
     std::vector<mambasdk_value> values(call.inputs.size());
     for (std::size_t i = 0; i < call.inputs.size(); ++i) {
@@ -251,7 +324,6 @@ Kernel wrap_kernel(mambasdk_kernel_fn function, void* self) {
         case Argument::Kind::tensor:
           if (call.inputs[i].tensor == nullptr) break;
           tensors[i] = to_abi(*call.inputs[i].tensor);
-          device = call.inputs[i].tensor->device;
           v.kind = MAMBASDK_VALUE_TENSOR;
           v.as.tensor = &tensors[i];
           break;
@@ -271,7 +343,7 @@ Kernel wrap_kernel(mambasdk_kernel_fn function, void* self) {
     }
     std::vector<mambasdk_tensor> outputs(call.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i] = to_abi(call.outputs[i]);
-    const mambasdk_context context = to_abi(call.context, device);
+    const mambasdk_context context = to_abi(call.context);
     const mambasdk_op_call request{sizeof(request), &context,       values.data(),    values.size(),
                                    outputs.data(),  outputs.size(), call.dims.data(), call.dims.size()};
     if (const mambasdk_status* status = function(self, &request)) throw_status(status);

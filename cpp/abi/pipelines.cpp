@@ -1,110 +1,60 @@
 #include "abi/pipelines.hpp"
 
 #include "abi/convert.hpp"
+#include "abi/heads.hpp"
 #include "abi/models.hpp"
 
 namespace mambasdk::abi {
 
 namespace {
 
-template <class T>
-void require(const T* pointer, const char* name) {
-  if (pointer == nullptr) fail(ErrorCode::invalid_argument, name, " is NULL");
+std::string_view options_of(mambasdk_string config) {
+  const std::string_view given = checked_text(config, "config");
+  return given.empty() ? "{}" : given;
 }
 
-runtime::Role role_of(std::int32_t role) {
-  if (role == MAMBASDK_PROCESSOR) return runtime::Role::processor;
-  if (role == MAMBASDK_HEAD) return runtime::Role::head;
-  fail(ErrorCode::invalid_argument, "role is ", role, ", expected 0 (processor) or 1 (head)");
+void fill_views(mambasdk_result& out) {
+  for (const runtime::NamedOutput& item : out.result.items()) out.tensors.push_back(to_abi(item.tensor.view));
 }
 
-// What a plugin's instance may emit to, for the time of one run.
-struct Emitter {
-  runtime::Result& result;
-  std::string_view kind;
-};
-
-mambasdk_status* emit(void* user, mambasdk_string name, mambasdk_managed_tensor* tensor) {
-  auto& emitter = *static_cast<Emitter*>(user);
-  return guard(emitter.kind, [&] {
-    // The tensor is taken first: it is ours also when the name is refused.
-    runtime::OwnedTensor owned = take_tensor(tensor, "an emitted tensor");
-    emitter.result.add(std::string(checked_text(name, "an emitted tensor's name")), std::move(owned));
-  });
-}
-
-class PluginProcessor final : public runtime::Processor {
- public:
-  PluginProcessor(const mambasdk_processor_definition& definition, std::string kind, std::string_view config,
-                  std::string_view directory)
-      : definition_(definition), kind_(std::move(kind)) {
-    if (const auto* status = definition_.create(definition_.self, view(config), view(directory), &instance_)) {
-      throw_status(status);
-    }
-  }
-  ~PluginProcessor() override { definition_.release(definition_.self, instance_); }
-  PluginProcessor(const PluginProcessor&) = delete;
-  PluginProcessor& operator=(const PluginProcessor&) = delete;
-
-  void run(const Context& context, std::span<const runtime::NamedTensor> inputs, runtime::Result& result) override {
-    const NamedToAbi given(inputs);
-    const mambasdk_context c = to_abi(context, context.device());
-    Emitter emitter{result, kind_};
-    if (const auto* status =
-            definition_.run(definition_.self, instance_, &c, given.data(), given.size(), emit, &emitter)) {
-      throw_status(status);
-    }
-  }
-
-  void reset() override {
-    if (definition_.reset == nullptr) return;
-    if (const auto* status = definition_.reset(definition_.self, instance_)) throw_status(status);
-  }
-
- private:
-  mambasdk_processor_definition definition_;
-  std::string kind_;
-  void* instance_ = nullptr;
-};
-
-mambasdk_result* hand_out(runtime::Result made) {
-  auto out = std::make_unique<mambasdk_result>();
-  out->result = std::move(made);
-  for (const runtime::NamedOutput& item : out->result.items()) out->tensors.push_back(to_abi(item.tensor.view));
-  return out.release();
+void make_pipeline(const mambasdk_model* model, const mambasdk_context* context,
+                   const runtime::Create<runtime::Head>& head, mambasdk_pipeline** pipeline) {
+  require(model, "model");
+  require(pipeline, "pipeline");
+  auto made = std::make_unique<mambasdk_pipeline>();
+  made->pipeline = runtime::make_pipeline(*model->model, std::make_unique<HostContext>(context),
+                                          std::make_unique<HostContext>(context), head);
+  *pipeline = made.release();
 }
 
 }  // namespace
-
-runtime::ProcessorKind wrap_processor(std::int32_t role, const mambasdk_processor_definition* definition,
-                                      std::string_view origin) {
-  // All members came with ABI 1.1.
-  const auto d = read_struct(definition, sizeof(mambasdk_processor_definition), "processor definition");
-  runtime::ProcessorKind kind{role_of(role),
-                              std::string(checked_text(d.kind, "the kind")),
-                              std::string(checked_text(d.doc, "the doc")),
-                              std::string(origin),
-                              {}};
-  if (kind.kind.empty()) fail(ErrorCode::invalid_argument, "a processor must have a kind");
-  if (d.create == nullptr || d.release == nullptr || d.run == nullptr) {
-    fail(ErrorCode::invalid_argument, runtime::role_name(kind.role), " ", kind.kind,
-         " lacks one of create, release, run");
-  }
-  kind.create = [d, name = kind.kind](std::string_view config, std::string_view directory) {
-    return std::make_unique<PluginProcessor>(d, name, config, directory);
-  };
-  return kind;
-}
 
 mambasdk_status* processor_create(std::int32_t role, mambasdk_string kind, mambasdk_string config,
                                   mambasdk_string directory, mambasdk_processor** processor) {
   return guard("processor_create", [&] {
     require(processor, "processor");
-    const std::string_view given = checked_text(config, "config");
+    const std::string_view options = options_of(config);
+    const std::string_view name = checked_text(kind, "kind");
+    const std::string_view path = checked_path(directory, "directory");
     auto made = std::make_unique<mambasdk_processor>();
-    made->processor = runtime::create_processor(role_of(role), checked_text(kind, "kind"), given.empty() ? "{}" : given,
-                                                checked_text(directory, "directory"));
+    made->processor = role_of(role) == runtime::Role::processor
+                          ? runtime::create_processor(name, options, path)
+                          : runtime::make_lone_head(name, runtime::create_head(name, options, path));
     *processor = made.release();
+  });
+}
+
+mambasdk_status* head_create(const mambasdk_model* model, const mambasdk_context* context, mambasdk_string kind,
+                             mambasdk_string config, mambasdk_processor** head) {
+  return guard("head_create", [&] {
+    require(model, "model");
+    require(head, "head");
+    const std::string directory = std::filesystem::absolute(model->model->package().directory()).string();
+    auto made = std::make_unique<mambasdk_processor>();
+    made->processor =
+        runtime::make_lone_head(runtime::create_head(checked_text(kind, "kind"), options_of(config), directory),
+                                *model->model, std::make_unique<HostContext>(context));
+    *head = made.release();
   });
 }
 
@@ -118,31 +68,36 @@ mambasdk_status* processor_run(mambasdk_processor* processor, const mambasdk_con
   return guard("processor_run", [&] {
     require(processor, "processor");
     require(result, "result");
+    const InUse use(processor->in_use, "processor");
     const HostContext host(context);
     if (host.is_cancelled()) fail(ErrorCode::cancelled, "cancelled");
     const auto named = named_from_abi(inputs, input_count);
     runtime::Result made;
     processor->processor->run(host, named, made);
-    *result = hand_out(std::move(made));
+    auto out = std::make_unique<mambasdk_result>();
+    out->result = std::move(made);
+    fill_views(*out);
+    *result = out.release();
   });
 }
 
 mambasdk_status* processor_reset(mambasdk_processor* processor) {
   return guard("processor_reset", [&] {
     require(processor, "processor");
+    const InUse use(processor->in_use, "processor");
     processor->processor->reset();
   });
 }
 
 mambasdk_status* pipeline_create(const mambasdk_model* model, const mambasdk_context* context,
                                  mambasdk_pipeline** pipeline) {
-  return guard("pipeline_create", [&] {
-    require(model, "model");
-    require(pipeline, "pipeline");
-    auto made = std::make_unique<mambasdk_pipeline>();
-    made->pipeline = runtime::make_pipeline(*model->model, std::make_unique<HostContext>(context),
-                                            std::make_unique<HostContext>(context));
-    *pipeline = made.release();
+  return guard("pipeline_create", [&] { make_pipeline(model, context, {}, pipeline); });
+}
+
+mambasdk_status* pipeline_create_with(const mambasdk_model* model, const mambasdk_context* context,
+                                      const mambasdk_processor_definition* head, mambasdk_pipeline** pipeline) {
+  return guard("pipeline_create_with", [&] {
+    make_pipeline(model, context, wrap_processor(MAMBASDK_HEAD, head, "host").create_head, pipeline);
   });
 }
 
@@ -159,20 +114,27 @@ mambasdk_status* pipeline_run(mambasdk_pipeline* pipeline, const mambasdk_named_
     runtime::PipelineOptions wanted;
     mambasdk_pipeline_options given{};
     if (options != nullptr) {
-      given = read_struct(options, sizeof(mambasdk_pipeline_options), "pipeline_options");
+      given = read_options(options, sizeof(mambasdk_pipeline_options), "pipeline_options");
       wanted.json = checked_text(given.json, "pipeline_options.json");
       if (given.on_text != nullptr) {
-        wanted.on_text = [&given](std::string_view text) { return given.on_text(given.user, view(text)) == 0; };
+        wanted.on_text = [&given](std::string_view text) { return shown(given.on_text(given.user, view(text))); };
       }
     }
+    const InUse use(pipeline->in_use, "pipeline");
     const auto named = named_from_abi(inputs, input_count);
-    *result = hand_out(pipeline->pipeline->run(named, wanted));
+    // Everything that can fail comes before the pipeline's state is committed.
+    auto out = std::make_unique<mambasdk_result>();
+    wanted.before_commit = [&](const runtime::Result& made) { out->tensors.reserve(made.items().size()); };
+    out->result = pipeline->pipeline->run(named, wanted);
+    fill_views(*out);
+    *result = out.release();
   });
 }
 
 mambasdk_status* pipeline_reset(mambasdk_pipeline* pipeline) {
   return guard("pipeline_reset", [&] {
     require(pipeline, "pipeline");
+    const InUse use(pipeline->in_use, "pipeline");
     pipeline->pipeline->reset();
   });
 }

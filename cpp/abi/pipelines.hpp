@@ -1,6 +1,7 @@
-// Processors, heads, pipelines and results over the C ABI; and those that plugins bring, as the runtime's.
+// Processors, heads, pipelines and results over the C ABI.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -9,10 +10,12 @@
 
 struct mambasdk_processor {
   std::unique_ptr<mambasdk::runtime::Processor> processor;
+  std::atomic<bool> in_use{false};
 };
 
 struct mambasdk_pipeline {
   std::unique_ptr<mambasdk::runtime::Pipeline> pipeline;
+  std::atomic<bool> in_use{false};
 };
 
 struct mambasdk_result {
@@ -22,12 +25,10 @@ struct mambasdk_result {
 
 namespace mambasdk::abi {
 
-// Errors: version, invalid_argument.
-[[nodiscard]] runtime::ProcessorKind wrap_processor(std::int32_t role, const mambasdk_processor_definition* definition,
-                                                    std::string_view origin);
-
 mambasdk_status* processor_create(std::int32_t role, mambasdk_string kind, mambasdk_string config,
                                   mambasdk_string directory, mambasdk_processor** processor);
+mambasdk_status* head_create(const mambasdk_model* model, const mambasdk_context* context, mambasdk_string kind,
+                             mambasdk_string config, mambasdk_processor** head);
 void processor_release(mambasdk_processor* processor);
 mambasdk_status* processor_run(mambasdk_processor* processor, const mambasdk_context* context,
                                const mambasdk_named_tensor* inputs, std::uint64_t input_count,
@@ -36,6 +37,8 @@ mambasdk_status* processor_reset(mambasdk_processor* processor);
 
 mambasdk_status* pipeline_create(const mambasdk_model* model, const mambasdk_context* context,
                                  mambasdk_pipeline** pipeline);
+mambasdk_status* pipeline_create_with(const mambasdk_model* model, const mambasdk_context* context,
+                                      const mambasdk_processor_definition* head, mambasdk_pipeline** pipeline);
 void pipeline_release(mambasdk_pipeline* pipeline);
 mambasdk_status* pipeline_run(mambasdk_pipeline* pipeline, const mambasdk_named_tensor* inputs,
                               std::uint64_t input_count, const mambasdk_pipeline_options* options,

@@ -7,18 +7,21 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
 #include "abi/catalogue.hpp"
 #include "abi/convert.hpp"
+#include "abi/devices.hpp"
 #include "abi/engines.hpp"
+#include "abi/heads.hpp"
 #include "abi/operations.hpp"
-#include "abi/pipelines.hpp"
 #include "abi/version_range.hpp"
 #include "core/registry.hpp"
+#include "mambasdk/plugin/json.hpp"
 #include "ops/builtin.hpp"
+#include "runtime/engine/engines.hpp"
+#include "runtime/package/json.hpp"
 
 // What a plugin has registered so far; committed as a whole or not at all.
 struct mambasdk_registrar {
@@ -30,6 +33,7 @@ struct mambasdk_registrar {
   std::string origin;
   std::vector<std::unique_ptr<mambasdk::Op>> ops;
   std::vector<StagedKernel> kernels;
+  std::vector<std::unique_ptr<const mambasdk::DeviceBackend>> devices;
   std::vector<mambasdk::runtime::Engine> engines;
   std::vector<mambasdk::runtime::ProcessorKind> processors;  // heads too
 };
@@ -115,9 +119,17 @@ void commit(mambasdk_registrar& staged) {
     }
     if (op == nullptr) fail(ErrorCode::not_found, "kernel for unknown operation ", kernel.op);
     if (op->kernels.find(kernel.device) != nullptr || !kernels.emplace(kernel.op, kernel.device).second) {
-      fail(ErrorCode::invalid_argument, "operation ", kernel.op, " already has a kernel for device type ",
-           static_cast<int>(kernel.device));
+      fail(ErrorCode::invalid_argument, "operation ", kernel.op, " already has a kernel for ",
+           device_name(kernel.device));
     }
+  }
+  const auto not_taken = [](const auto&) -> const std::string* { return nullptr; };  // refusal_of_device says
+  check_new(staged.devices, [](const auto& d) { return concat("device ", d->name()); }, not_taken);
+  check_new(
+      staged.devices, [](const auto& d) { return concat("device type ", static_cast<int>(d->type())); }, not_taken);
+  for (const auto& device : staged.devices) {
+    const std::string refused = refusal_of_device(static_cast<std::int32_t>(device->type()), device->name());
+    if (!refused.empty()) fail(ErrorCode::invalid_argument, refused);
   }
   check_new(
       staged.engines, [](const runtime::Engine& e) { return "engine " + e.name; },
@@ -132,6 +144,7 @@ void commit(mambasdk_registrar& staged) {
         const runtime::ProcessorKind* taken = runtime::find_processor(p.role, p.kind);
         return taken == nullptr ? nullptr : &taken->origin;
       });
+  for (auto& device : staged.devices) add_device(std::move(device));
   for (auto& op : staged.ops) registry().add(std::move(op));
   for (auto& kernel : staged.kernels) registry().add_kernel(kernel.op, kernel.device, std::move(kernel.kernel));
   for (auto& engine : staged.engines) runtime::add_engine(std::move(engine));
@@ -139,20 +152,37 @@ void commit(mambasdk_registrar& staged) {
 }
 
 std::string describe(const mambasdk_plugin_descriptor& d, std::string_view origin, const mambasdk_registrar& staged) {
-  nlohmann::ordered_json j = {
-      {"name", view(d.name)}, {"version", view(d.version)}, {"abi", {d.abi_major, d.abi_minor}}, {"origin", origin}};
-  j["ops"] = nlohmann::ordered_json::array();
-  for (const auto& op : staged.ops) j["ops"].push_back(op->signature.name);
-  j["kernels"] = nlohmann::ordered_json::array();
-  for (const auto& kernel : staged.kernels) j["kernels"].push_back(kernel.op);
-  j["engines"] = nlohmann::ordered_json::array();
-  for (const auto& engine : staged.engines) j["engines"].push_back(engine.name);
-  j["processors"] = nlohmann::ordered_json::array();
-  j["heads"] = nlohmann::ordered_json::array();
-  for (const auto& kind : staged.processors) {
-    j[kind.role == runtime::Role::processor ? "processors" : "heads"].push_back(kind.kind);
+  plugin::JsonWriter w;
+  w.open('{');
+  w.key("name").string(view(d.name));
+  w.key("version").string(view(d.version));
+  w.key("abi");
+  w.open('[');
+  w.number(d.abi_major);
+  w.number(d.abi_minor);
+  w.close(']');
+  w.key("origin").string(origin);
+  const auto list = [&](std::string_view key, const auto& items, const auto& name_of) {
+    w.key(key);
+    w.open('[');
+    for (const auto& item : items) {
+      if (const std::string* name = name_of(item)) w.string(*name);
+    }
+    w.close(']');
+  };
+  list("ops", staged.ops, [](const auto& op) { return &op->signature.name; });
+  list("kernels", staged.kernels, [](const auto& kernel) { return &kernel.op; });
+  w.key("devices");
+  w.open('[');
+  for (const auto& device : staged.devices) w.string(device->name());
+  w.close(']');
+  list("engines", staged.engines, [](const auto& engine) { return &engine.name; });
+  for (const runtime::Role role : {runtime::Role::processor, runtime::Role::head}) {
+    list(role == runtime::Role::processor ? "processors" : "heads", staged.processors,
+         [role](const auto& kind) { return kind.role == role ? &kind.kind : nullptr; });
   }
-  return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  w.close('}');
+  return w.take();
 }
 
 struct Loaded {
@@ -209,18 +239,18 @@ mambasdk_string register_descriptor(const mambasdk_plugin_descriptor* raw, const
 
 mambasdk_status* plugin_register(const mambasdk_plugin_descriptor* descriptor, mambasdk_string origin,
                                  mambasdk_string* description) {
-  return guard(view(origin), [&] {
+  return guard(name_or_empty(origin), [&] {
     const LoadingLock lock;
-    const mambasdk_string text = register_descriptor(descriptor, std::string(view(origin)));
+    const mambasdk_string text = register_descriptor(descriptor, std::string(checked_text(origin, "the origin")));
     if (description != nullptr) *description = text;
   });
 }
 
 mambasdk_status* plugin_load(mambasdk_string absolute_path, mambasdk_string* description) {
-  return guard(view(absolute_path), [&] {
-    const std::string path(view(absolute_path));
+  return guard(name_or_empty(absolute_path), [&] {
+    const std::string path(checked_path(absolute_path, "the plugin's path"));
     if (path.empty() || path.front() != '/') {
-      fail(ErrorCode::invalid_argument, "plugin path \"", path,
+      fail(ErrorCode::invalid_argument, "plugin path \"", runtime::printable(path),
            "\" is not absolute; give the full path of the library");
     }
     const LoadingLock lock;
@@ -249,15 +279,15 @@ mambasdk_status* plugin_load(mambasdk_string absolute_path, mambasdk_string* des
 
 namespace {
 
-void require(const mambasdk_registrar* registrar) {
-  if (registrar == nullptr) fail(ErrorCode::invalid_argument, "the registrar is NULL");
+std::string_view origin_of(const mambasdk_registrar* registrar, std::string_view otherwise) noexcept {
+  return registrar != nullptr ? std::string_view(registrar->origin) : otherwise;
 }
 
 }  // namespace
 
 mambasdk_status* register_op(mambasdk_registrar* registrar, const mambasdk_op_definition* definition) {
-  return guard(registrar != nullptr ? registrar->origin : "register_op", [&] {
-    require(registrar);
+  return guard(origin_of(registrar, "register_op"), [&] {
+    require(registrar, "the registrar");
     const auto d = read_struct(definition, sizeof(mambasdk_op_definition), "op definition");
     auto op = std::make_unique<Op>();
     op->signature = Signature::parse(checked_text(d.signature, "the signature"));
@@ -275,28 +305,36 @@ mambasdk_status* register_op(mambasdk_registrar* registrar, const mambasdk_op_de
 
 mambasdk_status* register_kernel(mambasdk_registrar* registrar, mambasdk_string op, std::int32_t device_type,
                                  mambasdk_kernel_fn kernel, void* self) {
-  return guard(registrar != nullptr ? registrar->origin : "register_kernel", [&] {
-    require(registrar);
+  return guard(origin_of(registrar, "register_kernel"), [&] {
+    require(registrar, "the registrar");
     if (kernel == nullptr) fail(ErrorCode::invalid_argument, "the kernel is NULL");
-    if (device_type != 1 && device_type != 2) {
-      fail(ErrorCode::unsupported, "device type ", device_type, "; 1 (CPU) and 2 (CUDA) are known");
+    if (!is_device_type(device_type)) {
+      fail(ErrorCode::unsupported, "device type ", device_type, ", expected DLPack's number of a device, 1 to ",
+           kDeviceTypes - 1);
     }
     registrar->kernels.push_back(
         {std::string(checked_text(op, "the operation")), static_cast<Device>(device_type), wrap_kernel(kernel, self)});
   });
 }
 
+mambasdk_status* register_device(mambasdk_registrar* registrar, const mambasdk_device_definition* definition) {
+  return guard(origin_of(registrar, "register_device"), [&] {
+    require(registrar, "the registrar");
+    registrar->devices.push_back(wrap_device(definition, registrar->origin));
+  });
+}
+
 mambasdk_status* register_engine(mambasdk_registrar* registrar, const mambasdk_engine_definition* definition) {
-  return guard(registrar != nullptr ? registrar->origin : "register_engine", [&] {
-    require(registrar);
+  return guard(origin_of(registrar, "register_engine"), [&] {
+    require(registrar, "the registrar");
     registrar->engines.push_back(wrap_engine(definition, registrar->origin));
   });
 }
 
 mambasdk_status* register_processor(mambasdk_registrar* registrar, std::int32_t role,
                                     const mambasdk_processor_definition* definition) {
-  return guard(registrar != nullptr ? registrar->origin : "register_processor", [&] {
-    require(registrar);
+  return guard(origin_of(registrar, "register_processor"), [&] {
+    require(registrar, "the registrar");
     registrar->processors.push_back(wrap_processor(role, definition, registrar->origin));
   });
 }

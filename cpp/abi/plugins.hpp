@@ -11,6 +11,7 @@ mambasdk_status* plugin_load(mambasdk_string absolute_path, mambasdk_string* des
 mambasdk_status* register_op(mambasdk_registrar* registrar, const mambasdk_op_definition* definition);
 mambasdk_status* register_kernel(mambasdk_registrar* registrar, mambasdk_string op, std::int32_t device_type,
                                  mambasdk_kernel_fn kernel, void* self);
+mambasdk_status* register_device(mambasdk_registrar* registrar, const mambasdk_device_definition* definition);
 mambasdk_status* register_engine(mambasdk_registrar* registrar, const mambasdk_engine_definition* definition);
 mambasdk_status* register_processor(mambasdk_registrar* registrar, std::int32_t role,
                                     const mambasdk_processor_definition* definition);

@@ -12,37 +12,31 @@ namespace mambasdk::abi {
 
 namespace {
 
-template <class T>
-void require(const T* pointer, const char* name) {
-  if (pointer == nullptr) fail(ErrorCode::invalid_argument, name, " is NULL");
-}
-
 runtime::SamplingOptions sampling(const mambasdk_sampler_options* options) {
   runtime::SamplingOptions out;
   out.temperature = 0.0;
   if (options == nullptr) return out;
-  if (options->struct_size < sizeof(mambasdk_sampler_options)) {
-    fail(ErrorCode::invalid_argument, "sampler_options.struct_size is ", options->struct_size, ", expected at least ",
-         sizeof(mambasdk_sampler_options));
+  const auto given = read_options(options, sizeof(mambasdk_sampler_options), "sampler_options");
+  if (given.top_k < 0 || given.top_k > INT32_MAX) {
+    fail(ErrorCode::invalid_argument, "top_k is ", given.top_k, ", expected 0 (off) or a positive count");
   }
-  if (options->top_k < 0 || options->top_k > INT32_MAX) {
-    fail(ErrorCode::invalid_argument, "top_k is ", options->top_k, ", expected 0 (off) or a positive count");
-  }
-  out.temperature = options->temperature;
-  out.top_k = static_cast<std::int32_t>(options->top_k);
-  out.top_p = options->top_p;
-  out.min_p = options->min_p;
-  out.repetition_penalty = options->repetition_penalty;
-  out.seed = options->seed;
+  out.temperature = given.temperature;
+  out.top_k = static_cast<std::int32_t>(given.top_k);
+  out.top_p = given.top_p;
+  out.min_p = given.min_p;
+  out.repetition_penalty = given.repetition_penalty;
+  out.seed = given.seed;
   return out;
 }
 
 }  // namespace
 
 mambasdk_status* tokenizer_load(mambasdk_string path, mambasdk_tokenizer** tokenizer) {
-  return guard(view(path), [&] {
+  return guard(name_or_empty(path), [&] {
     require(tokenizer, "tokenizer");
-    *tokenizer = new mambasdk_tokenizer{runtime::Tokenizer::from_file(std::string(view(path)))};
+    auto made = std::make_unique<mambasdk_tokenizer>();
+    made->tokenizer = runtime::Tokenizer::from_file(std::string(checked_path(path, "the path")));
+    *tokenizer = made.release();
   });
 }
 
@@ -50,7 +44,9 @@ mambasdk_status* tokenizer_of_model(const mambasdk_model* model, mambasdk_tokeni
   return guard("tokenizer_of_model", [&] {
     require(model, "model");
     require(tokenizer, "tokenizer");
-    *tokenizer = new mambasdk_tokenizer{runtime::package_tokenizer(model->model->package())};
+    auto made = std::make_unique<mambasdk_tokenizer>();
+    made->tokenizer = runtime::package_tokenizer(model->model->package());
+    *tokenizer = made.release();
   });
 }
 
@@ -59,7 +55,8 @@ void tokenizer_release(mambasdk_tokenizer* tokenizer) {
 }
 
 std::uint64_t tokenizer_vocab_size(const mambasdk_tokenizer* tokenizer) {
-  return tokenizer == nullptr ? 0 : tokenizer->tokenizer->vocab_size();
+  if (tokenizer == nullptr) return 0;
+  return guard_value(std::uint64_t{0}, [&] { return static_cast<std::uint64_t>(tokenizer->tokenizer->vocab_size()); });
 }
 
 mambasdk_status* tokenizer_encode(const mambasdk_tokenizer* tokenizer, mambasdk_string text, std::int32_t add_special,
@@ -67,7 +64,8 @@ mambasdk_status* tokenizer_encode(const mambasdk_tokenizer* tokenizer, mambasdk_
   return guard("tokenizer_encode", [&] {
     require(tokenizer, "tokenizer");
     require(count, "count");
-    const std::vector<std::int32_t> made = tokenizer->tokenizer->encode(view(text), add_special != 0);
+    const std::vector<std::int32_t> made =
+        tokenizer->tokenizer->encode(checked_text(text, "the text"), add_special != 0);
     if (capacity > 0) require(ids, "ids");
     std::copy_n(made.begin(), std::min<std::uint64_t>(capacity, made.size()), ids);
     *count = made.size();
@@ -79,7 +77,7 @@ mambasdk_status* tokenizer_decode(const mambasdk_tokenizer* tokenizer, const std
   return guard("tokenizer_decode", [&] {
     require(tokenizer, "tokenizer");
     require(size, "size");
-    if (id_count > 0) require(ids, "ids");
+    require_array(ids, id_count, "ids");
     const std::string made = tokenizer->tokenizer->decode({ids, static_cast<std::size_t>(id_count)}, skip_special != 0);
     if (capacity > 0) require(text, "text");
     std::copy_n(made.begin(), std::min<std::uint64_t>(capacity, made.size()), text);
@@ -90,7 +88,7 @@ mambasdk_status* tokenizer_decode(const mambasdk_tokenizer* tokenizer, const std
 mambasdk_status* sampler_create(const mambasdk_sampler_options* options, mambasdk_sampler** sampler) {
   return guard("sampler_create", [&] {
     require(sampler, "sampler");
-    *sampler = new mambasdk_sampler{runtime::Sampler(sampling(options))};
+    *sampler = new mambasdk_sampler{runtime::Sampler(sampling(options)), {false}};
   });
 }
 
@@ -103,7 +101,8 @@ mambasdk_status* sampler_sample(mambasdk_sampler* sampler, const float* logits, 
   return guard("sampler_sample", [&] {
     require(sampler, "sampler");
     require(token, "token");
-    if (vocab_size > 0) require(logits, "logits");
+    require_array(logits, vocab_size, "logits");
+    const InUse use(sampler->in_use, "sampler");
     *token = sampler->sampler.sample({logits, static_cast<std::size_t>(vocab_size)});
   });
 }
@@ -111,7 +110,8 @@ mambasdk_status* sampler_sample(mambasdk_sampler* sampler, const float* logits, 
 mambasdk_status* sampler_observe(mambasdk_sampler* sampler, const std::int32_t* tokens, std::uint64_t count) {
   return guard("sampler_observe", [&] {
     require(sampler, "sampler");
-    if (count > 0) require(tokens, "tokens");
+    require_array(tokens, count, "tokens");
+    const InUse use(sampler->in_use, "sampler");
     sampler->sampler.observe({tokens, static_cast<std::size_t>(count)});
   });
 }
@@ -122,7 +122,7 @@ mambasdk_status* text_stream_create(const mambasdk_tokenizer* tokenizer, std::in
     require(tokenizer, "tokenizer");
     require(stream, "stream");
     *stream = new mambasdk_text_stream{
-        runtime::TextStream(*tokenizer->tokenizer, skip_special != 0, /*at_start=*/continues == 0), {}};
+        runtime::TextStream(*tokenizer->tokenizer, skip_special != 0, /*at_start=*/continues == 0), {}, {false}};
   });
 }
 
@@ -134,6 +134,7 @@ mambasdk_status* text_stream_push(mambasdk_text_stream* stream, std::int32_t tok
   return guard("text_stream_push", [&] {
     require(stream, "stream");
     require(text, "text");
+    const InUse use(stream->in_use, "text stream");
     stream->text = stream->stream.push(token);
     *text = view(std::string_view(stream->text));
   });
@@ -143,6 +144,7 @@ mambasdk_status* text_stream_finish(mambasdk_text_stream* stream, mambasdk_strin
   return guard("text_stream_finish", [&] {
     require(stream, "stream");
     require(text, "text");
+    const InUse use(stream->in_use, "text stream");
     stream->text = stream->stream.finish();
     *text = view(std::string_view(stream->text));
   });
@@ -152,28 +154,33 @@ mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string pro
                                   const mambasdk_generate_options* options, mambasdk_generate_result* result) {
   return guard("session_generate", [&] {
     require(session, "session");
+    // All of it is looked at before the session moves.
+    if (result != nullptr) (void)read_options(result, sizeof(std::uint64_t), "generate_result");
+    const std::string_view text = checked_text(prompt, "the prompt");
     runtime::GenerateOptions wanted;
-    wanted.sampling = sampling(options != nullptr ? options->sampler : nullptr);
+    mambasdk_generate_options given{};
     if (options != nullptr) {
-      if (options->struct_size < sizeof(mambasdk_generate_options)) {
-        fail(ErrorCode::invalid_argument, "generate_options.struct_size is ", options->struct_size,
-             ", expected at least ", sizeof(mambasdk_generate_options));
+      given = read_options(options, sizeof(mambasdk_generate_options), "generate_options");
+      wanted.max_new_tokens = given.max_new_tokens;
+      require_array(given.stop, given.stop_count, "generate_options.stop");
+      for (std::uint64_t i = 0; i < given.stop_count; ++i) {
+        wanted.stop.emplace_back(checked_text(given.stop[i], "a stop text"));
       }
-      wanted.max_new_tokens = options->max_new_tokens;
-      for (std::uint64_t i = 0; i < options->stop_count; ++i) wanted.stop.emplace_back(view(options->stop[i]));
-      if (options->on_text != nullptr) {
-        wanted.on_text = [options](std::string_view text) { return options->on_text(options->user, view(text)) == 0; };
+      if (given.on_text != nullptr) {
+        wanted.on_text = [&given](std::string_view piece) { return shown(given.on_text(given.user, view(piece))); };
       }
     }
+    wanted.sampling = sampling(given.sampler);
+    const InUse use(session->in_use, "session");
+    runtime::check_generates_text(*session->model);
     const runtime::Manifest& manifest = session->model->package().manifest();
     const auto tokenizer = runtime::package_tokenizer(session->model->package());
-    if (manifest.text->eos_token_id) wanted.end_token = static_cast<std::int32_t>(*manifest.text->eos_token_id);
-    const runtime::GenerateResult made = runtime::generate(*session->session, *tokenizer, view(prompt), wanted);
+    wanted.end_tokens = manifest.text->eos_token_ids;
+    const runtime::GenerateResult made = runtime::generate(*session->session, *tokenizer, text, wanted);
     if (result == nullptr) return;
     const mambasdk_generate_result full{sizeof(full), made.prompt_tokens, made.new_tokens, made.prefill_seconds,
                                         made.decode_seconds};
     const std::uint64_t size = std::min<std::uint64_t>(result->struct_size, sizeof(full));
-    if (size < sizeof(std::uint64_t)) fail(ErrorCode::invalid_argument, "generate_result.struct_size is not set");
     std::memcpy(reinterpret_cast<char*>(result) + sizeof(std::uint64_t),
                 reinterpret_cast<const char*>(&full) + sizeof(std::uint64_t), size - sizeof(std::uint64_t));
   });

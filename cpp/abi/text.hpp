@@ -1,6 +1,7 @@
 // Tokenizers, samplers and generation over the C ABI.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,11 +16,13 @@ struct mambasdk_tokenizer {
 
 struct mambasdk_sampler {
   mambasdk::runtime::Sampler sampler;
+  std::atomic<bool> in_use{false};
 };
 
 struct mambasdk_text_stream {
   mambasdk::runtime::TextStream stream;
   std::string text;  // what the last call returned
+  std::atomic<bool> in_use{false};
 };
 
 namespace mambasdk::abi {

@@ -147,7 +147,7 @@ std::span<const std::byte> find_library(const std::vector<ArchiveMember>& member
 
 CompiledModel::CompiledModel(const std::filesystem::path& archive, const FindWeight& find_weight) {
   const std::string source = archive.string();
-  const runtime::MappedFile file = runtime::MappedFile::open(archive);
+  const runtime::MappedFile file = runtime::MappedFile::read(archive);
   functions_ = &load_library(find_library(read_archive(file.bytes(), source), source), source);
   const Functions& f = *functions_;
   // So many threads may run at once; instances share the weights.

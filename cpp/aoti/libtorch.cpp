@@ -28,6 +28,28 @@ constexpr const char* way_out =
     "; set MAMBASDK_LIBTORCH to the folder of libtorch_cpu.so (in Python's torch: the folder lib of the package), or "
     "link the program to libtorch";
 
+// The file that this function is in.
+std::filesystem::path own_folder() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) {
+    fail(ErrorCode::internal, "the engine aoti cannot find its own library");
+  }
+  return std::filesystem::canonical(info.dli_fname).parent_path();
+}
+
+// torch in the Python environment that this library is installed in: site-packages/mambasdk/lib beside
+// site-packages/torch/lib. Empty where there is none.
+std::filesystem::path neighbour() {
+  std::error_code error;
+  const std::filesystem::path own = own_folder();
+  for (std::filesystem::path above = own; above.has_relative_path(); above = above.parent_path()) {
+    if (above.filename() != "site-packages" && above.filename() != "dist-packages") continue;
+    std::filesystem::path library = above / "torch" / "lib" / torch_library;
+    if (std::filesystem::is_regular_file(library, error)) return library;
+  }
+  return {};
+}
+
 class Library {
  public:
   Library() {
@@ -40,6 +62,8 @@ class Library {
       path = named;
       std::error_code error;
       if (std::filesystem::is_directory(path, error)) path /= torch_library;
+    } else if (const std::filesystem::path beside = neighbour(); !beside.empty()) {
+      path = beside;
     }
     handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: models stay linked to it
     if (handle_ == nullptr) {
@@ -66,19 +90,14 @@ LibTorch bind() {
     fail(ErrorCode::unsupported, "the libtorch of this process has no " #name "; expected torch 2.10 or newer"); \
   }
   MAMBASDK_AOTI_SHIM(MAMBASDK_AOTI_RESOLVE)
+#define MAMBASDK_AOTI_RESOLVE_DTYPE(id, name, code, bits, block, bytes, stored, array, ...) \
+  MAMBASDK_AOTI_RESOLVE(aoti_torch_dtype_##array)
+  MAMBASDK_ARRAY_DTYPES(MAMBASDK_AOTI_RESOLVE_DTYPE)
+#undef MAMBASDK_AOTI_RESOLVE_DTYPE
 #undef MAMBASDK_AOTI_RESOLVE
   const std::uint64_t version = t.aoti_torch_abi_version();
   t.version = concat(version >> 56, ".", (version >> 48) & 0xff, ".", (version >> 40) & 0xff);
   return t;
-}
-
-// The file that this function is in.
-std::filesystem::path own_folder() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) {
-    fail(ErrorCode::internal, "the engine aoti cannot find its own library");
-  }
-  return std::filesystem::canonical(info.dli_fname).parent_path();
 }
 
 // libmambasdk_torch lies beside this library.
@@ -104,18 +123,13 @@ struct Pair {
   DType type;
 };
 
-const std::array<Pair, 8>& dtypes() {
-  static const std::array<Pair, 8> pairs = [] {
-    const LibTorch& t = libtorch();
-    return std::array<Pair, 8>{{{t.aoti_torch_dtype_float32(), dtype::f32},
-                                {t.aoti_torch_dtype_float64(), dtype::f64},
-                                {t.aoti_torch_dtype_bfloat16(), dtype::bf16},
-                                {t.aoti_torch_dtype_float16(), dtype::f16},
-                                {t.aoti_torch_dtype_int64(), dtype::i64},
-                                {t.aoti_torch_dtype_int32(), dtype::i32},
-                                {t.aoti_torch_dtype_uint8(), dtype::u8},
-                                {t.aoti_torch_dtype_bool(), dtype::boolean}}};
-  }();
+const auto& dtypes() {
+  static const Pair pairs[] = {
+#define MAMBASDK_AOTI_PAIR(id, name, code, bits, block, bytes, stored, array, ...) \
+  {libtorch().aoti_torch_dtype_##array(), dtype::id},
+      MAMBASDK_ARRAY_DTYPES(MAMBASDK_AOTI_PAIR)
+#undef MAMBASDK_AOTI_PAIR
+  };
   return pairs;
 }
 
@@ -143,15 +157,15 @@ void DeleteTensor::operator()(AtenTensorOpaque* handle) const noexcept {
 
 DType dtype_from_torch(std::int32_t dtype) {
   const auto& pairs = dtypes();
-  const auto found = std::find_if(pairs.begin(), pairs.end(), [&](const Pair& p) { return p.torch == dtype; });
-  if (found == pairs.end()) fail(ErrorCode::unsupported, "torch's dtype ", dtype, " is none that a package has");
+  const auto found = std::find_if(std::begin(pairs), std::end(pairs), [&](const Pair& p) { return p.torch == dtype; });
+  if (found == std::end(pairs)) fail(ErrorCode::unsupported, "torch's dtype ", dtype, " is none that a package has");
   return found->type;
 }
 
 TensorHandle borrow(const Tensor& t) {
   const auto& pairs = dtypes();
-  const auto found = std::find_if(pairs.begin(), pairs.end(), [&](const Pair& p) { return p.type == t.dtype; });
-  if (found == pairs.end()) fail(ErrorCode::unsupported, "torch has no dtype for ", dtype_name(t.dtype));
+  const auto found = std::find_if(std::begin(pairs), std::end(pairs), [&](const Pair& p) { return p.type == t.dtype; });
+  if (found == std::end(pairs)) fail(ErrorCode::unsupported, "torch has no dtype for ", dtype_name(t.dtype));
   AtenTensorHandle handle = nullptr;
   check(libtorch().aoti_torch_create_tensor_from_blob(t.data, t.ndim, t.shape.data(), t.strides.data(), 0, found->torch,
                                                       libtorch().aoti_torch_device_type_cpu(), 0, &handle),

@@ -15,14 +15,6 @@ namespace mambasdk::aoti {
 #define MAMBASDK_AOTI_SHIM(X)           \
   X(aoti_torch_abi_version)             \
   X(aoti_torch_device_type_cpu)         \
-  X(aoti_torch_dtype_float32)           \
-  X(aoti_torch_dtype_float64)           \
-  X(aoti_torch_dtype_bfloat16)          \
-  X(aoti_torch_dtype_float16)           \
-  X(aoti_torch_dtype_int64)             \
-  X(aoti_torch_dtype_int32)             \
-  X(aoti_torch_dtype_uint8)             \
-  X(aoti_torch_dtype_bool)              \
   X(aoti_torch_create_tensor_from_blob) \
   X(aoti_torch_delete_tensor_object)    \
   X(aoti_torch_get_dim)                 \
@@ -34,12 +26,17 @@ namespace mambasdk::aoti {
 struct LibTorch {
 #define MAMBASDK_AOTI_MEMBER(name) decltype(&::name) name = nullptr;
   MAMBASDK_AOTI_SHIM(MAMBASDK_AOTI_MEMBER)
+#define MAMBASDK_AOTI_DTYPE(id, name, code, bits, block, bytes, stored, array, ...) \
+  MAMBASDK_AOTI_MEMBER(aoti_torch_dtype_##array)
+  MAMBASDK_ARRAY_DTYPES(MAMBASDK_AOTI_DTYPE)
+#undef MAMBASDK_AOTI_DTYPE
 #undef MAMBASDK_AOTI_MEMBER
   std::string version;  // "2.13.0"
 };
 
 // The libtorch that the process has; else the one that MAMBASDK_LIBTORCH names (libtorch_cpu.so or its folder); else
-// libtorch_cpu.so on the library path. Errors: unsupported, with what to do.
+// that of the Python environment that the SDK is installed in; else libtorch_cpu.so on the library path. Errors:
+// unsupported, with what to do.
 const LibTorch& libtorch();
 // Makes the SDK's operations known to it, those that plugins brought since the last call too.
 void register_operations_with_torch();

@@ -99,7 +99,8 @@ std::string listed(const std::vector<runtime::TensorSpec>& specs) {
 Model::Model(const fs::path& directory, std::string_view manifest, std::string_view detected_isa)
     : manifest_(runtime::parse_manifest(manifest)) {
   const std::string where = (directory / runtime::kManifestFile).string() + ": engine";
-  const json root = runtime::parse_json(manifest, where);
+  const runtime::JsonDocument document = runtime::parse_json(manifest, where);
+  const json& root = *document;
   const json& engine = runtime::json_at(root, "engine", where);
   check_target(engine, where, detected_isa);
   check_torch(engine, where);

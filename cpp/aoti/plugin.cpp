@@ -168,6 +168,7 @@ mambasdk_status* initialize(const mambasdk_api* host, mambasdk_registrar* regist
   d.session_clone = session_clone;
   d.session_save = session_save;
   d.session_restore = session_restore;
+  d.executes_code = 1;
   return host->register_engine(registrar, &d);
 }
 

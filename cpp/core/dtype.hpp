@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+
+#include "core/dtype_table.hpp"
 
 #define MAMBASDK_ALWAYS_INLINE inline __attribute__((always_inline))
 
@@ -16,9 +19,13 @@ struct DType {
 };
 
 namespace dtype {
-inline constexpr DType f64{2, 64}, f32{2, 32}, f16{2, 16}, bf16{4, 16}, c64{5, 64}, c128{5, 128};
-inline constexpr DType i64{0, 64}, i32{0, 32}, u8{1, 8}, boolean{6, 8};
+#define MAMBASDK_DTYPE_CONSTANT(id, name, code, bits, ...) inline constexpr DType id{code, bits};
+MAMBASDK_DTYPES(MAMBASDK_DTYPE_CONSTANT)
+#undef MAMBASDK_DTYPE_CONSTANT
 }  // namespace dtype
+
+// Throws Error(unsupported): `what` has no code for the type.
+[[noreturn]] void refuse_dtype(DType type, const char* what);
 
 struct bf16 {
   std::uint16_t bits;
@@ -36,6 +43,10 @@ MAMBASDK_ALWAYS_INLINE To bit_cast(From from) {
   return to;
 }
 }  // namespace detail
+
+// Whether vector kernels, which compute in float32, are compiled for elements of this C++ type.
+template <class T>
+inline constexpr bool is_kernel_type = std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
 MAMBASDK_ALWAYS_INLINE float to_float(float x) {
   return x;

@@ -7,23 +7,43 @@
 
 namespace mambasdk {
 
+namespace detail {
+template <class T>
+double load_as_double(const void* data, std::int64_t index) {
+  const T x = static_cast<const T*>(data)[index];
+  if constexpr (std::is_same_v<T, double>) return x;
+  return static_cast<double>(to_float(x));
+}
+template <class T>
+void store_double(void* data, std::int64_t index, double value) {
+  T& x = static_cast<T*>(data)[index];
+  if constexpr (std::is_same_v<T, double>) {
+    x = value;
+  } else {
+    x = from_float<T>::cast(static_cast<float>(value));
+  }
+}
+}  // namespace detail
+
+// Both throw Error(unsupported) for a type that is no real number's.
 inline double load_element(const void* data, DType type, std::int64_t index) {
-  if (type == dtype::f64) return static_cast<const double*>(data)[index];
-  if (type == dtype::f32) return static_cast<double>(static_cast<const float*>(data)[index]);
-  if (type == dtype::bf16) return static_cast<double>(to_float(static_cast<const bf16*>(data)[index]));
-  return static_cast<double>(to_float(static_cast<const f16*>(data)[index]));
+#define MAMBASDK_LOAD_ELEMENT(id, name, code, bits, block, bytes, stored, array, use, T) \
+  if constexpr (!std::is_void_v<T>) {                                                    \
+    if (type == dtype::id) return detail::load_as_double<T>(data, index);                \
+  }
+  MAMBASDK_DTYPES(MAMBASDK_LOAD_ELEMENT)
+#undef MAMBASDK_LOAD_ELEMENT
+  refuse_dtype(type, "reading one element");
 }
 
 inline void store_element(void* data, DType type, std::int64_t index, double value) {
-  if (type == dtype::f64) {
-    static_cast<double*>(data)[index] = value;
-  } else if (type == dtype::f32) {
-    static_cast<float*>(data)[index] = static_cast<float>(value);
-  } else if (type == dtype::bf16) {
-    static_cast<bf16*>(data)[index] = from_float<bf16>::cast(static_cast<float>(value));
-  } else {
-    static_cast<f16*>(data)[index] = from_float<f16>::cast(static_cast<float>(value));
+#define MAMBASDK_STORE_ELEMENT(id, name, code, bits, block, bytes, stored, array, use, T) \
+  if constexpr (!std::is_void_v<T>) {                                                     \
+    if (type == dtype::id) return detail::store_double<T>(data, index, value);            \
   }
+  MAMBASDK_DTYPES(MAMBASDK_STORE_ELEMENT)
+#undef MAMBASDK_STORE_ELEMENT
+  refuse_dtype(type, "writing one element");
 }
 
 }  // namespace mambasdk

@@ -50,43 +50,51 @@ struct Parallel {
 // avx512_amx adds to avx512_bf16 nothing but products of bfloat16 tiles, so only kernels with such products have that
 // variant (MAMBASDK_AMX_SOURCES in cmake/Library.cmake): they are declared with MAMBASDK_DECLARE_PRODUCT_KERNEL, and
 // MAMBASDK_PICK_PRODUCT(name, dtype) picks it for bfloat16 alone. All else runs the avx512_bf16 variant there.
-#if defined(MAMBASDK_X86)
-#define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
-  namespace baseline {                          \
-  ret name(__VA_ARGS__);                        \
-  }                                             \
-  namespace avx2 {                              \
-  ret name(__VA_ARGS__);                        \
-  }                                             \
-  namespace avx512 {                            \
-  ret name(__VA_ARGS__);                        \
-  }                                             \
-  namespace avx512_bf16 {                       \
-  ret name(__VA_ARGS__);                        \
-  }                                             \
-  static_assert(true)
-#define MAMBASDK_DECLARE_PRODUCT_KERNEL(ret, name, ...) \
-  MAMBASDK_DECLARE_KERNEL(ret, name, __VA_ARGS__);      \
-  namespace avx512_amx {                                \
-  ret name(__VA_ARGS__);                                \
-  }                                                     \
-  static_assert(true)
-#define MAMBASDK_PICK(name)                                                                  \
-  (::mambasdk::active_isa() >= ::mambasdk::Isa::avx512_bf16 ? &::mambasdk::avx512_bf16::name \
-   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx512    ? &::mambasdk::avx512::name      \
-   : ::mambasdk::active_isa() == ::mambasdk::Isa::avx2      ? &::mambasdk::avx2::name        \
-                                                            : &::mambasdk::baseline::name)
-#define MAMBASDK_PICK_PRODUCT(name, type)                                                       \
-  ((type) == ::mambasdk::dtype::bf16 && ::mambasdk::active_isa() == ::mambasdk::Isa::avx512_amx \
-       ? &::mambasdk::avx512_amx::name                                                          \
-       : MAMBASDK_PICK(name))
+//
+// A build may leave sets out (MAMBASDK_ISAS in cmake/IsaSources.cmake); a machine then runs the next lower one that is
+// there.
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX2)
+#define MAMBASDK_IF_AVX2(...) __VA_ARGS__
 #else
-#define MAMBASDK_DECLARE_KERNEL(ret, name, ...) \
-  namespace baseline {                          \
-  ret name(__VA_ARGS__);                        \
-  }                                             \
-  static_assert(true)
-#define MAMBASDK_DECLARE_PRODUCT_KERNEL(ret, name, ...) MAMBASDK_DECLARE_KERNEL(ret, name, __VA_ARGS__)
-#define MAMBASDK_PICK(name) (&::mambasdk::baseline::name)
-#define MAMBASDK_PICK_PRODUCT(name, type) MAMBASDK_PICK(name)
+#define MAMBASDK_IF_AVX2(...)
 #endif
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512)
+#define MAMBASDK_IF_AVX512(...) __VA_ARGS__
+#else
+#define MAMBASDK_IF_AVX512(...)
+#endif
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_BF16)
+#define MAMBASDK_IF_AVX512_BF16(...) __VA_ARGS__
+#else
+#define MAMBASDK_IF_AVX512_BF16(...)
+#endif
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
+#define MAMBASDK_IF_AVX512_AMX(...) __VA_ARGS__
+#else
+#define MAMBASDK_IF_AVX512_AMX(...)
+#endif
+
+#define MAMBASDK_DECLARE_IN(set, ret, name, ...) \
+  namespace set {                                \
+  ret name(__VA_ARGS__);                         \
+  }
+#define MAMBASDK_DECLARE_KERNEL(ret, name, ...)                                     \
+  MAMBASDK_DECLARE_IN(baseline, ret, name, __VA_ARGS__)                             \
+  MAMBASDK_IF_AVX2(MAMBASDK_DECLARE_IN(avx2, ret, name, __VA_ARGS__))               \
+  MAMBASDK_IF_AVX512(MAMBASDK_DECLARE_IN(avx512, ret, name, __VA_ARGS__))           \
+  MAMBASDK_IF_AVX512_BF16(MAMBASDK_DECLARE_IN(avx512_bf16, ret, name, __VA_ARGS__)) \
+  static_assert(true)
+#define MAMBASDK_DECLARE_PRODUCT_KERNEL(ret, name, ...)                           \
+  MAMBASDK_DECLARE_KERNEL(ret, name, __VA_ARGS__);                                \
+  MAMBASDK_IF_AVX512_AMX(MAMBASDK_DECLARE_IN(avx512_amx, ret, name, __VA_ARGS__)) \
+  static_assert(true)
+
+#define MAMBASDK_PICK_IF(set, name) ::mambasdk::active_isa() >= ::mambasdk::Isa::set ? &::mambasdk::set::name:
+#define MAMBASDK_PICK(name)                                                                                        \
+  (MAMBASDK_IF_AVX512_BF16(MAMBASDK_PICK_IF(avx512_bf16, name)) MAMBASDK_IF_AVX512(MAMBASDK_PICK_IF(avx512, name)) \
+       MAMBASDK_IF_AVX2(MAMBASDK_PICK_IF(avx2, name)) &                                                            \
+   ::mambasdk::baseline::name)
+#define MAMBASDK_PICK_PRODUCT(name, type)                                                                              \
+  (MAMBASDK_IF_AVX512_AMX((type) == ::mambasdk::dtype::bf16 && ::mambasdk::active_isa() == ::mambasdk::Isa::avx512_amx \
+                              ? &::mambasdk::avx512_amx::name                                                          \
+                              :) MAMBASDK_PICK(name))

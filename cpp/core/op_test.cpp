@@ -91,7 +91,7 @@ TEST_F(OpTest, ErrorsNameOperationArgumentExpectedAndGot) {
   elsewhere.device = Device::cuda;
   const Value apart[] = {value(u), value(elsewhere), none(), none(), none(), flag(false)};
   EXPECT_EQ(message([&] { (void)op.plan(apart); }),
-            "mix: A is on CUDA, expected the CPU, where u is; move them to one device");
+            "mix: A is on cuda:0, expected the CPU, where u is; move them to one device");
   const Tensor three = shaped({3, 3, 4}), good = shaped({3, 4});
   const Value rule[] = {value(u), value(good), value(three), none(), none(), flag(true)};
   EXPECT_NE(message([&] { (void)op.plan(rule); }).find("s is (3, 3, 4), but without seq its S must be B = 2"),

@@ -5,42 +5,37 @@
 
 namespace mambasdk {
 
-std::int64_t OpCall::dim(std::string_view name) const {
-  for (std::size_t i = 0; i < signature.dims.size(); ++i) {
-    if (signature.dims[i] == name) return dims[i];
-  }
-  fail(ErrorCode::internal, signature.name, ": its signature has no dim ", name);
-}
-
 KernelTable::~KernelTable() {
   for (const auto& kernel : kernels_) delete kernel.load();
 }
 
 const Kernel* KernelTable::find(Device device) const noexcept {
-  for (std::size_t i = 0; i < std::size(kDevices); ++i) {
-    if (kDevices[i] == device) return kernels_[i].load(std::memory_order_acquire);
-  }
-  return nullptr;
+  const auto type = static_cast<std::int32_t>(device);
+  if (!is_device_type(type)) return nullptr;
+  return kernels_[static_cast<std::size_t>(type)].load(std::memory_order_acquire);
 }
 
 std::vector<Device> KernelTable::devices() const {
   std::vector<Device> out;
-  for (const Device device : kDevices) {
-    if (find(device) != nullptr) out.push_back(device);
+  for (std::size_t type = 0; type < kernels_.size(); ++type) {
+    if (kernels_[type].load(std::memory_order_acquire) != nullptr) out.push_back(static_cast<Device>(type));
   }
   return out;
 }
 
 bool KernelTable::add(Device device, Kernel kernel) {
-  for (std::size_t i = 0; i < std::size(kDevices); ++i) {
-    if (kDevices[i] != device) continue;
-    auto made = std::make_unique<const Kernel>(std::move(kernel));
-    const Kernel* none = nullptr;
-    if (!kernels_[i].compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) return false;
-    (void)made.release();
-    return true;
+  const auto type = static_cast<std::int32_t>(device);
+  if (!is_device_type(type)) {
+    fail(ErrorCode::unsupported, "a kernel for device type ", type, ", expected DLPack's number of a device, 1 to ",
+         kDeviceTypes - 1);
   }
-  fail(ErrorCode::unsupported, "kernels for device type ", static_cast<int>(device), " are not known here");
+  auto made = std::make_unique<const Kernel>(std::move(kernel));
+  const Kernel* none = nullptr;
+  if (!kernels_[static_cast<std::size_t>(type)].compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) {
+    return false;
+  }
+  (void)made.release();
+  return true;
 }
 
 void Registry::define(const OpDefinition& definition, std::string_view origin) {
@@ -48,7 +43,7 @@ void Registry::define(const OpDefinition& definition, std::string_view origin) {
   op->signature = Signature::parse(definition.signature);
   op->doc = std::string(definition.doc);
   op->origin = std::string(origin);
-  if (definition.check != nullptr) op->check = definition.check;
+  op->check = definition.check;
   op->reference = definition.reference;
   if (definition.cpu) op->kernels.add(Device::cpu, definition.cpu);
   add(std::move(op));
@@ -77,8 +72,7 @@ void Registry::add_kernel(std::string_view name, Device device, Kernel kernel) {
   const auto found = ops_.find(name);
   if (found == ops_.end()) fail(ErrorCode::not_found, "kernel for unknown operation ", name);
   if (!found->second->kernels.add(device, std::move(kernel))) {
-    fail(ErrorCode::invalid_argument, "operation ", name, " already has a kernel for device type ",
-         static_cast<int>(device));
+    fail(ErrorCode::invalid_argument, "operation ", name, " already has a kernel for ", device_name(device));
   }
 }
 

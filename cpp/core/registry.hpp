@@ -4,13 +4,14 @@
 
 #include <array>
 #include <atomic>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/call.hpp"
+#include "core/device.hpp"
 #include "core/op.hpp"
 #include "core/signature.hpp"
 
@@ -18,7 +19,7 @@ namespace mambasdk {
 
 enum class KernelChoice : std::int32_t { automatic = 0, reference = 1 };
 
-// Kernels by device. One may come while others run, and stays once it is there.
+// Kernels by type of device. One may come while others run, and stays once it is there.
 class KernelTable {
  public:
   KernelTable() = default;
@@ -30,8 +31,7 @@ class KernelTable {
   bool add(Device device, Kernel kernel);  // false: there is one
 
  private:
-  static constexpr Device kDevices[] = {Device::cpu, Device::cuda};
-  std::array<std::atomic<const Kernel*>, std::size(kDevices)> kernels_{};
+  std::array<std::atomic<const Kernel*>, kDeviceTypes> kernels_{};
 };
 
 struct Op {
@@ -61,6 +61,18 @@ struct Op {
 class Registry {
  public:
   void define(const OpDefinition& definition, std::string_view origin = "mambasdk");
+  template <const Declaration& kOp>
+  void define(const DefinitionOf<kOp>& definition) {
+    const auto kernel = [](void (*f)(const CallOf<kOp>&)) -> Kernel {
+      if (f == nullptr) return {};
+      return [f](const OpCall& call) { f(CallOf<kOp>(call)); };
+    };
+    define({.signature = DeclarationText<kOp>::view,
+            .doc = definition.doc,
+            .check = kernel(definition.check),
+            .reference = kernel(definition.reference),
+            .cpu = kernel(definition.cpu)});
+  }
   void add(std::unique_ptr<Op> op);  // Error(invalid_argument) when the name is taken
   void add_kernel(std::string_view name, Device device, Kernel kernel);
   [[nodiscard]] const Op& get(std::string_view name) const;  // Error(not_found) with the nearest names

@@ -11,40 +11,6 @@
 
 namespace mambasdk {
 
-std::optional<std::int64_t> DimExpr::evaluate(const std::vector<std::int64_t>& dims) const {
-  std::vector<std::int64_t> stack;
-  for (const Term& term : terms) {
-    if (term.kind == Kind::constant) {
-      stack.push_back(term.value);
-      continue;
-    }
-    if (term.kind == Kind::dim) {
-      const std::int64_t bound = dims[static_cast<std::size_t>(term.value)];
-      if (bound < 0) return std::nullopt;
-      stack.push_back(bound);
-      continue;
-    }
-    const std::int64_t right = stack.back();
-    stack.pop_back();
-    std::int64_t& left = stack.back();
-    switch (term.kind) {
-      case Kind::add:
-        if (__builtin_add_overflow(left, right, &left)) return std::nullopt;
-        break;
-      case Kind::subtract:
-        if (__builtin_sub_overflow(left, right, &left)) return std::nullopt;
-        break;
-      case Kind::multiply:
-        if (__builtin_mul_overflow(left, right, &left)) return std::nullopt;
-        break;
-      default:  // floor division; a bound dim is never negative
-        if (right == 0) return std::nullopt;
-        left = left >= 0 ? left / right : -((-left + right - 1) / right);
-    }
-  }
-  return stack.back();
-}
-
 int Signature::input_index(std::string_view wanted) const {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].name == wanted) return static_cast<int>(i);
@@ -156,72 +122,21 @@ class Parser {
     return index >= 0 && signature_.inputs[static_cast<std::size_t>(index)].kind == Argument::Kind::integer;
   }
 
-  // sum := product (('+'|'-') product)*; product := atom (('*'|'//') atom)*
-  void sum(DimExpr& e) {
-    product(e);
-    while (true) {
-      if (accept('+')) {
-        product(e);
-        e.terms.push_back({DimExpr::Kind::add, 0});
-      } else if (peek('-') && !peek_text("->")) {
-        accept('-');
-        product(e);
-        e.terms.push_back({DimExpr::Kind::subtract, 0});
-      } else {
-        return;
-      }
-    }
-  }
-  void product(DimExpr& e) {
-    atom(e);
-    while (true) {
-      if (accept('*')) {
-        atom(e);
-        e.terms.push_back({DimExpr::Kind::multiply, 0});
-      } else if (peek_text("//")) {
-        at_ += 2;
-        atom(e);
-        const DimExpr::Term divisor = e.terms.back();
-        const bool is_positive = divisor.kind == DimExpr::Kind::constant && divisor.value > 0;
-        if (!is_positive && !(divisor.kind == DimExpr::Kind::dim && is_integer_argument(divisor.value))) {
-          mistake("a positive constant or an int argument after //");
-        }
-        e.terms.push_back({DimExpr::Kind::floor_divide, 0});
-      } else {
-        return;
-      }
-    }
-  }
-  void atom(DimExpr& e) {
-    if (accept('(')) {
-      sum(e);
-      expect(')');
-      return;
-    }
-    skip_space();
-    if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_]))) {
-      e.terms.push_back({DimExpr::Kind::constant, integer()});
-    } else {
-      e.terms.push_back({DimExpr::Kind::dim, dim_index(identifier("a dim"))});
-    }
-  }
   bool peek(char c) {
     skip_space();
     return at_ < text_.size() && text_[at_] == c;
   }
-  bool peek_text(std::string_view wanted) {
-    skip_space();
-    return text_.substr(at_, wanted.size()) == wanted;
-  }
   DimExpr expression() {
-    DimExpr e;
-    skip_space();
-    const std::size_t begin = at_;
-    sum(e);
-    std::size_t end = at_;
-    while (end > begin && std::isspace(static_cast<unsigned char>(text_[end - 1]))) --end;
-    e.text = std::string(text_.substr(begin, end - begin));
-    return e;
+    return read_dim_expression(text_, at_,
+                               {.dim = [this](const std::string& name) { return dim_index(name); },
+                                .mistake = [this](std::string_view expected) { mistake(expected); },
+                                .may_divide =
+                                    [this](const DimExpr::Term& divisor) {
+                                      return divisor.kind == DimExpr::Kind::constant
+                                                 ? divisor.value > 0
+                                                 : divisor.kind == DimExpr::Kind::dim &&
+                                                       is_integer_argument(divisor.value);
+                                    }});
   }
 
   int type_variable(const std::string& name) {
@@ -239,7 +154,10 @@ class Parser {
     if (type == "acc") {
       a.dtype.kind = DTypeSpec::Kind::accumulator;
       a.dtype.variable = type_variable("T");
-    } else if (dtype_from_name(type.c_str(), fixed)) {
+    } else if (type == "saved") {
+      a.dtype.kind = DTypeSpec::Kind::saved;
+      a.dtype.variable = type_variable("T");
+    } else if (dtype_from_name(type, fixed)) {
       a.dtype.fixed = fixed;
     } else {
       a.dtype.kind = DTypeSpec::Kind::variable;

@@ -2,36 +2,21 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/dim_expression.hpp"
 #include "core/dtype.hpp"
 
 namespace mambasdk {
 
-// Integer expression over dims, in postfix: constants, dims, + - * // (floor division). A name that is also that of an
-// `int` argument is a dim that the argument binds.
-struct DimExpr {
-  enum class Kind : std::uint8_t { constant, dim, add, subtract, multiply, floor_divide };
-  struct Term {
-    Kind kind;
-    std::int64_t value;  // the constant, or the dim's index in Signature::dims
-  };
-  std::vector<Term> terms;
-  std::string text;
-
-  [[nodiscard]] bool is_dim() const { return terms.size() == 1 && terms[0].kind == Kind::dim; }
-  // Unbound dims hold -1; the result is nullopt when one is used, for a division by 0 and on overflow.
-  [[nodiscard]] std::optional<std::int64_t> evaluate(const std::vector<std::int64_t>& dims) const;
-};
-
 struct DTypeSpec {
-  enum class Kind : std::uint8_t { fixed, variable, accumulator };
+  enum class Kind : std::uint8_t { fixed, variable, accumulator, saved };
   Kind kind = Kind::fixed;
   DType fixed{2, 32};
-  int variable = -1;  // index in Signature::type_variables; for an accumulator, the variable it follows (T)
+  int variable =
+      -1;  // index in Signature::type_variables; for an accumulator or what is saved, the variable it follows (T)
 };
 
 struct Argument {

@@ -4,6 +4,8 @@
 // Every function is always_inline inside namespace mambasdk::MAMBASDK_ISA, so nothing leaks to other variants.
 #pragma once
 
+#include <utility>
+
 #include "core/isa.hpp"
 
 #if !defined(MAMBASDK_ISA)
@@ -18,6 +20,8 @@
 #endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#elif defined(__x86_64__)
+#include <xmmintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -54,8 +58,36 @@ MAMBASDK_SIMD vf from_bits(vu x) {
   return (vf)x;
 }
 MAMBASDK_SIMD vf select(vi mask, vf yes, vf no) {
+#if defined(__AVX512F__)
+  return mask ? yes : no;  // one instruction, by a mask register
+#endif
   return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
 }
+
+// Element i of the result is element Order::at(i) of a and b, one behind the other.
+template <class Order, class V, int... i>
+MAMBASDK_SIMD V shuffle_places(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, Order::at(i)...);
+}
+template <class Order, class V>
+MAMBASDK_SIMD V shuffle(V a, V b) {
+  return shuffle_places<Order>(a, b, std::make_integer_sequence<int, sizeof(V) / sizeof(V{}[0])>{});
+}
+
+// Lane i is lane places[i] of a and b, one behind the other.
+MAMBASDK_SIMD vf pick(vf a, vf b, vi places) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_permutex2var_ps((__m512)a, (__m512i)places, (__m512)b);
+#else
+  float both[2 * kLanes];
+  __builtin_memcpy(both, &a, sizeof a);
+  __builtin_memcpy(both + kLanes, &b, sizeof b);
+  vf out;
+  for (int i = 0; i < kLanes; ++i) out[i] = both[places[i]];
+  return out;
+#endif
+}
+
 MAMBASDK_SIMD vf min(vf a, vf b) {
 #if defined(__AVX512F__)
   return (vf)_mm512_min_ps((__m512)a, (__m512)b);
@@ -75,6 +107,16 @@ MAMBASDK_SIMD vf max(vf a, vf b) {
 #endif
 }
 
+// The larger of a and x, and NaN once either is NaN.
+MAMBASDK_SIMD vf max_or_nan(vf a, vf x) {
+#if defined(__AVX512F__)
+  const __mmask16 is_number = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_ORD_Q);
+  return (vf)_mm512_mask_max_ps((__m512)x, is_number, (__m512)x, (__m512)a);
+#else
+  return select(x != x, x, max(x, a));  // max gives its second argument where one is NaN
+#endif
+}
+
 // a*b+c in one rounding wherever the instruction set has it. `a * b + c` contracts too, but only where the compiler
 // keeps both in one basic block; sums that must come out the same from several instantiations say fma.
 MAMBASDK_SIMD vf fma(vf a, vf b, vf c) {
@@ -87,6 +129,32 @@ MAMBASDK_SIMD vf fma(vf a, vf b, vf c) {
 #else
   return a * b + c;
 #endif
+}
+
+MAMBASDK_SIMD vf sqrt(vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__aarch64__)
+  return (vf)vsqrtq_f32((float32x4_t)x);
+#elif defined(__x86_64__)
+  return (vf)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
+// The nearest integer, the even one of two; floats from 2^23 on are integers.
+MAMBASDK_SIMD vf nearest(vf x) {
+  const vu sign = bits_of(x) & 0x80000000u;
+  const vf size = from_bits(bits_of(x) ^ sign);
+  return select(size < 0x1p23f, from_bits(bits_of((size + 0x1p23f) - 0x1p23f) | sign), x);
+}
+MAMBASDK_SIMD vf floor(vf x) {
+  const vf n = nearest(x);
+  return n - select(n > x, set1(1.0f), zero());
 }
 
 // ---- memory: any of float, bf16, f16; unaligned; `_n` forms touch only the first n elements, the rest read as 0 ----
@@ -134,9 +202,13 @@ MAMBASDK_SIMD vf widen_f16(vh h) {
 #elif defined(__aarch64__)
   return (vf)vcvt_f32_f16((float16x4_t)h);
 #else
-  vf x;
-  for (int i = 0; i < kLanes; ++i) x[i] = to_float(f16{h[i]});
-  return x;
+  // As to_float, on vectors.
+  const vu wide = __builtin_convertvector(h, vu);
+  const vu magnitude = (wide & 0x7fffu) << 13;
+  const vf scaled = from_bits(magnitude) * 0x1p112f;
+  const vi is_special = (vi)magnitude >= 0x7c00 << 13;  // inf, nan
+  const vu bits = (bits_of(scaled) & ~(vu)is_special) | ((magnitude | 0x7f800000u) & (vu)is_special);
+  return from_bits(bits | (wide & 0x8000u) << 16);
 #endif
 }
 MAMBASDK_SIMD vh narrow_f16(vf x) {
@@ -147,9 +219,15 @@ MAMBASDK_SIMD vh narrow_f16(vf x) {
 #elif defined(__aarch64__)
   return (vh)vcvt_f16_f32((float32x4_t)x);
 #else
-  vh h;
-  for (int i = 0; i < kLanes; ++i) h[i] = from_float<f16>::cast(x[i]).bits;
-  return h;
+  // As from_float<f16>, on vectors.
+  const vu sign = (bits_of(x) >> 16) & 0x8000u;
+  const vi magnitude = (vi)(bits_of(x) & 0x7fffffffu);
+  const vi subnormal = (vi)((vf)magnitude + 0.5f) - 0x3f000000;
+  const vi normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  const vi is_subnormal = magnitude < 0x38800000, is_large = magnitude >= 0x477ff000, is_nan = magnitude > 0x7f800000;
+  const vi finite = (subnormal & is_subnormal) | (normal & ~is_subnormal);
+  const vi half = (finite & ~is_large) | (((0x7c00 & ~is_nan) | (0x7e00 & is_nan)) & is_large);
+  return __builtin_convertvector((vu)half | sign, vh);
 #endif
 }
 MAMBASDK_SIMD vh load_half(const void* p) {
@@ -196,7 +274,10 @@ template <class T>
 MAMBASDK_SIMD vf load_n(const T* p, int n) {
   if (n >= kLanes) return load(p);
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
+  const auto first = static_cast<__mmask16>((1u << n) - 1u);
+  if constexpr (sizeof(T) == 4) return (vf)_mm512_maskz_loadu_ps(first, p);
+  if constexpr (std::is_same_v<T, bf16>) return widen_bf16((vh)_mm256_maskz_loadu_epi16(first, p));
+  if constexpr (std::is_same_v<T, f16>) return widen_f16((vh)_mm256_maskz_loadu_epi16(first, p));
 #endif
   alignas(64) T buffer[kLanes] = {};
   for (int i = 0; i < n; ++i) buffer[i] = p[i];
@@ -206,7 +287,10 @@ template <class T>
 MAMBASDK_SIMD void store_n(T* p, vf x, int n) {
   if (n >= kLanes) return store(p, x);
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), (__m512)x);
+  const auto first = static_cast<__mmask16>((1u << n) - 1u);
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, first, (__m512)x);
+  if constexpr (std::is_same_v<T, bf16>) return _mm256_mask_storeu_epi16(p, first, (__m256i)narrow_bf16(x));
+  if constexpr (std::is_same_v<T, f16>) return _mm256_mask_storeu_epi16(p, first, (__m256i)narrow_f16(x));
 #endif
   alignas(64) T buffer[kLanes];
   store(static_cast<T*>(buffer), x);

@@ -1,37 +1,9 @@
 #include "core/tensor.hpp"
 
-#include <cstring>
-
+#include "core/dtype_info.hpp"
 #include "core/error.hpp"
 
 namespace mambasdk {
-
-namespace {
-struct Named {
-  const char* name;
-  DType dtype;
-};
-constexpr Named kNames[] = {{"f64", dtype::f64}, {"f32", dtype::f32},     {"bf16", dtype::bf16}, {"f16", dtype::f16},
-                            {"c64", dtype::c64}, {"c128", dtype::c128},   {"i64", dtype::i64},   {"i32", dtype::i32},
-                            {"u8", dtype::u8},   {"bool", dtype::boolean}};
-}  // namespace
-
-const char* dtype_name(DType dtype) {
-  for (const Named& entry : kNames) {
-    if (entry.dtype == dtype) return entry.name;
-  }
-  return "?";
-}
-
-bool dtype_from_name(const char* name, DType& out) {
-  for (const Named& entry : kNames) {
-    if (std::strcmp(entry.name, name) == 0) {
-      out = entry.dtype;
-      return true;
-    }
-  }
-  return false;
-}
 
 Tensor Tensor::contiguous(void* data, DType dtype, const std::int64_t* shape, int ndim) {
   if (ndim < 0 || ndim > kMaxDims) {
@@ -41,12 +13,15 @@ Tensor Tensor::contiguous(void* data, DType dtype, const std::int64_t* shape, in
   t.data = data;
   t.dtype = dtype;
   t.ndim = ndim;
+  const std::int64_t block_bytes = dtype_info(dtype).bytes;
   std::int64_t stride = 1;
   for (int d = ndim - 1; d >= 0; --d) {
     const auto i = static_cast<std::size_t>(d);
     t.shape[i] = shape[d];
     t.strides[i] = stride;
-    if (__builtin_mul_overflow(stride, shape[d] > 0 ? shape[d] : 1, &stride)) {
+    std::int64_t bytes = 0;
+    if (__builtin_mul_overflow(stride, shape[d] > 0 ? shape[d] : 1, &stride) ||
+        __builtin_mul_overflow(stride, block_bytes, &bytes)) {
       fail(ErrorCode::invalid_argument, "a tensor with an extent of ", shape[d], " at ", d,
            " is larger than any memory");
     }
@@ -55,9 +30,36 @@ Tensor Tensor::contiguous(void* data, DType dtype, const std::int64_t* shape, in
 }
 
 std::int64_t Tensor::numel() const {
-  std::int64_t n = 1;
-  for (int d = 0; d < ndim; ++d) n *= size(d);
-  return n;
+  Extent n = 1;
+  for (int d = 0; d < ndim; ++d) {
+    if (size(d) == 0) return 0;
+    n *= size(d);
+  }
+  return n.value();
+}
+
+std::int64_t Tensor::nbytes() const {
+  return storage_bytes(dtype, numel()).value();
+}
+
+bool Tensor::is_addressable() const noexcept {
+  const DTypeInfo* info = find_dtype(dtype);
+  if (info == nullptr) return false;
+  const std::int64_t element = info->bytes;           // or block, which is more
+  std::int64_t bytes = element, first = 0, last = 0;  // offsets in bytes of the lowest and the highest element
+  bool empty = false;
+  for (int d = 0; d < ndim; ++d) empty = empty || size(d) == 0;
+  for (int d = 0; d < ndim; ++d) {
+    if (size(d) > 1 && __builtin_mul_overflow(bytes, size(d), &bytes)) return false;
+    std::int64_t reach = 0;
+    if (empty || size(d) <= 1) continue;
+    if (__builtin_mul_overflow(size(d) - 1, stride(d), &reach) || __builtin_mul_overflow(reach, element, &reach)) {
+      return false;
+    }
+    std::int64_t& end = reach < 0 ? first : last;
+    if (__builtin_add_overflow(end, reach, &end)) return false;
+  }
+  return true;
 }
 
 bool Tensor::is_contiguous() const {
@@ -73,7 +75,7 @@ bool Tensor::is_contiguous() const {
 Tensor Tensor::mirrored(int d) const {
   Tensor out = *this;
   const std::int64_t step = stride(d);
-  if (out.data != nullptr && size(d) > 0) out.data = ptr<std::byte>() + (size(d) - 1) * step * (dtype.bits / 8);
+  if (out.data != nullptr && size(d) > 0) out.data = ptr<std::byte>() + (size(d) - 1) * step * element_bytes(dtype);
   out.strides[static_cast<std::size_t>(d < 0 ? d + ndim : d)] = -step;
   return out;
 }

@@ -1,30 +1,20 @@
 #include "ops/builtin.hpp"
 
 #include "core/registry.hpp"
-#include "ops/causal_conv1d/causal_conv1d.hpp"
-#include "ops/diagonal_scan/diagonal_scan.hpp"
-#include "ops/elementwise/elementwise.hpp"
-#include "ops/linear/linear.hpp"
-#include "ops/norm/norm.hpp"
-#include "ops/selective_scan/selective_scan.hpp"
-#include "ops/selective_state_update/selective_state_update.hpp"
-#include "ops/ssd/ssd.hpp"
-#include "ops/tokens/tokens.hpp"
+#include "ops/families.hpp"  // the folders beside this file, listed by cmake/Library.cmake
 
 namespace mambasdk {
+
+#define MAMBASDK_DECLARE_FAMILY(name) void register_##name(Registry& registry);
+MAMBASDK_OPERATION_FAMILIES(MAMBASDK_DECLARE_FAMILY)
+#undef MAMBASDK_DECLARE_FAMILY
 
 Registry& registry() {
   static Registry* table = [] {
     auto* made = new Registry;  // lives as long as the process: kernels may run during exit
-    register_causal_conv1d(*made);
-    register_diagonal_scan(*made);
-    register_elementwise(*made);
-    register_linear(*made);
-    register_norm(*made);
-    register_selective_scan(*made);
-    register_selective_state_update(*made);
-    register_ssd(*made);
-    register_tokens(*made);
+#define MAMBASDK_REGISTER_FAMILY(name) register_##name(*made);
+    MAMBASDK_OPERATION_FAMILIES(MAMBASDK_REGISTER_FAMILY)
+#undef MAMBASDK_REGISTER_FAMILY
     return made;
   }();
   return *table;

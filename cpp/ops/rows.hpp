@@ -26,4 +26,8 @@ struct Rows {
 // Leading dims that no single stride describes get a table of offsets, kept in `offsets`. Absent for null.
 [[nodiscard]] Rows rows_view(const Tensor* t, std::vector<std::int64_t>& offsets);
 
+// `rows` of `columns` elements each to the contiguous `out` of the same type.
+MAMBASDK_DECLARE_KERNEL(void, copy_rows, const Rows& in, std::int64_t rows, std::int64_t columns, void* out,
+                        const Parallel& parallel);
+
 }  // namespace mambasdk

@@ -1,19 +1,23 @@
 // The adapter to PyTorch: every operation of the registry becomes the torch operator mambasdk::<name>, with one boxed
-// CPU kernel for all of them. Shapes, dtypes and devices are checked by libmambasdk; memory and threads are torch's.
+// kernel for all of them under the dispatch key of each device that the registry has a kernel for. Shapes, dtypes and
+// devices are checked by libmambasdk; memory, streams and threads are torch's.
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "devices.hpp"
+#include "dtypes.hpp"
 #include "mambasdk/mambasdk.h"
 #include "operation.hpp"
 #include "pages.hpp"
@@ -24,8 +28,6 @@ namespace mambasdk::torch_adapter {
 namespace {
 
 constexpr std::size_t max_operations = 512;
-constexpr std::int32_t dl_cpu = 1;
-constexpr std::int32_t dl_cuda = 2;
 
 const mambasdk_api& api() {
   static const mambasdk_api* table = mambasdk_get_api(MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR);
@@ -42,82 +44,6 @@ std::deque<Operation>& operations() {
 }
 std::array<const Operation*, max_operations> table{};
 std::mutex registration;
-
-void check(AOTITorchError error, const char* what) {
-  if (error != AOTI_TORCH_SUCCESS) throw std::runtime_error(std::string("libmambasdk_torch: torch failed to ") + what);
-}
-
-struct Delete {
-  void operator()(AtenTensorOpaque* handle) const noexcept { shim().aoti_torch_delete_tensor_object(handle); }
-};
-using TensorHandle = std::unique_ptr<AtenTensorOpaque, Delete>;
-
-// ---- dtypes ----
-
-struct DTypePair {
-  std::int32_t torch;
-  mambasdk_dtype dtype;
-};
-
-const std::array<DTypePair, 11>& dtypes() {
-  const Shim& s = shim();
-  static const std::array<DTypePair, 11> pairs{{{s.aoti_torch_dtype_float32(), {2, 32, 1}},
-                                                {s.aoti_torch_dtype_bfloat16(), {4, 16, 1}},
-                                                {s.aoti_torch_dtype_float16(), {2, 16, 1}},
-                                                {s.aoti_torch_dtype_float64(), {2, 64, 1}},
-                                                {s.aoti_torch_dtype_int32(), {0, 32, 1}},
-                                                {s.aoti_torch_dtype_int64(), {0, 64, 1}},
-                                                {s.aoti_torch_dtype_uint8(), {1, 8, 1}},
-                                                {s.aoti_torch_dtype_bool(), {6, 8, 1}},
-                                                {s.aoti_torch_dtype_complex64(), {5, 64, 1}},
-                                                {s.aoti_torch_dtype_complex128(), {5, 128, 1}},
-                                                {s.aoti_torch_dtype_int16(), {0, 16, 1}}}};
-  return pairs;
-}
-
-std::int32_t torch_dtype(mambasdk_dtype wanted) {
-  for (const DTypePair& pair : dtypes()) {
-    if (pair.dtype.code == wanted.code && pair.dtype.bits == wanted.bits) return pair.torch;
-  }
-  throw std::runtime_error("libmambasdk_torch: torch has no dtype for an output");
-}
-
-// ---- the context: torch's threads, malloc for scratch ----
-
-struct Range {
-  mambasdk_range_fn fn;
-  void* arg;
-};
-
-void parallel_for(void* /*user*/, std::int64_t n, std::int64_t grain, mambasdk_range_fn fn, void* arg) {
-  Range range{fn, arg};
-  const auto run = [](std::int64_t begin, std::int64_t end, void* context) {
-    const Range& r = *static_cast<const Range*>(context);
-    r.fn(r.arg, begin, end);
-  };
-  if (n <= 0) return;
-  if (shim().torch_parallel_for(0, n, grain < 1 ? 1 : grain, run, &range) != AOTI_TORCH_SUCCESS) fn(arg, 0, n);
-}
-
-void* allocate(void* /*user*/, std::uint64_t bytes, std::uint64_t alignment) {
-  const std::uint64_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  if (rounded < bytes) return nullptr;
-  return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
-}
-
-void release(void* /*user*/, void* data, std::uint64_t /*bytes*/) {
-  std::free(data);
-}
-
-mambasdk_context cpu_context() {
-  mambasdk_context context{};
-  context.struct_size = sizeof(context);
-  context.device = {dl_cpu, 0};
-  context.parallel_for = parallel_for;
-  context.allocate = allocate;
-  context.release = release;
-  return context;
-}
 
 // ---- one call ----
 
@@ -170,6 +96,7 @@ class Arguments {
 
   [[nodiscard]] const mambasdk_value* values() const { return values_.data(); }
   [[nodiscard]] std::uint64_t size() const { return values_.size(); }
+  // Where the first tensor is; libmambasdk checks that the others are there too.
   [[nodiscard]] mambasdk_device device() const { return device_; }
 
  private:
@@ -231,46 +158,45 @@ class Arguments {
     std::int64_t ndim = 0;
     std::int32_t dtype = 0;
     std::int32_t device_type = 0;
+    std::int32_t device_index = 0;
     const void* data = nullptr;
     check(s.aoti_torch_get_dim(handle, &ndim), "read a tensor's rank");
     check(s.aoti_torch_get_sizes(handle, &t.shape), "read a tensor's sizes");
     check(s.aoti_torch_get_strides(handle, &t.strides), "read a tensor's strides");
     check(s.aoti_torch_get_dtype(handle, &dtype), "read a tensor's dtype");
     check(s.aoti_torch_get_device_type(handle, &device_type), "read a tensor's device");
-    check(s.aoti_torch_get_device_index(handle, &t.device.index), "read a tensor's device");
+    check(s.aoti_torch_get_device_index(handle, &device_index), "read a tensor's device");
     check(s.torch_get_const_data_ptr(handle, &data), "read a tensor's memory");
     t.ndim = static_cast<std::int32_t>(ndim);
     t.data = const_cast<void*>(data);  // inputs are read only
     t.dtype = dlpack_dtype(i, dtype);
-    if (device_type != s.aoti_torch_device_type_cpu() && device_type != s.aoti_torch_device_type_cuda()) {
+    const auto device = device_of(device_type, device_index);
+    if (!device) {
       refuse(operation_.name + ": " + operation_.inputs[i].name +
-             " is on a device other than the CPU; move it with .cpu()");
+             " is on a device that no plugin can have kernels for; move it with .cpu()");
     }
-    t.device.type = device_type == s.aoti_torch_device_type_cuda() ? dl_cuda : dl_cpu;
-    if (t.device.type == dl_cpu) t.device.index = 0;
+    t.device = *device;
     values_[i].as.tensor = &t;
-    if (device_.type == 0) device_ = t.device;
+    if (!placed_) device_ = t.device;
+    placed_ = true;
   }
 
   [[nodiscard]] mambasdk_dtype dlpack_dtype(std::size_t i, std::int32_t dtype) const {
-    for (const DTypePair& pair : dtypes()) {
-      if (pair.torch == dtype) return pair.dtype;
-    }
-    if (dtype == shim().aoti_torch_dtype_int8()) return {0, 8, 1};
-    refuse(
-        operation_.name + ": " + operation_.inputs[i].name +
-        " has a dtype that no operation takes; expected one of float32, bfloat16, float16, float64, complex64, int32, "
-        "int64, uint8, bool");
+    mambasdk_dtype known{};
+    if (dtype_of_torch(dtype, known)) return known;
+    refuse(operation_.name + ": " + operation_.inputs[i].name +
+           " has a dtype that no operation takes; expected one of " + computed_dtypes());
   }
 
   const Operation& operation_;
   std::vector<TensorHandle> handles_;
   std::vector<mambasdk_tensor> tensors_;
   std::vector<mambasdk_value> values_;
-  mambasdk_device device_{};
+  mambasdk_device device_ = cpu_device;
+  bool placed_ = false;
 };
 
-TensorHandle empty(const mambasdk_output_plan& plan) {
+TensorHandle empty(const mambasdk_output_plan& plan, mambasdk_device device) {
   std::array<std::int64_t, MAMBASDK_MAX_DIMS> strides{};
   std::int64_t stride = 1;
   for (int d = plan.ndim - 1; d >= 0; --d) {
@@ -281,7 +207,7 @@ TensorHandle empty(const mambasdk_output_plan& plan) {
   AtenTensorHandle handle = nullptr;
   const Shim& s = shim();
   check(s.aoti_torch_empty_strided(plan.ndim, plan.shape, strides.data(), torch_dtype(plan.dtype),
-                                   s.aoti_torch_device_type_cpu(), 0, &handle),
+                                   torch_type(device.type), device.index, &handle),
         "allocate an output");
   return TensorHandle(handle);
 }
@@ -300,25 +226,28 @@ void call(const Operation& operation, StableIValue* stack, std::uint64_t input_c
   std::vector<mambasdk_output_plan> plans(output_count);
   raise(api().op_plan(operation.op, arguments.values(), arguments.size(), plans.data(), output_count));
 
+  const mambasdk_device device = arguments.device();
+  const bool on_cpu = device.type == cpu_device.type;
+  std::optional<DeviceContext> device_context;
+  if (!on_cpu) device_context.emplace(device);
   std::vector<TensorHandle> outputs;
   std::vector<mambasdk_tensor> views(output_count);
   outputs.reserve(output_count);
   for (std::size_t i = 0; i < output_count; ++i) {
-    outputs.push_back(empty(plans[i]));
+    outputs.push_back(empty(plans[i], device));
     mambasdk_tensor& view = views[i];
     view = {};
-    view.device = {dl_cpu, 0};
+    view.device = device;
     view.ndim = plans[i].ndim;
     view.dtype = plans[i].dtype;
     view.shape = plans[i].shape;
     if (plans[i].present != 0) {
       check(shim().torch_get_mutable_data_ptr(outputs.back().get(), &view.data), "read an output's memory");
-      prefer_large_pages(view.data, bytes_of(plans[i]));
+      if (on_cpu) prefer_large_pages(view.data, bytes_of(plans[i]));
     }
   }
-  static const mambasdk_context context = cpu_context();
-  raise(api().op_call(operation.op, &context, arguments.values(), arguments.size(), views.data(), output_count,
-                      kernel_choice));
+  raise(api().op_call(operation.op, on_cpu ? cpu_context() : device_context->get(), arguments.values(),
+                      arguments.size(), views.data(), output_count, kernel_choice));
   for (std::size_t i = 0; i < output_count; ++i) stack[i] = reinterpret_cast<StableIValue>(outputs[i].release());
 }
 
@@ -337,44 +266,69 @@ constexpr std::array<BoxedKernel, sizeof...(I)> trampolines(std::index_sequence<
 }
 constexpr auto kernels = trampolines(std::make_index_sequence<max_operations>{});
 
-bool is_known(const mambasdk_op* op) {
-  for (const Operation& operation : operations()) {
-    if (operation.op == op) return true;
-  }
-  return false;
+// Deleting a library withdraws its operators, so the handles live as long as the process.
+TorchLibraryHandle definitions() {
+  static const TorchLibraryHandle opened = [] {
+    TorchLibraryHandle handle = nullptr;
+    check(shim().aoti_torch_library_init_fragment("mambasdk", __FILE_NAME__, __LINE__, &handle), "open the library");
+    return handle;
+  }();
+  return opened;
 }
 
-TorchLibraryHandle library(bool definitions) {
-  TorchLibraryHandle handle = nullptr;
-  const Shim& s = shim();
-  check(definitions ? s.aoti_torch_library_init_fragment("mambasdk", __FILE_NAME__, __LINE__, &handle)
-                    : s.aoti_torch_library_init_impl("mambasdk", "CPU", __FILE_NAME__, __LINE__, &handle),
-        "open the library mambasdk");
+// Under `registration`.
+TorchLibraryHandle implementations(const char* key) {
+  static std::map<std::string, TorchLibraryHandle> opened;
+  TorchLibraryHandle& handle = opened[key];
+  if (handle == nullptr) {
+    check(shim().aoti_torch_library_init_impl("mambasdk", key, __FILE_NAME__, __LINE__, &handle), "open the library");
+  }
   return handle;
+}
+
+std::size_t index_of(const mambasdk_op* op) {
+  const auto& all = operations();
+  const auto found = std::find_if(all.begin(), all.end(), [op](const Operation& o) { return o.op == op; });
+  return static_cast<std::size_t>(found - all.begin());
+}
+
+void define(const mambasdk_op* op, const char* description) {
+  const std::size_t index = operations().size();
+  Operation operation = parse_operation(op, description);
+  if (index == max_operations) {
+    throw std::runtime_error("libmambasdk_torch: " + operation.name + " is operation " +
+                             std::to_string(max_operations + 1) + ", expected at most " +
+                             std::to_string(max_operations));
+  }
+  operations().push_back(std::move(operation));
+  table[index] = &operations().back();
+  check(shim().aoti_torch_library_def(definitions(), table[index]->schema.c_str()), "define an operator");
+}
+
+// One boxed kernel for every device: the tensors say where they are.
+void implement(std::size_t index, std::int32_t device_type) {
+  Operation& operation = operations()[index];
+  auto& there = operation.device_types;
+  const char* key = dispatch_key(device_type);
+  if (key == nullptr || std::find(there.begin(), there.end(), device_type) != there.end()) return;
+  check(shim().torch_library_impl(implementations(key), operation.name.c_str(), kernels[index], TORCH_FEATURE_VERSION),
+        "register a kernel");
+  there.push_back(device_type);
 }
 
 void register_new() {
   const std::lock_guard lock(registration);
   std::vector<const mambasdk_op*> ops(api().op_list(nullptr, 0));
   ops.resize(std::min<std::uint64_t>(api().op_list(ops.data(), ops.size()), ops.size()));
-  // Deleting a library withdraws its operators, so the handles live as long as the process.
-  static const TorchLibraryHandle definitions = library(true);
-  static const TorchLibraryHandle implementations = library(false);
   for (const mambasdk_op* op : ops) {
-    if (is_known(op)) continue;
-    Operation operation = parse_operation(op, text(api().op_describe(op)));
-    const std::size_t index = operations().size();
-    if (index == max_operations) {
-      throw std::runtime_error("libmambasdk_torch: " + operation.name + " is operation " +
-                               std::to_string(max_operations + 1) + ", expected at most " +
-                               std::to_string(max_operations));
-    }
-    operations().push_back(std::move(operation));
-    const Operation& added = operations().back();
-    table[index] = &added;
-    check(shim().aoti_torch_library_def(definitions, added.schema.c_str()), "define an operator");
-    check(shim().torch_library_impl(implementations, added.name.c_str(), kernels[index], TORCH_FEATURE_VERSION),
-          "register a kernel");
+    const char* description = api().op_describe(op).data;
+    const std::size_t index = index_of(op);
+    if (index == operations().size()) define(op, description);
+    Operation& operation = operations()[index];
+    if (operation.description == description && !operation.device_types.empty()) continue;
+    operation.description = description;
+    implement(index, cpu_device.type);  // where there is the reference alone, it runs on the CPU
+    for (const std::int32_t type : kernel_device_types(description)) implement(index, type);
   }
 }
 
@@ -388,8 +342,9 @@ namespace adapter = mambasdk::torch_adapter;
 
 extern "C" {
 
-// Registers every operation that torch does not know yet; call it again after a plugin brought more. Returns how many
-// operations there are, or -1: then *message says why and stays valid until the next call on this thread.
+// Registers every operation and every device's kernel that torch does not know yet; call it again after a plugin
+// brought more. Returns how many operations there are, or -1: then *message says why and stays valid until the next
+// call on this thread.
 MAMBASDK_EXPORT std::int64_t mambasdk_torch_register(const char** message) {
   static thread_local std::string last;
   try {
@@ -402,12 +357,12 @@ MAMBASDK_EXPORT std::int64_t mambasdk_torch_register(const char** message) {
   }
 }
 
-// The registry's JSON of operation `index`, in order of registration; NULL past the last.
+// The registry's JSON of operation `index` as of the last registration, in order of registration; NULL past the last.
 MAMBASDK_EXPORT const char* mambasdk_torch_describe(std::int64_t index) {
   const std::lock_guard lock(adapter::registration);
   const auto& all = adapter::operations();
   if (index < 0 || index >= static_cast<std::int64_t>(all.size())) return nullptr;
-  return all[static_cast<std::size_t>(index)].description.c_str();
+  return all[static_cast<std::size_t>(index)].description;
 }
 
 // Which kernel this thread's calls take from now on (MAMBASDK_KERNEL_*); returns what it was.

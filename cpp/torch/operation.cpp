@@ -69,7 +69,11 @@ const Kind& kind_of(const std::string& name) {
 
 }  // namespace
 
-Operation parse_operation(const mambasdk_op* op, std::string description) {
+std::vector<std::int32_t> kernel_device_types(const char* description) {
+  return Json::parse(description).at("device_types").get<std::vector<std::int32_t>>();
+}
+
+Operation parse_operation(const mambasdk_op* op, const char* description) {
   const Json json = Json::parse(description);
   Operation out;
   out.op = op;
@@ -101,7 +105,7 @@ Operation parse_operation(const mambasdk_op* op, std::string description) {
     out.schema += "Tensor " + output.at("name").get<std::string>();
   }
   out.schema += ")";
-  out.description = std::move(description);
+  out.description = description;
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace mambasdk::torch_adapter {
 
@@ -14,18 +15,22 @@ namespace {
 class Libraries {
  public:
   Libraries() {
-    static constexpr const char* names[] = {"libtorch_cpu.so", "libtorch.so", "libtorch_cpu.dylib", "libtorch.dylib"};
+    static constexpr const char* names[] = {"libtorch_cpu.so", "libtorch_cuda.so",   "libtorch_xpu.so",
+                                            "libtorch.so",     "libtorch_cpu.dylib", "libtorch.dylib"};
     for (const char* name : names) {
-      if (handle_ == nullptr) handle_ = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+      if (void* handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD)) handles_.push_back(handle);
     }
   }
   [[nodiscard]] void* find(const char* symbol) const {
     if (void* found = dlsym(RTLD_DEFAULT, symbol)) return found;
-    return handle_ == nullptr ? nullptr : dlsym(handle_, symbol);
+    for (void* handle : handles_) {
+      if (void* found = dlsym(handle, symbol)) return found;
+    }
+    return nullptr;
   }
 
  private:
-  void* handle_ = nullptr;  // never closed: libtorch stays for the life of the process
+  std::vector<void*> handles_;  // never closed: libtorch stays for the life of the process
 };
 
 template <class Function>
@@ -34,8 +39,13 @@ bool resolve(const Libraries& libraries, const char* name, Function*& function) 
   return function != nullptr;
 }
 
+const Libraries& libraries_of_torch() {
+  static const Libraries found;
+  return found;
+}
+
 Shim load() {
-  const Libraries libraries;
+  const Libraries& libraries = libraries_of_torch();
   Shim s;
   if (!resolve(libraries, "aoti_torch_abi_version", s.aoti_torch_abi_version)) {
     throw std::runtime_error("libmambasdk_torch: no libtorch is loaded in this process; import torch first");
@@ -51,12 +61,20 @@ Shim load() {
     throw std::runtime_error("libmambasdk_torch: this libtorch has no " #name "; pip install 'torch>=2.10'"); \
   }
   MAMBASDK_TORCH_SHIM(MAMBASDK_TORCH_RESOLVE)
+#define MAMBASDK_TORCH_RESOLVE_DTYPE(id, name, code, bits, block, bytes, stored, array, ...) \
+  MAMBASDK_TORCH_RESOLVE(aoti_torch_dtype_##array)
+  MAMBASDK_ARRAY_DTYPES(MAMBASDK_TORCH_RESOLVE_DTYPE)
+#undef MAMBASDK_TORCH_RESOLVE_DTYPE
 #undef MAMBASDK_TORCH_RESOLVE
   resolve(libraries, "torch_delete_stable_ivalue", s.torch_delete_stable_ivalue);
   return s;
 }
 
 }  // namespace
+
+void* find_symbol(const char* name) {
+  return libraries_of_torch().find(name);
+}
 
 const Shim& shim() {
   static const Shim loaded = load();

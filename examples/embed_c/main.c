@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   mambasdk_session* session = NULL;
   mambasdk_tokenizer* tokenizer = NULL;
   mambasdk_sampler* sampler = NULL;
-  mambasdk_load_options options = {sizeof(options), 1, 0};
+  mambasdk_load_options options = {.struct_size = sizeof(options), .verify = MAMBASDK_VERIFY_ALL};
   check(api->model_load(text(argv[1]), &options, &model));
   const mambasdk_string description = api->model_describe(model);
   printf("%.*s\n", (int)description.size, description.data);

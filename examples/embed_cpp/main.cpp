@@ -22,7 +22,7 @@ std::vector<std::int32_t> continue_from(mambasdk::Session& session, std::int32_t
 }
 
 int run(const char* package, const char* prompt, std::size_t count) {
-  const mambasdk::Model model(package, /*verify_files=*/true);
+  const mambasdk::Model model(package, {.verify = mambasdk::Verify::all});
   std::printf("%s\n", std::string(model.description()).c_str());
   const mambasdk::Tokenizer tokenizer(model);
   mambasdk::Session session(model);

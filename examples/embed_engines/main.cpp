@@ -55,7 +55,8 @@ void stream(mambasdk::Session& session) {
 }
 
 void run(const char* package) {
-  const mambasdk::Model model(package);
+  // Compiled packages bring machine code: this program runs what it is told to.
+  const mambasdk::Model model(package, {.allow_code = true});
   const std::string description(model.description());
   std::printf("%s\n", description.c_str());
   mambasdk::Session session(model);

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambasdk_graph.families.model import GraphOutput
 from mambasdk_graph.graph import Graph
-from mambasdk_graph.layers import GatedGCN
+from mambasdk_graph.model import GraphOutput
+from mambasdk_graph.nn.layers import GatedGCN
 
 
 class GatedGCNStack(nn.Module):

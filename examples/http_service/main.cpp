@@ -5,11 +5,13 @@
 #include <signal.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <mambasdk/mambasdk.hpp>
 #include <memory>
+#include <semaphore>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -17,11 +19,23 @@
 #include <utility>
 
 #include "request.hpp"
+#include "server.hpp"
 
 namespace {
 
-constexpr std::size_t max_body_bytes = 1 << 20;
-constexpr std::size_t connections = 16;  // served at once; others wait
+constexpr std::ptrdiff_t generations = 16;        // at once; others wait
+constexpr std::chrono::seconds longest_wait{30};  // and are told so after this
+std::counting_semaphore<generations> free_places(generations);
+
+// A place among the generations, held as long as this lives.
+struct Place {
+  Place() {
+    if (!free_places.try_acquire_for(longest_wait)) throw Busy("every place is taken; try again later");
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { free_places.release(); }
+};
 
 void answer_error(httplib::Response& response, int status, const std::string& message) {
   response.status = status;
@@ -43,9 +57,10 @@ void serve_generate(const mambasdk::Model& model, const mambasdk::Tokenizer& tok
                     httplib::Response& response) {
   auto request = std::make_shared<GenerateRequest>(parse_request(http.body));
   check_request(tokenizer, *request);
+  auto place = std::make_shared<Place>();
   auto session = std::make_shared<mambasdk::Session>(model);
   response.set_chunked_content_provider(
-      "text/plain; charset=utf-8", [request, session](std::size_t /*offset*/, httplib::DataSink& sink) {
+      "text/plain; charset=utf-8", [request, session, place](std::size_t /*offset*/, httplib::DataSink& sink) {
         mambasdk::GenerateOptions options = request->options;
         // A client that went away ends the generation.
         options.on_text = [&sink](std::string_view text) { return sink.write(text.data(), text.size()); };
@@ -60,7 +75,12 @@ void serve_generate(const mambasdk::Model& model, const mambasdk::Tokenizer& tok
       });
 }
 
-void add_routes(httplib::Server& server, const mambasdk::Model& model, const mambasdk::Tokenizer& tokenizer) {
+void add_routes(Server& server, const mambasdk::Model& model, const mambasdk::Tokenizer& tokenizer) {
+  server.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+    if (is_local(request)) return httplib::Server::HandlerResponse::Unhandled;
+    answer_error(response, 403, "Host, and Origin where there is one, must be localhost or 127.0.0.1");
+    return httplib::Server::HandlerResponse::Handled;
+  });
   server.Get("/model", [&model](const httplib::Request&, httplib::Response& response) {
     response.set_content(std::string(model.description()), "application/json");
   });
@@ -69,6 +89,8 @@ void add_routes(httplib::Server& server, const mambasdk::Model& model, const mam
       serve_generate(model, tokenizer, request, response);
     } catch (const BadRequest& error) {
       answer_error(response, 400, error.what());
+    } catch (const Busy& error) {
+      answer_error(response, 503, error.what());
     } catch (const std::exception& error) {
       answer_error(response, 500, error.what());
     }
@@ -91,9 +113,7 @@ int run(const char* package, int port) {
 
   const mambasdk::Model model(package);
   const mambasdk::Tokenizer tokenizer(model);
-  httplib::Server server;
-  server.new_task_queue = [] { return new httplib::ThreadPool(connections); };
-  server.set_payload_max_length(max_body_bytes);
+  Server server{Limits{}};
   add_routes(server, model, tokenizer);
   if (port == 0) {
     port = server.bind_to_any_port("127.0.0.1");

@@ -10,6 +10,11 @@ struct BadRequest : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Nothing is wrong with the request, but it cannot be served now.
+struct Busy : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 struct GenerateRequest {
   std::string prompt;
   mambasdk::GenerateOptions options;  // on_text is left empty

@@ -1,8 +1,9 @@
 // A package's pipeline on files, from C++ and without Python: image, sound or detections in, JSON out.
 //
-//   predict_cpp PACKAGE SLOT FILE… [--plugin libmambasdk_vision.so]…
+//   predict_cpp PACKAGE SLOT FILE… [--plugin libmambasdk_vision.so]… [--allow-code]
 //
-// SLOT is the processor's name in the package's manifest; each file's result is one line.
+// SLOT is the processor's name in the package's manifest; each file's result is one line. --allow-code lets a compiled
+// package execute the machine code that comes with it.
 #include <exception>
 #include <fstream>
 #include <iostream>
@@ -20,19 +21,22 @@ static std::string read_file(const std::string& path) {
 
 int main(int argc, char** argv) {
   std::vector<std::string> arguments;
+  mambasdk::LoadOptions options;
   try {
     for (int i = 1; i < argc; ++i) {
       if (std::string(argv[i]) == "--plugin" && i + 1 < argc) {
         mambasdk::load_plugin(argv[++i]);
+      } else if (std::string(argv[i]) == "--allow-code") {
+        options.allow_code = true;
       } else {
         arguments.emplace_back(argv[i]);
       }
     }
     if (arguments.size() < 3) {
-      std::cerr << "usage: predict_cpp PACKAGE SLOT FILE... [--plugin LIBRARY]...\n";
+      std::cerr << "usage: predict_cpp PACKAGE SLOT FILE... [--plugin LIBRARY]... [--allow-code]\n";
       return 2;
     }
-    const mambasdk::Model model(arguments[0]);
+    const mambasdk::Model model(arguments[0], options);
     mambasdk::Pipeline pipeline(model);
     for (std::size_t i = 2; i < arguments.size(); ++i) {
       const std::string bytes = read_file(arguments[i]);

@@ -1,7 +1,7 @@
 """Induction heads: a Mamba trained on short sequences recalls a token at many times their length.
 
 A special token appears once in random tokens; at the end it comes again, and the model must give the token that
-followed it. Source: Mamba paper (arXiv 2312.00752), section 4.1.2; spec mamba.md section 11.
+followed it. Source: Mamba paper (arXiv 2312.00752), section 4.1.2.
 
     python examples/synthetic/induction_heads.py
 

@@ -3,7 +3,7 @@
 A sequence holds data tokens scattered in noise, then as many markers; at the markers the model must repeat the data
 tokens in order. The time-invariant model is the same net with step size, B and C learned as constants, which is what S4
 has.
-Source: Mamba paper (arXiv 2312.00752), section 4.1.1; spec mamba.md section 11.
+Source: Mamba paper (arXiv 2312.00752), section 4.1.1.
 
     python examples/synthetic/selective_copying.py
 

@@ -1,6 +1,6 @@
 """Train a motion predictor on made-up dancers, then track crossing ones with it: against a Kalman filter, on the CPU.
 
-What it shows, and what has to hold, is section 8 of the family's specification; README.md has the figures.
+What it shows, and what has to hold, is in README.md, with the figures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import mambasdk
 from mambasdk.package import save_package
 from mambasdk.training import Trainer, TrainingOptions
 from mambasdk_tracking import Tracker, kalman_predict, kalman_update
+from mambasdk_tracking.drawing import draw_tracks
 from mambasdk_tracking.metrics import evaluate
 from mambasdk_tracking.mot import (
     SequenceInfo,
@@ -30,7 +31,6 @@ from mambasdk_tracking.mot import (
     write_info,
     write_results,
 )
-from mambasdk_tracking.picture import draw_tracks
 from mambasdk_tracking.training import MotionPrediction, predict, rollout
 from mambasdk_tracking.windows import centre_error, make_windows, paired_iou
 

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from mambasdk.cli import main as mambasdk
+from mambasdk.command_line import main as mambasdk
 from mambasdk.pipeline import load_pipeline
 
 # 16 patches of 2 x 2 pixels; the rest is Vim as published, only smaller.

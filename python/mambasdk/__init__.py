@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING, Any
 from mambasdk._version import __version__
 
 if TYPE_CHECKING:
-    from mambasdk import cli, errors, lowering, models, nn, ops, package, plugins, training
+    from mambasdk import cli, command_line, errors, lowering, models, nn, ops, package, plugins, runtime, training
     from mambasdk.errors import MambaSDKError
     from mambasdk.models import create_model, import_checkpoint, list_models
     from mambasdk.package import load, save_package, verify
 
-_SUBMODULES = ("cli", "errors", "lowering", "models", "nn", "ops", "package", "plugins", "training")
+_SUBMODULES = (
+    "cli",
+    "command_line",
+    "errors",
+    "lowering",
+    "models",
+    "nn",
+    "ops",
+    "package",
+    "plugins",
+    "runtime",
+    "training",
+)
 _ATTRIBUTES = {
     "MambaSDKError": "mambasdk.errors",
     "create_model": "mambasdk.models",
@@ -31,6 +43,7 @@ __all__ = [
     "MambaSDKError",
     "__version__",
     "cli",
+    "command_line",
     "create_model",
     "errors",
     "import_checkpoint",
@@ -42,6 +55,7 @@ __all__ = [
     "ops",
     "package",
     "plugins",
+    "runtime",
     "save_package",
     "training",
     "verify",

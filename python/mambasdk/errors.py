@@ -51,6 +51,10 @@ class DtypeError(MambaSDKError, TypeError):
     """A tensor or an argument has the wrong type."""
 
 
+class UnsupportedError(MambaSDKError, NotImplementedError):
+    """A valid request that nothing here can do: a device without kernels, a derivative that an operation lacks."""
+
+
 class UnknownNameError(MambaSDKError, KeyError):
     """A name that is looked up (a model, a family, a head, an option) is not registered."""
 
@@ -96,6 +100,17 @@ def require_module(name: str, what: str, command: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != name.split(".", maxsplit=1)[0]:
             raise
         raise MissingDependencyError(f"{what} needs {name}, which is not installed", way_out=command) from None
+
+
+def require_core(what: str) -> ModuleType:
+    """Import the compiled module `mambasdk._core` for `what`; MissingDependencyError has the loader's reason."""
+    try:
+        return importlib.import_module("mambasdk._core")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{what} needs the compiled module, which cannot be imported ({error})",
+            way_out="reinstall it (pip install --force-reinstall mambasdk); `mambasdk doctor` says more",
+        ) from error
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -6,34 +6,34 @@ namespace {
 namespace py = pybind11;
 using namespace mambasdk;
 
-// Codes become the Python exceptions that users expect.
+// The class that a code becomes: one of mambasdk.errors, each of which is the builtin error that a caller expects too.
+py::object exception_type(int code) {
+  const auto own = [](const char* name) { return py::object(py::module_::import("mambasdk.errors").attr(name)); };
+  switch (code) {
+    case MAMBASDK_ERROR_INVALID_ARGUMENT:
+      return own("InvalidArgumentError");
+    case MAMBASDK_ERROR_CORRUPT:
+      return own("PackageError");
+    case MAMBASDK_ERROR_VERSION:
+      return own("PackageVersionError");
+    case MAMBASDK_ERROR_NOT_FOUND:
+      return own("UnknownNameError");
+    case MAMBASDK_ERROR_UNSUPPORTED:
+      return own("UnsupportedError");
+    case MAMBASDK_ERROR_IO:
+      return py::reinterpret_borrow<py::object>(PyExc_OSError);
+    case MAMBASDK_ERROR_OUT_OF_MEMORY:
+      return py::reinterpret_borrow<py::object>(PyExc_MemoryError);
+    default:
+      return py::reinterpret_borrow<py::object>(PyExc_RuntimeError);
+  }
+}
+
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const Error& e) {
-    PyObject* type = PyExc_RuntimeError;
-    switch (e.code()) {
-      case MAMBASDK_ERROR_INVALID_ARGUMENT:
-      case MAMBASDK_ERROR_CORRUPT:
-      case MAMBASDK_ERROR_VERSION:
-        type = PyExc_ValueError;
-        break;
-      case MAMBASDK_ERROR_NOT_FOUND:
-        type = PyExc_LookupError;
-        break;
-      case MAMBASDK_ERROR_UNSUPPORTED:
-        type = PyExc_NotImplementedError;
-        break;
-      case MAMBASDK_ERROR_IO:
-        type = PyExc_OSError;
-        break;
-      case MAMBASDK_ERROR_OUT_OF_MEMORY:
-        type = PyExc_MemoryError;
-        break;
-      default:
-        break;
-    }
-    PyErr_SetString(type, e.what());
+    py::set_error(exception_type(e.code()), e.what());
   }
 }
 
@@ -63,5 +63,6 @@ PYBIND11_MODULE(_core, m) {
   mambasdk::python::bind_operations(m);
   mambasdk::python::bind_text(m);
   mambasdk::python::bind_models(m);
+  mambasdk::python::bind_heads(m);
   mambasdk::python::bind_pipelines(m);
 }

@@ -11,7 +11,11 @@ namespace {
 
 const mambasdk_op* find_op(const std::string& name) {
   const mambasdk_op* op = api().op_find(to_c(name));
-  if (op == nullptr) throw py::key_error("there is no operation " + name + "; see _core.list_ops()");
+  if (op == nullptr) {
+    throw Error(MAMBASDK_ERROR_NOT_FOUND, "call",
+                "call: there is no operation " + name +
+                    "; mambasdk.runtime.list_ops() lists them, those of loaded plugins too");
+  }
   return op;
 }
 

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,22 @@ class Input {
   mambasdk_tensor tensor_{};
 };
 
+// Named arguments: bytes and text as vectors of u8, anything else as an array.
+class NamedArrays {
+ public:
+  explicit NamedArrays(const py::dict& inputs);
+  [[nodiscard]] const mambasdk_named_tensor* data() const { return named_.data(); }
+  [[nodiscard]] std::uint64_t size() const { return named_.size(); }
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<std::int64_t> shapes_;
+  std::vector<mambasdk_tensor> tensors_;
+  std::vector<py::object> bytes_;
+  std::vector<std::unique_ptr<Input>> arrays_;
+  std::vector<mambasdk_named_tensor> named_;
+};
+
 // A tensor the library made, as a Python object: .shape, .dtype, .numpy(), __dlpack__.
 class Array {
  public:
@@ -46,6 +63,13 @@ class Array {
 
 // NumPy where it can hold the dtype, else Array.
 [[nodiscard]] py::object to_python(Tensor tensor);
+// A copy of a borrowed tensor. Throws value_error where it is not in the CPU's memory.
+[[nodiscard]] py::object to_python(const mambasdk_tensor& tensor, const std::string& name);
+// A copy of an array as the library takes it over.
+[[nodiscard]] Tensor from_python(const py::object& value, const std::string& name);
+
+[[nodiscard]] std::string dtype_name(mambasdk_dtype dtype);             // "f32"; "?" for one without a name
+[[nodiscard]] mambasdk_dtype dtype_from_name(const std::string& name);  // all zero for "?"
 
 // Allocates a row-major tensor that the library's outputs are written to.
 [[nodiscard]] Tensor allocate(mambasdk_dtype dtype, const std::int64_t* shape, int ndim, bool poison);
@@ -55,5 +79,6 @@ void bind_operations(py::module_& m);
 void bind_models(py::module_& m);
 void bind_text(py::module_& m);
 void bind_pipelines(py::module_& m);
+void bind_heads(py::module_& m);
 
 }  // namespace mambasdk::python

@@ -36,7 +36,13 @@ void bind_text(py::module_& m) {
       .def("push", &TextStream::push, py::arg("token"), "The text that is complete with this token; may be empty.")
       .def("finish", &TextStream::finish, "What is left at the end.");
 
-  py::class_<SamplerOptions>(m, "SamplerOptions")
+  py::class_<SamplerOptions>(
+      m, "SamplerOptions",
+      "How a token is chosen.\n\n"
+      "temperature: 0 takes the most likely token. top_k: only the k most likely, 0 for all. top_p: only "
+      "the most likely that together have this probability. min_p: only those with this share of the "
+      "highest probability. repetition_penalty: logits of tokens seen before are divided by it where "
+      "positive, else multiplied. seed: of the random numbers.")
       .def(py::init([](double temperature, std::int64_t top_k, double top_p, double min_p, double repetition_penalty,
                        std::uint64_t seed) {
              return SamplerOptions{temperature, top_p, min_p, repetition_penalty, top_k, seed};

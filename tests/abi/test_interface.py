@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BASELINES = ROOT / "tests" / "abi" / "baseline"
 HEADER = ROOT / "cpp" / "include" / "mambasdk" / "mambasdk.h"
-OLDER = ["1.0"]
+OLDER = ["1.0", "1.1"]
 # The structs that carry their size. Not every one can be reached from the exported function (a plugin's descriptor
 # cannot): cpp/abi/layout_test.cpp holds them all.
 GROWS = {
@@ -30,6 +30,8 @@ GROWS = {
     "mambasdk_package",
     "mambasdk_engine_definition",
     "mambasdk_processor_definition",
+    "mambasdk_head_model",
+    "mambasdk_head_run",
     "mambasdk_pipeline_options",
 }
 SUMMARY = ("Leaf changes summary: ", "Changed leaf types summary: ", "Removed/Changed/Added ")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,43 @@ def test_a_binary_of_abi_1_0_still_works(tmp_path: Path) -> None:
     assert found["listed"] == ["abi10"]
 
 
+OLD_ENGINE = """
+import json, sys
+from mambasdk import _core
+brought = _core.load_native_plugin(sys.argv[1])
+session = _core.load_package(sys.argv[2]).session()
+runs = [session.run({}, ["y"])["y"].tolist() for _ in range(2)]
+state = session.state()
+session.reset()
+runs.append(session.run({}, ["y"])["y"].tolist())
+session.restore(state)
+runs.append(session.run({}, ["y"])["y"].tolist())
+try:
+    session.clone()
+except NotImplementedError as error:
+    refused = str(error)
+count = _core.Processor("abi11_count").run({"text": "four"})["count"].tolist()
+print(json.dumps({"brought": brought, "runs": runs, "refused": refused, "count": count}))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="the binaries that are kept are Linux x86-64's"
+)
+def test_a_binary_of_abi_1_1_still_works(tmp_path: Path) -> None:
+    manifest = {"format": [1, 1], "family": "test", "config": {}, "engine": {"name": "abi11_runs"}, "files": {}}
+    y = [{"name": "y", "dtype": "f32", "shape": [1]}]
+    (tmp_path / "mambasdk.json").write_text(json.dumps({**manifest, "inputs": [], "outputs": y}))
+    binary = FOLDER / "1.1" / "libabi11-x86_64.so"
+    found = _in_a_process_of_its_own(OLD_ENGINE, str(binary), str(tmp_path))
+    assert found["brought"]["abi"] == [1, 1]
+    assert found["brought"]["engines"] == ["abi11_runs"]
+    assert found["brought"]["processors"] == ["abi11_count"]
+    assert found["runs"] == [[1.0], [2.0], [1.0], [3.0]]
+    assert "cannot clone" in found["refused"]
+    assert found["count"] == [4.0]
+
+
 def test_what_is_no_plugin_is_refused(prefix: Path, tmp_path: Path) -> None:
     from mambasdk import _core
 
@@ -78,22 +115,9 @@ def test_what_is_no_plugin_is_refused(prefix: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(build_plugin: Callable[[str], Path]) -> Path:
     """The plugin of plugins/cpp, built and installed by someone who has the wheel and a compiler."""
-    cmake = shutil.which("cmake")
-    if cmake is None or (shutil.which("c++") is None and shutil.which("g++") is None):
-        pytest.skip("there is no cmake or no C++ compiler")
-    source = tmp_path_factory.mktemp("plugin") / "source"
-    shutil.copytree(FOLDER / "cpp", source)
-    build, installed = source.with_name("build"), source.with_name("installed")
-    for command in (
-        [cmake, "-S", source, "-B", build, f"-Dmambasdk_DIR={prefix}/lib/cmake/mambasdk", "-DCMAKE_BUILD_TYPE=Release"],
-        [cmake, "--build", build],
-        [cmake, "--install", build, "--prefix", installed],
-    ):
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return installed / "abitest_package" / "libabitest.so"
+    return build_plugin("cpp") / "abitest_package" / "libabitest.so"
 
 
 def test_it_exports_one_function_and_links_nothing_of_mambasdk(built: Path) -> None:

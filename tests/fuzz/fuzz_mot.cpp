@@ -13,9 +13,21 @@
 
 namespace tracking = mambasdk::tracking;
 
+// Boxes of two frames that all overlap.
+static std::string crowd(int boxes) {
+  std::string text;
+  for (int i = 0; i < 2 * boxes; ++i) {
+    text += std::to_string(i / boxes + 1) + ",-1," + std::to_string(i % 7) + "," + std::to_string(i % 5) + ",50,50,0." +
+            std::to_string(7 + i % 3) + "\n";
+  }
+  return text;
+}
+
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  mambasdk::fuzz::make_seeds(*argc, *argv,
-                             {"1,-1,10,20,30,40,0.9\n2,-1,11,20,30,40,0.8,-1,-1,-1\r\n", "3,7,1e2,.5,1,1"});
+  mambasdk::fuzz::make_seeds(
+      *argc, *argv,
+      {"1,-1,10,20,30,40,0.9\n2,-1,11,20,30,40,0.8,-1,-1,-1\r\n", "3,7,1e2,.5,1,1",
+       "\xef\xbb\xbf# frame,id\n1,-1,10,20,30,40,-1\n2,-1,10,20,30,40,-1", "1,1,1e39,0,1,1,nan", crowd(60)});
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "core/dtype_info.hpp"
 #include "core/error.hpp"
 #include "runtime/package/safetensors.hpp"
 #include "seeds.hpp"
@@ -39,7 +40,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const rt::StoredTensor& tensor : file.tensors()) {
       for (std::size_t i = 0; i < tensor.size; ++i) sum += std::to_integer<unsigned>(tensor.data[i]);
       if (&file.at(tensor.name) != &tensor) std::abort();
-      const std::size_t alignment = rt::safetensors_element_size(tensor.dtype);
+      const mambasdk::DTypeInfo* type = mambasdk::find_dtype_stored_as(tensor.dtype);
+      if (type == nullptr) std::abort();
+      const auto alignment = static_cast<std::uintptr_t>(type->alignment());
       if (tensor.size != 0 && reinterpret_cast<std::uintptr_t>(tensor.data) % alignment != 0) std::abort();
     }
     const auto bytes = rt::serialize_safetensors(file.tensors(), file.metadata());

@@ -20,7 +20,17 @@ static std::vector<std::string> seeds() {
   const std::string added = R"("added_tokens":[{"id":9,"content":"<s>","special":true,"lstrip":true,"rstrip":true,
 "single_word":true,"normalized":false},{"id":10,"content":"  ","special":false,"normalized":true}],)";
   const auto file = [&](const std::string& parts) { return "{" + added + parts + "," + model + "}"; };
+  std::string doubling;
+  for (int i = 0; i < 30; ++i) {
+    doubling += std::string(i == 0 ? "" : ",") + R"({"type":"Replace","pattern":{"String":"a"},"content":"aa"})";
+  }
   return {
+      file(R"("normalizer":{"type":"Sequence","normalizers":[)" + doubling + "]}"),
+      file(R"("decoder":{"type":"Sequence","decoders":[)" + doubling + "]}"),
+      file(R"("pre_tokenizer":{"type":"Split","pattern":{"Regex":"a+b|\\s+x"},"behavior":"Isolated"})"),
+      "{\"added_tokens\":[{\"id\":9,\"content\":\" \",\"lstrip\":true,\"rstrip\":true},"
+      "{\"id\":1,\"content\":\"\u00e9\"}]," +
+          model + R"(,"decoder":{"type":"ByteLevel"}})",
       file(
           R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":true,"use_regex":true},"decoder":{"type":"ByteLevel"})"),
       file(R"("normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"NFKD"},{"type":"Lowercase"},
@@ -47,11 +57,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const auto tokenizer = rt::Tokenizer::from_json(input);
     std::string text = rt::to_valid_utf8(input.substr(0, 512));
-    text += " a\xCC\x81 \xF0\x9F\x98\x80\n\t's 123  ab<s> ";
+    text += " a\xCC\x81 \xC3\xA9 \xF0\x9F\x98\x80\n\t's 123  ab<s> ";
+    text += std::string(2000, 'a') + std::string(2000, ' ');  // what superlinear searches would choke on
     std::vector<std::int32_t> ids = tokenizer->encode(text, true);
     for (const std::int32_t id : ids) {
       if (id < 0) std::abort();
     }
+    if (ids.size() > 256 * (text.size() + 16) + 1024) std::abort();
+    ids.resize(std::min<std::size_t>(ids.size(), 4096));
     for (std::int32_t id = 0; id < std::min(tokenizer->vocab_size(), 20); ++id) ids.push_back(id);
     for (const bool skip : {false, true}) {
       const std::string decoded = tokenizer->decode(ids, skip);

@@ -19,10 +19,10 @@ BUILD = Path(os.environ.get("MAMBASDK_BUILD", ROOT / "build" / "release"))
 def prefix() -> Path:
     """The installed package's folder, which is an installation prefix."""
     spec = find_spec("mambasdk")
-    assert spec is not None, "mambasdk is not installed; run `make setup`"
+    assert spec is not None, "mambasdk is not installed; run `make dev`"
     assert spec.origin is not None
     folder = Path(spec.origin).parent
-    assert (folder / "lib").is_dir(), f"{folder} is a source folder, not an installed wheel; run `make setup`"
+    assert (folder / "lib").is_dir(), f"{folder} is a source folder, not an installed wheel; run `make dev`"
     return folder
 
 
@@ -36,10 +36,10 @@ def build_tree() -> Path:
 
 @pytest.fixture(scope="session")
 def wheel() -> Path:
-    """The wheel that `make setup` built."""
+    """The wheel that `make dev` built."""
     wheels = sorted((ROOT / "build" / "wheels").glob("mambasdk-*.whl"), key=lambda path: path.stat().st_mtime)
     if not wheels:
-        pytest.skip("no wheel in build/wheels; `make setup` builds one")
+        pytest.skip("no wheel in build/wheels; `make dev` builds one")
     return wheels[-1]
 
 

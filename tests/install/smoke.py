@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 import mambasdk
-from mambasdk import _core
+from mambasdk import runtime
 from mambasdk.plugins import get_host
 from mambasdk.plugins.specs import resolve
 
 
-def runtime() -> None:
+def operation() -> None:
     """The library, the extension and the native command answer; an operation gives what its formula says."""
-    out = _core.call("neg_exp", x=np.array([0.0, 1.0], np.float32))
+    out = runtime.call("neg_exp", x=np.array([0.0, 1.0], np.float32))
     np.testing.assert_allclose(np.asarray(out["y"]), [-1.0, -np.e], rtol=1e-6)
     prefix = Path(mambasdk.__file__).parent
     subprocess.run([str(prefix / "bin" / "mambasdk-run"), "--version"], check=True, capture_output=True)
@@ -78,8 +78,8 @@ def native_package(folder: Path) -> str:
     assert "text" in load_processors(folder)
 
     tokens = np.frombuffer(b"def f(x):", np.uint8).astype(np.int32)[None]  # (1, L)
-    whole = np.asarray(_core.load_package(folder).session().run({"tokens": tokens}, ["last_logits"])["last_logits"])
-    session = _core.load_package(folder).session()
+    whole = np.asarray(runtime.load_package(folder).session().run({"tokens": tokens}, ["last_logits"])["last_logits"])
+    session = runtime.load_package(folder).session()
     session.run({"tokens": tokens[:, :4]}, ["last_logits"])
     rest = np.asarray(session.run({"tokens": tokens[:, 4:]}, ["last_logits"])["last_logits"])
     np.testing.assert_allclose(rest, whole, rtol=1e-4, atol=1e-5)
@@ -91,7 +91,7 @@ def native_package(folder: Path) -> str:
 
 def main() -> int:
     """Everything; the JSON line comes last."""
-    runtime()
+    operation()
     packages = [native_package(Path(name)) for name in sys.argv[1:]]
     plugins = {record.name: plugin(record) for record in get_host().records}
     version = None

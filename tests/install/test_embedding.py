@@ -1,4 +1,4 @@
-"""One model, every way to run it: the same greedy tokens from PyTorch, `_core`, mambasdk-run, embed_c and embed_cpp."""
+"""One model, every way to run it: equal greedy tokens from PyTorch, the runtime, mambasdk-run and examples."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_torch_step(tiny_package: Path, expected: list[int]) -> None:
 
 
 def test_core_session(tiny_package: Path, expected: list[int]) -> None:
-    from mambasdk import _core
+    from mambasdk import runtime
 
-    model = _core.load_package(tiny_package, verify=True)
+    model = runtime.load_package(tiny_package, verify=True)
     session = model.session()
     feed = model.tokenizer().encode(PROMPT)
     tokens: list[int] = []

@@ -101,8 +101,13 @@ def test_doctor_shows_the_torch_that_compiled_packages_run_on() -> None:
     assert report["engines"]["aoti"] == {"available": True, "torch": torch.__version__.split("+")[0]}
 
 
-def test_without_libtorch_the_error_says_what_to_do(program: Path, compiled_package: Path) -> None:
-    done = run(program, compiled_package)
+def test_the_libtorch_of_the_same_environment_is_found(program: Path, compiled_package: Path) -> None:
+    pytest.importorskip("torch")
+    assert run(program, compiled_package).returncode == 0
+
+
+def test_without_libtorch_the_error_says_what_to_do(program: Path, compiled_package: Path, tmp_path: Path) -> None:
+    done = run(program, compiled_package, libtorch=tmp_path)
     assert done.returncode == 1
     assert "libtorch" in done.stderr
     assert "MAMBASDK_LIBTORCH" in done.stderr

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -217,6 +219,10 @@ def test_text_arrives_while_it_is_generated(service: tuple[int, Path]) -> None:
         (b'{"prompt": "x", "temperature": "hot"}', "expected a number"),
         (b'{"prompt": "x", "stop": "y"}', "expected an array of strings"),
         (b'{"prompt": "x", "tempreature": 1}', "unknown member"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"prompt": [' + b"1," * 50_000 + b"1]}", "prompt is an array"),
+        (b'{"prompt": "x", "top_p": "' + b"y" * 5000 + b'"}', "expected a number"),
     ],
 )
 def test_bad_requests(service: tuple[int, Path], body: bytes, message: str) -> None:
@@ -231,6 +237,52 @@ def test_other_paths_and_large_bodies(service: tuple[int, Path]) -> None:
     assert (status, "there is no POST /nothing" in json.loads(text)["error"]) == (404, True)
     status, text, _ = _post(port, b'{"prompt": "' + b"x" * (1 << 20) + b'"}')
     assert (status, "larger than 1 MiB" in json.loads(text)["error"]) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1234", "Origin": "http://localhost:1234"}, 200),
+        ({"Host": "[::1]"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+    ],
+)
+def test_only_this_machines_own_pages_are_answered(
+    service: tuple[int, Path], headers: dict[str, str], status: int
+) -> None:
+    connection = HTTPConnection("127.0.0.1", service[0], timeout=30)
+    try:
+        connection.request("GET", "/model", headers=headers)
+        assert connection.getresponse().status == status
+    finally:
+        connection.close()
+
+
+def test_slow_clients_do_not_hold_the_service(service: tuple[int, Path]) -> None:
+    """Connections that send a byte now and then: others are served meanwhile, and they are cut off."""
+    port, _ = service
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(40)]
+    try:
+        for client in slow:
+            client.sendall(b"POST /generate HTTP/1.1\r\nHost: localhost\r\nX-")
+        assert _post(port, b'{"prompt": "y", "max_new_tokens": 2}')[0] == 200
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            time.sleep(1)
+            try:
+                slow[0].sendall(b"a")
+            except OSError:
+                break
+        else:
+            pytest.fail("a request that takes longer than 10 seconds to arrive is cut off")
+    finally:
+        for client in slow:
+            client.close()
 
 
 def test_service_refuses_bad_arguments(build_program: Build, cmake_dir: Path) -> None:

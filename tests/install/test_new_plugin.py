@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,7 +119,8 @@ def test_listed_trained_and_run_from_cpp(
 ) -> None:
     installed, domain, native = plugin
     mambasdk = [sys.executable, "-m", "mambasdk"]
-    assert "acme-small  acme: " in installed.run(*mambasdk, "models", "acme*").stdout
+    listed = installed.run(*mambasdk, "models", "acme*").stdout
+    assert re.search(r"^acme-small +[\d.]+ [KM] +acme: ", listed, re.MULTILINE), listed
     data = tmp_path / "data"
     more = _data(domain, data)
     package = str(tmp_path / "package")
@@ -148,6 +152,44 @@ def test_listed_trained_and_run_from_cpp(
     found = installed.run(str(program), package, {"vision": "image"}.get(domain, domain), str(file), *libraries)
     assert json.loads(found.stdout)["labels"] == printed["labels"]
     assert {row["label"] for row in printed["labels"]} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "native"),
+    [("series", False), pytest.param("series", True, marks=pytest.mark.slow), ("language", True)],
+)
+def test_printed_next_steps_work_as_they_stand(domain: str, native: bool, tmp_path: Path) -> None:
+    """Typed into a shell, in an environment that has what this one has, beside the repository that was written."""
+    pytest.importorskip("torch")
+    if domain in HEADS and HEADS[domain] not in get_host().registrations.heads:
+        pytest.skip(f"no installed plugin brings the head {HEADS[domain]}")
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    site = next((tmp_path / "env" / "lib").glob("python3*/site-packages"))
+    here = sysconfig.get_paths()["purelib"]
+    (site / "parent.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAMBASDK_", "PYTHON"))}
+    environment |= {"PATH": f"{tmp_path / 'env' / 'bin'}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    work = tmp_path / "work folder"
+    work.mkdir()
+
+    def type_in(line: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=work, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    flags = "--native" if native else ""
+    shown = type_in(f"python -m mambasdk new-plugin mambasdk-acme --domain {domain} {flags}")
+    steps = [line[2:] for line in shown.splitlines() if line.startswith("  ")]
+    assert len(steps) == 4
+    said = [type_in(step) for step in steps]
+    assert "acme  mambasdk-acme 0.1.0  good" in said[2]
+    assert "passed" in said[3]
+    assert "failed" not in said[3]
+    # In the repository's own folder too, whose package has no built library.
+    done = type_in("cd mambasdk-acme && python -m mambasdk plugins && python -m pytest -q tests")
+    assert "acme  mambasdk-acme 0.1.0  good" in done
 
 
 def _data(domain: str, data: Path) -> list[str]:

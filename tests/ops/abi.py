@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from guard_pages import GuardPages
 
 from mambasdk.ops import _library
 
@@ -210,6 +211,44 @@ def _release(_: Any, data: int, size: int) -> None:
     _count(-size)
 
 
+def _guarded(pages: GuardPages) -> tuple[Any, Any]:
+    @_Allocate
+    def allocate(_: Any, size: int, alignment: int) -> int:
+        return pages.take(size, alignment)
+
+    @_Release
+    def release(_: Any, data: int, size: int) -> None:
+        pages.give(data)
+
+    return allocate, release
+
+
+class ShortMemory:
+    """Scratch memory of which the n-th allocation fails; counts what was taken and not given back."""
+
+    def __init__(self, fail: int) -> None:
+        self.failed = False
+        self.live: dict[int, int] = {}
+        self._left = fail
+        self._lock = threading.Lock()
+        self.functions = _Allocate(self._take), _Release(self._give)
+
+    def _take(self, _: Any, size: int, alignment: int) -> int:
+        with self._lock:
+            self._left -= 1
+            if self._left < 0 and not self.failed:
+                self.failed = True
+                return 0
+            data = int(_libc.aligned_alloc(alignment, max(-(-size // alignment) * alignment, alignment)))
+            self.live[data] = size
+            return data
+
+    def _give(self, _: Any, data: int, size: int) -> None:
+        with self._lock:
+            assert self.live.pop(data) == size
+        _libc.free(data)
+
+
 def load_plugin(path: Path) -> None:
     """Load a native plugin."""
     _check(api.plugin_load(String.of(str(path)), None))
@@ -243,22 +282,75 @@ def threads(count: int) -> Iterator[None]:
         _check(api.set_num_threads(before))
 
 
-def call(name: str, values: Sequence[Any], kernel: int = AUTOMATIC) -> list[torch.Tensor | None]:
-    """Run an operation; outputs and scratch start as NaN bytes, and bytes around the outputs must survive.
+class Buffer:
+    """An output's memory inside a larger tensor; the bytes around it must survive."""
 
-    An absent output is None.
-    """
+    def __init__(self, size: int) -> None:
+        self.raw = torch.full((size + 2 * GUARD + 64,), POISON, dtype=torch.uint8)
+        self.start = -self.raw.data_ptr() % 64 + GUARD
+        self.size = size
+        self.address = self.raw.data_ptr() + self.start
+
+    def take(self, what: str) -> torch.Tensor:
+        """Its bytes."""
+        assert bool((self.raw[: self.start] == POISON).all()), f"{what} wrote before an output"
+        assert bool((self.raw[self.start + self.size :] == POISON).all()), f"{what} wrote past an output"
+        return self.raw[self.start : self.start + self.size].clone()
+
+
+class GuardedBuffer:
+    """An output's memory between guard pages."""
+
+    def __init__(self, size: int, alignment: int, pages: GuardPages) -> None:
+        self.size = size
+        self.address = pages.take(size, alignment)
+
+    def take(self, _: str) -> torch.Tensor:
+        """Its bytes."""
+        return torch.frombuffer(
+            bytearray(ctypes.string_at(self.address, self.size)) or bytearray(1), dtype=torch.uint8
+        )[: self.size]
+
+
+def plan(name: str, values: Sequence[Any]) -> list[tuple[torch.dtype, tuple[int, ...], bool]]:
+    """Dtype, shape and presence of an operation's outputs, as the library plans them."""
+    op, inputs, _keep = _arguments(name, values)
+    return [(_DTYPES[p.code, p.bits], tuple(p.shape[: p.ndim]), bool(p.present)) for p in _plan(name, op, inputs)]
+
+
+def _arguments(name: str, values: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
     op = api.op_find(String.of(name))
     assert op, f"there is no operation {name}"
     inputs = (Value * max(len(values), 1))()
     keep: list[Any] = []
     for slot, value in zip(inputs, values, strict=False):
         _fill(slot, value, keep)
-    count = len(_library.adapter.signature(name).outputs)
-    plans = (OutputPlan * count)()
-    _check(api.op_plan(op, inputs, len(values), plans, count))
+    return op, inputs, keep
+
+
+def _plan(name: str, op: Any, inputs: Any) -> Any:
+    signature = _library.adapter.signature(name)
+    plans = (OutputPlan * len(signature.outputs))()
+    _check(api.op_plan(op, inputs, len(signature.inputs), plans, len(plans)))
+    return plans
+
+
+def call(
+    name: str,
+    values: Sequence[Any],
+    kernel: int = AUTOMATIC,
+    pages: GuardPages | None = None,
+    short: ShortMemory | None = None,
+) -> list[torch.Tensor | None]:
+    """Run an operation; outputs and scratch start as NaN bytes, and bytes around the outputs must survive.
+
+    With `pages`, outputs and scratch lie between guard pages; `short` is the scratch. An absent output is None.
+    """
+    op, inputs, _keep = _arguments(name, values)
+    plans = _plan(name, op, inputs)
+    count = len(plans)
     outputs = (Tensor * count)()
-    buffers: list[tuple[torch.Tensor, int] | None] = []
+    buffers: list[Buffer | GuardedBuffer | None] = []
     for slot, plan in zip(outputs, plans, strict=True):
         slot.device_type, slot.lanes = 1, 1
         slot.code, slot.bits, slot.ndim = plan.code, plan.bits, plan.ndim
@@ -269,35 +361,46 @@ def call(name: str, values: Sequence[Any], kernel: int = AUTOMATIC) -> list[torc
         size = plan.bits // 8
         for extent in plan.shape[: plan.ndim]:
             size *= extent
-        raw = torch.full((size + 2 * GUARD + 64,), POISON, dtype=torch.uint8)
-        start = -raw.data_ptr() % 64 + GUARD
-        slot.data = raw.data_ptr() + start
-        buffers.append((raw, start))
-    context = Context(struct_size=ctypes.sizeof(Context), device_type=1, allocate=_allocate, release=_release)
+        buffer = Buffer(size) if pages is None else GuardedBuffer(size, plan.bits // 8, pages)
+        slot.data = buffer.address
+        buffers.append(buffer)
+    allocate, release = (_allocate, _release) if pages is None else _guarded(pages)
+    if short is not None:
+        allocate, release = short.functions
+    context = Context(struct_size=ctypes.sizeof(Context), device_type=1, allocate=allocate, release=release)
     _check(api.op_call(op, ctypes.byref(context), inputs, len(values), outputs, count, kernel))
     results: list[torch.Tensor | None] = []
     for plan, buffer in zip(plans, buffers, strict=True):
         if buffer is None:
             results.append(None)
             continue
-        raw, start = buffer
-        size = raw.numel() - 2 * GUARD - 64
-        assert bool((raw[:start] == POISON).all()), f"{name} wrote before an output"
-        assert bool((raw[start + size :] == POISON).all()), f"{name} wrote past an output"
         dtype = _DTYPES[plan.code, plan.bits]
-        results.append(raw[start : start + size].clone().view(dtype).view(plan.shape[: plan.ndim]))
+        results.append(buffer.take(name).view(dtype).view(plan.shape[: plan.ndim]))
     return results
+
+
+@dataclass(frozen=True)
+class Forged:
+    """A tensor whose extents memory need not have: what a C caller may say."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    data: int
 
 
 def _fill(slot: Value, value: Any, keep: list[Any]) -> None:
     if value is None:
         slot.kind = 0
     elif isinstance(value, torch.Tensor):
+        keep.append(value)
+        _fill(slot, Forged(value.dtype, tuple(value.shape), value.stride(), value.data_ptr()), keep)
+    elif isinstance(value, Forged):
         code, bits = _CODES[value.dtype]
-        shape = (ctypes.c_int64 * max(value.dim(), 1))(*value.shape)
-        strides = (ctypes.c_int64 * max(value.dim(), 1))(*value.stride())
-        tensor = Tensor(value.data_ptr(), 1, 0, value.dim(), code, bits, 1, shape, strides, 0)
-        keep.extend([value, shape, strides, tensor])
+        shape = (ctypes.c_int64 * max(len(value.shape), 1))(*value.shape)
+        strides = (ctypes.c_int64 * max(len(value.shape), 1))(*value.strides)
+        tensor = Tensor(value.data, 1, 0, len(value.shape), code, bits, 1, shape, strides, 0)
+        keep.extend([shape, strides, tensor])
         slot.kind, slot.as_.tensor = 1, ctypes.pointer(tensor)
     elif isinstance(value, bool):
         slot.kind, slot.as_.integer = 2, int(value)

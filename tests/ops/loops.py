@@ -64,7 +64,7 @@ def ssd(
     B: Tensor,  # (B, L, G, N)
     C: Tensor,  # as B
     D: Tensor,  # (H)
-    z: Tensor,  # (B, L, H, P)
+    z: Tensor | None,  # (B, L, H, P)
     dt_bias: Tensor,  # (H)
     state: Tensor,  # (B, H, P, N)
     *,
@@ -80,7 +80,8 @@ def ssd(
         inner = x[:, t] * delta[:, t, :, None] if dt_on_x else x[:, t]  # (B, H, P)
         state = torch.exp(delta[:, t] * A)[..., None, None] * state + inner[..., None] * b[:, t, :, None]
         rows[t] = (state * c[:, t, :, None]).sum(-1) + x[:, t] * D[:, None]
-    return torch.stack(rows, 1) * functional.silu(z), state
+    y = torch.stack(rows, 1)
+    return y if z is None else y * functional.silu(z), state
 
 
 def diagonal_scan(b: Tensor, a: Tensor, state: Tensor, reverse: bool = False) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,8 @@ def test_unknown_operation() -> None:
 
 
 VALUE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
-    "rank of B": (lambda: _scan(B=torch.ones(2, 5)), r"selective_scan: B has 2 dims: expected \(batch, length, N\) or"),
+    "rank of B": (lambda: _scan(B=torch.ones(5)), r"selective_scan: B has 1 dims: expected \(batch, length, N\) or"),
+    "channels of a constant B": (lambda: _scan(B=torch.ones(2, 5)), r"selective_scan: B is constant in time"),
     "N of B": (lambda: _scan(B=torch.ones(2, 5, 3)), r"selective_scan: B is .*, expected .*N is 4 in A"),
     "groups": (lambda: _scan(B=torch.ones(2, 5, 4, 4), C=torch.ones(2, 5, 4, 4)), r"selective_scan: .*groups"),
     "position": (lambda: _routed(9), r"selective_scan: order.* 9, expected a position in \[0, 5\)"),
@@ -126,8 +127,8 @@ VALUE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "offsets fall": (lambda: _packed([0, 4, 3, 5]), r"selective_scan: cu_seqlens\[2\] is 3, expected at least 4"),
     "offsets end": (lambda: _packed([0, 4]), r"selective_scan: cu_seqlens ends with 4, expected 5"),
     "width": (
-        lambda: ops.causal_conv1d(torch.ones(1, 5, 3), torch.ones(3, 9)),
-        r"causal_conv1d: weight has 9 taps, expected 2 to 8",
+        lambda: ops.causal_conv1d(torch.ones(1, 5, 3), torch.ones(3, 0)),
+        r"causal_conv1d: weight has 0 taps, expected at least 1",
     ),
     "eps": (lambda: ops.rms_norm(torch.ones(2, 6), eps=-1.0), r"rms_norm: eps is -1, expected"),
     "group_size": (
@@ -168,6 +169,68 @@ def test_public_functions_raise_errors_of_the_sdk() -> None:
 
 def _text(shape: Any) -> str:
     return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
+
+
+LAYOUTS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "sparse": (lambda t: t.to_sparse(), r"of layout torch.sparse_coo, and there is no kernel .*; call .to_dense\(\)"),
+    "quantised": (
+        lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+        r"quantised, and there is no kernel .*; call .dequantize\(\)",
+    ),
+    "nested": (lambda t: torch.nested.nested_tensor([t, t]), "nested, and there is no kernel .*; pack the sequences"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("op", ALL)
+def test_layouts_without_a_kernel(op: str, layout: str) -> None:
+    """Refused by name, with the way out, in every mode."""
+    good = _good(op)
+    change, message = LAYOUTS[layout]
+    a = next((a for a in _tensors(op, good) if good[a.name].dtype == torch.float32), None)
+    if a is None:
+        pytest.skip("no floating-point tensor")
+    bad = {**good, a.name: change(good[a.name])}
+    for mode in (torch.enable_grad(), torch.no_grad(), torch.inference_mode()):
+        with mode, pytest.raises(NotImplementedError, match=f"{op}: {a.name} is {message}"):
+            ops.call(op, **bad)
+
+
+@pytest.mark.parametrize("op", ALL)
+def test_meta_tensors_have_shapes(op: str) -> None:
+    """A device without memory needs no kernel."""
+    good = _good(op)
+    result = ops.call(op, **{k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in good.items()})
+    expected = ops.call(op, **good)
+    for a, b in zip(_every(result), _every(expected), strict=True):
+        assert (a.device.type, a.shape, a.dtype) == ("meta", b.shape, b.dtype)
+
+
+def _every(result: Any) -> tuple[torch.Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("op", ALL)
+def test_foreign_dtypes_are_named(op: str) -> None:
+    good = _good(op)
+    a = _tensors(op, good)[0]
+    foreign = {torch.int16: "i16", torch.int8: "i8", torch.uint16: "u16", torch.float8_e4m3fn: "f8_e4m3"}
+    for dtype, name in foreign.items():
+        with pytest.raises(
+            ValueError, match=f"{op}: {a.name} (is {name}|has a dtype that no operation takes).*expected"
+        ):
+            ops.call(op, **{**good, a.name: good[a.name].to(dtype)})
+
+
+def test_lazy_conjugates_and_negatives_are_taken_as_they_read() -> None:
+    b = torch.randn(1, 5, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    a = torch.full((3,), 0.5j, dtype=torch.complex64)
+    assert b.conj().is_conj()
+    assert torch.equal(ops.diagonal_scan(b.conj(), a.conj()), ops.diagonal_scan(b.conj_physical(), a.conj_physical()))
+    negative = b.conj().imag
+    assert negative.is_neg()
+    assert torch.equal(ops.call("relu", x=negative), torch.relu(-b.imag))
 
 
 def test_error_types_do_not_depend_on_the_mode() -> None:

@@ -27,8 +27,13 @@ def _outputs(op: str, arguments: dict[str, Any]) -> tuple[torch.Tensor, ...]:
     return tuple(o for o in every if o.requires_grad)
 
 
+def _is_double_throughout(op: str) -> bool:
+    """Differences of an output that stays float32 beside float64 inputs show nothing."""
+    return bool(cases.double_types(op)) and all(o.dtype_kind != "fixed" for o in adapter.signature(op).outputs)
+
+
 def _gradcheck_cases() -> list[cases.Case]:
-    return [c for op in cases.differentiable_ops() for c in cases.gradient_cases(op) if cases.double_types(op)]
+    return [c for op in cases.differentiable_ops() for c in cases.gradient_cases(op) if _is_double_throughout(op)]
 
 
 @pytest.mark.parametrize("case", _gradcheck_cases(), ids=str)

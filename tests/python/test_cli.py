@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import save_file
 
 import mambasdk
-from mambasdk.cli import main
-from mambasdk.cli.command_line import BUILTIN_COMMANDS
+from mambasdk.command_line import main
+from mambasdk.command_line.program import BUILTIN_COMMANDS
 from mambasdk.plugins import reset_host
 from mambasdk.plugins.specs import RESERVED_COMMANDS
 
@@ -68,11 +68,36 @@ def test_doctor_reports_quarantine_with_the_way_out(run: Any, plugin_site: Any) 
     assert any(problem["where"] == "plugin broken" for problem in report["problems"])
 
 
+def test_doctor_finds_a_missing_factory(run: Any, plugin_site: Any) -> None:
+    source = """
+from mambasdk.plugins import FamilySpec, hookimpl
+@hookimpl
+def mambasdk_families():
+    return [FamilySpec(name="half", summary="", config="toy_model:ToyConfig", factory="toy_model:biuld")]
+"""
+    plugin_site.install("acme", "acme", "acme_plugin", source)
+    reset_host()
+    code, out, _ = run("doctor", "--json")
+    assert code == 1
+    problem = next(row for row in json.loads(out)["problems"] if row["where"] == "plugin acme")
+    assert "family half: factory cannot be imported: toy_model:biuld: " in problem["reason"]
+    assert "has no attribute biuld" in problem["reason"]
+    assert not [row for row in json.loads(out)["problems"] if row["where"] == "plugin toy"]
+
+
+def test_paths_of_plugins_libraries_are_absolute_and_there(run: Any) -> None:
+    code, out, _ = run("paths", "--plugins", "--json")
+    found = json.loads(out)["plugins"]
+    assert code == 0
+    assert run("paths", "--plugins")[1].split("\n")[:-1] == found
+    assert all(Path(path).is_absolute() and Path(path).is_file() for path in found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["modles"], "no command 'modles'; did you mean models?"),
-        (["verify", "/no/such"], "/no/such: no such package directory"),
+        (["verify", "/no/such"], "/no/such: there is no such folder"),
         (["bench", "toy", "--set", "n_layr=1"], "no override named 'n_layr'; did you mean n_layer?"),
         (["train", "nope", "--out", "x", "--steps", "1"], "no model named 'nope'"),
         (["import", "toy", "--out", "x"], "toy has no hub repository of its own; give a SOURCE"),
@@ -98,6 +123,25 @@ def test_train_and_generate_hand_over_to_the_head(run: Any, package: Path, tmp_p
     assert "the model comes first" in run("train", "--steps", "3", "toy-2")[2]
 
 
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "predict", "verify"])
+def test_what_is_no_package_is_named(run: Any, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    cases = {
+        str(tmp_path / "nosuch"): "there is no such folder",
+        str(tmp_path / "folder"): "the folder has no mambasdk.json: it is no model package",
+        str(tmp_path / "file"): "this is a file; a model package is a folder",
+        "toy-2": "this is the name of a model, and there is no such folder",
+        "toy": "this is the name of a model, and there is no such folder",
+    }
+    for given, message in cases.items():
+        more = {"evaluate": ["--data", "x"], "predict": [tmp_path / "file"]}
+        code, out, error = run(verb, given, *more.get(verb, []))
+        assert (code, out) == (2, "")
+        assert f"{given}: {message}" in error
+        assert "--out says" in error
+
+
 def test_heads_say_what_they_do_not_do(run: Any, plugin_site: Any, package: Path) -> None:
     plugin_site.install("mambasdk-drawer", "drawer", "drawer", DRAWER.replace("causal_lm", "drawing"))
     reset_host()
@@ -105,6 +149,7 @@ def test_heads_say_what_they_do_not_do(run: Any, plugin_site: Any, package: Path
     code, _, error = run("generate", package)
     assert code == 2
     assert "package: head drawing does not generate; `mambasdk predict PACKAGE FILE` runs" in error
+    assert "this one reads: shout" in error
     assert "head drawing does not train" in run("train", package, "--out", "x")[2]
 
 
@@ -215,3 +260,44 @@ def test_bench_reports_rates(run: Any, package: Path) -> None:
     assert {row["work"] for row in rows if row["engine"] == "torch"} == {"prefill", "decode", "forward+backward"}
     assert all(row["tokens_per_second"] > 0 for row in rows)
     assert run("bench", package, "--length", 0)[0] == 2
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPEG", ".svg"])
+def test_pictures_of_other_kinds_are_refused_before_anything_is_made(
+    run: Any, text_package: Path, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / "a.txt").write_text("abc")
+    code, _, error = run("predict", text_package, tmp_path / "a.txt", "--plot", tmp_path / f"x{ending}")
+    assert code == 2
+    assert f"written as PNG, not as {ending.lower()}" in error
+    assert not (tmp_path / f"x{ending}").exists()
+
+
+def test_an_error_after_streamed_text_begins_a_new_line(
+    plugin_site: Any, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin_site.install("mambasdk-teller", "teller", "teller", TELLER)
+    reset_host()
+    edit_manifest(package, head="teller")
+    assert main(["generate", str(package)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "The\n"
+    assert said.err.startswith("mambasdk: error")
+
+
+TELLER = """
+from mambasdk.errors import PackageError
+from mambasdk.plugins import HeadSpec, hookimpl
+
+@hookimpl
+def mambasdk_heads():
+    return [HeadSpec(name="teller", summary="tells", implementation="teller:Head")]
+
+class Head:
+    def add_generate_arguments(self, parser):
+        pass
+
+    def generate(self, args):
+        print("The", end="", flush=True)
+        raise PackageError("broken")
+"""

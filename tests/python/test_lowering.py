@@ -8,7 +8,7 @@ import pytest
 
 import mambasdk
 from mambasdk.errors import LoweringError
-from mambasdk.lowering import Program, Value, parse_signature, program, registered_signatures
+from mambasdk.lowering import Program, Value, native_program, parse_signature, program, registered_signatures
 
 SIGNATURES = """
 linear(x: T[*,I], weight: W[O,I], bias: W[O]?) -> (y: T[*,O])
@@ -97,8 +97,8 @@ def _references(node: dict[str, object]) -> Iterator[str]:
 def test_lowered_model_defines_before_use_and_writes_each_state_once(toy: str, name: str, norm: str) -> None:
     pytest.importorskip("torch")
     model = mambasdk.create_model(name, norm=norm)
-    built = Program()
-    model.lower(built)
+    built = native_program(model)
+    assert built is not None
     content = built.to_json()
     known = {f"%{port['name']}" for port in content["inputs"]}
     written: list[str] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 import mambasdk
-from mambasdk.errors import InvalidArgumentError, UnknownNameError
-from mambasdk.models import identity
+from mambasdk.errors import CheckpointError, InvalidArgumentError, UnknownNameError
+from mambasdk.models import UpstreamConfig, identity
 
 
 def test_list_models_filters_by_pattern(toy: str) -> None:
@@ -58,3 +62,33 @@ def test_what_must_stay_float32_does(toy: str) -> None:
 def test_a_module_without_identity_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="Linear has no registered family; build it with"):
         identity(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("key", ["d_model", "n_layer", "vocab_size"])
+def test_a_key_that_an_importer_misses_is_named_with_its_file(toy: str, tmp_path: Path, key: str) -> None:
+    """Whatever the importer does, a missing key is no bare KeyError."""
+    config = {"d_model": 32, "n_layer": 2, "vocab_size": 61}
+    del config[key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"/config\.json: no '{key}'; add {key} to it"):
+        mambasdk.import_checkpoint(toy, tmp_path / "config.json", {})
+    with pytest.raises(CheckpointError, match=f"the configuration: no '{key}'"):
+        mambasdk.import_checkpoint(toy, config, {})
+
+
+def test_upstream_configurations_name_nested_keys_and_stay_dicts() -> None:
+    config = UpstreamConfig({"ssm_cfg": {"d_state": 4}}, "config.json")
+    assert config == {"ssm_cfg": {"d_state": 4}}
+    assert config.get("absent") is None
+    assert "absent" not in config
+    with pytest.raises(CheckpointError, match=r"config\.json: ssm_cfg: no 'expand'"):
+        config["ssm_cfg"]["expand"]
+
+
+def test_a_key_that_an_importer_misses_in_the_weights_is_named(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def importer(config: dict[str, object], weights: object) -> object:
+        return dict(config)["absent"]
+
+    monkeypatch.setattr(importlib.import_module("toy_model"), "import_upstream", importer)
+    with pytest.raises(CheckpointError, match="the importer of family toy looks for 'absent'"):
+        mambasdk.import_checkpoint(toy, {"d_model": 32}, {})

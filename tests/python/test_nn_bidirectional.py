@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
 def test_golden_mixer_output(golden: Callable[[str], Path]) -> None:
     folder = golden("vim")
     weights, io = load_file(folder / "weights.safetensors"), load_file(folder / "io.safetensors")
-    mixer = BidirectionalMamba(32, d_state=8)
+    settings = json.loads((folder / "config.json").read_text())["kwargs"]
+    mixer = BidirectionalMamba(settings["embed_dim"], d_state=settings["d_state"])
     prefix = "layers.0.mixer."
     mixer.load_state_dict({name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)})
     x, expected = io["tap.layers0.mixer_in"], io["tap.layers0.mixer_out"]

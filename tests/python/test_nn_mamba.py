@@ -1,94 +1,24 @@
-"""The Mamba mixer and language model: parity with the golden tensors, and the properties of the paper's rules."""
+"""The Mamba mixer and language model: the properties of the paper's rules."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from mambasdk import nn
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.nn import Mamba, Mamba2
 
 D = 32
-LOGITS = 1e-4  # absolute, from the golden README
-GRADIENT = 1e-3  # relative
 
 
 def language_model(**options: object) -> nn.CausalLM:
     blocks = [nn.Block(nn.Mamba(D), nn.RMSNorm(D)) for _ in range(2)]
     return nn.CausalLM(nn.MixerModel(blocks, nn.RMSNorm(D), D, vocab_size=64), 61, **options)
-
-
-@pytest.fixture
-def published(golden: Callable[[str], Path]) -> tuple[nn.CausalLM, dict[str, torch.Tensor]]:
-    """The golden model and its inputs and outputs."""
-    folder = golden("mamba")
-    assert json.loads((folder / "config.json").read_text())["model"]["d_model"] == D
-    model = language_model()
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
-    return model, load_file(folder / "io.safetensors")
-
-
-def test_golden_logits_taps_states_and_gradients(published: tuple[nn.CausalLM, dict[str, torch.Tensor]]) -> None:
-    model, io = published
-    taps: dict[str, torch.Tensor] = {}
-    for index, layer in enumerate(model.backbone.layers):
-        layer.mixer.register_forward_hook(lambda m, a, out, i=index: taps.update({f"layer{i}.mixer_out": out[0]}))
-        layer.register_forward_hook(lambda m, a, out, i=index: taps.update({f"layer{i + 1}.residual_in": out[1]}))
-    embedded: list[torch.Tensor] = []
-
-    def keep_gradient(module: torch.nn.Module, arguments: object, out: torch.Tensor) -> None:
-        out.retain_grad()
-        embedded.append(out)
-
-    assert model.backbone.embedding is not None
-    model.backbone.embedding.register_forward_hook(keep_gradient)
-    out = model(io["input_ids"], labels=io["input_ids"], output_hidden_states=True)
-    torch.testing.assert_close(out.logits, io["logits"], atol=LOGITS, rtol=0)
-    torch.testing.assert_close(out.loss.reshape(1), io["loss"], atol=LOGITS, rtol=0)
-    for name in ("layer0.mixer_out", "layer1.mixer_out"):
-        torch.testing.assert_close(taps[name], io[name], atol=LOGITS, rtol=0)
-    torch.testing.assert_close(embedded[0], io["layer0.residual_in"], atol=LOGITS, rtol=0)
-    torch.testing.assert_close(out.hidden_states[1], io["layer1.residual_in"], atol=LOGITS, rtol=0)
-    _assert_states(out.state, io, "final")
-    out.loss.backward()
-    gradients = {f"grad.{name}": parameter.grad for name, parameter in model.named_parameters()}
-    gradients["grad.embedding_out"] = embedded[0].grad
-    expected = [name for name in io if name.startswith("grad.")]
-    assert len(expected) == 10
-    for name in expected:
-        difference = (gradients[name] - io[name]).norm() / io[name].norm()
-        assert difference < GRADIENT, f"{name}: {difference}"
-
-
-def test_golden_prefill_and_steps(published: tuple[nn.CausalLM, dict[str, torch.Tensor]]) -> None:
-    model, io = published
-    tokens = io["input_ids"]
-    with torch.no_grad():
-        out = model(tokens[:, :9])
-        _assert_states(out.state, io, "prefill")
-        logits = [out.logits]
-        for t in range(9, tokens.shape[1]):
-            out = model(tokens[:, t : t + 1], out.state)
-            logits.append(out.logits)
-    torch.testing.assert_close(torch.cat(logits, 1)[:, 9:], io["logits_step"][:, 9:], atol=LOGITS, rtol=0)
-    _assert_states(out.state, io, "final")
-
-
-def _assert_states(state: nn.ModelState, io: dict[str, torch.Tensor], stage: str) -> None:
-    for index, layer in enumerate(state):
-        # Upstream keeps K columns, oldest first; ours are the last K-1.
-        conv = io[f"{stage}.layer{index}.conv_state"][..., 1:].transpose(1, 2)
-        torch.testing.assert_close(layer.conv, conv, atol=LOGITS, rtol=0)
-        torch.testing.assert_close(layer.ssm, io[f"{stage}.layer{index}.ssm_state"], atol=LOGITS, rtol=0)
 
 
 def test_left_padding_is_exact() -> None:

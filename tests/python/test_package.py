@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import random
+import re
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +22,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError, MambaSDKError, PackageError, PackageVersionError, PluginError
 from mambasdk.package import Manifest, load_processors
+from mambasdk.package import manifest as manifest_module
 from mambasdk.package.manifest import sha256_file
 from mambasdk.plugins import reset_host
 
@@ -143,7 +149,7 @@ def test_a_failed_save_leaves_nothing_behind(package: Path, monkeypatch: pytest.
     def fail(*arguments: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("mambasdk.package.writer._sync", fail)
+    monkeypatch.setattr("mambasdk.atomic.sync_tree", fail)
     with pytest.raises(OSError, match="disk full"):
         mambasdk.save_package(mambasdk.create_model("toy"), package, overwrite=True)
     assert {path.name: path.read_bytes() for path in package.iterdir()} == before
@@ -204,7 +210,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]]
     "newer abi": (
         lambda m: m["requires"].update(mambasdk_abi=[1, 9]),
         PackageVersionError,
-        "the package needs another SDK: expected ABI 1.0 to 1.1, got 1.9",
+        "the package needs another SDK: expected ABI 1.0 to 1.2, got 1.9",
     ),
     "no family": (lambda m: m.pop("family"), PackageError, "bad family: expected a string"),
     "unknown family": (lambda m: m.update(family="alien"), PluginError, "family 'alien'; pip install mambasdk-toy"),
@@ -275,6 +281,167 @@ def test_a_link_out_of_the_package_is_refused(package: Path, tmp_path: Path) -> 
     os.symlink(outside, package / "README.md")
     with pytest.raises(PackageError, match="no regular file inside the package"):
         mambasdk.load(package)
+
+
+SPECIAL: dict[str, Callable[[Path, Path], Any]] = {
+    "a link out of the folder": lambda path, outside: path.symlink_to(outside),
+    "a pipe": lambda path, outside: os.mkfifo(path),
+    "a device": lambda path, outside: path.symlink_to("/dev/zero"),
+    "a folder": lambda path, outside: path.mkdir(),
+    "a socket": lambda path, outside: bind_socket(path),
+}
+
+
+def bind_socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # a socket's path may have some 100 characters
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", ["mambasdk.json", "model.safetensors", "program.json", "second.json"])
+def test_files_that_are_no_files_are_refused_alike(package: Path, tmp_path: Path, kind: str, name: str) -> None:
+    """By the reader, by verify and by the runtime; no pipe is waited for, no device read."""
+    entry = {"sha256": hashlib.sha256(b"{}").hexdigest(), "size": 2}
+    edit(package, lambda m: (m["files"].update({"second.json": entry}), m["processors"].update(SECOND)))
+    (package / "second.json").write_text("{}")
+    outside = tmp_path / "outside"
+    outside.write_bytes((package / name).read_bytes())
+    (package / name).unlink()
+    SPECIAL[kind](package / name, outside)
+    for opened in (mambasdk.load, mambasdk.verify, mambasdk._core.load_package):
+        with pytest.raises((ValueError, OSError), match=re.escape(name)):
+            opened(package)
+
+
+SECOND = {"second": {"kind": "tokenizer", "file": "second.json"}}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "program.json"])
+def test_files_that_are_used_must_be_listed(package: Path, name: str) -> None:
+    edit(package, lambda m: m["files"].pop(name))
+    for opened in (mambasdk.verify, mambasdk._core.load_package):
+        with pytest.raises(ValueError, match=re.escape(name)):
+            opened(package)
+
+
+@pytest.mark.parametrize("golden", [True, False])
+def test_what_the_loader_refuses_fails_verification(toy: str, tmp_path: Path, golden: bool) -> None:
+    package = tmp_path / "p"
+    mambasdk.save_package(mambasdk.create_model("toy-2"), package, golden=golden)
+    program = json.loads((package / "program.json").read_text())
+    program["nodes"][0]["op"] = "no_such_operation"
+    (package / "program.json").write_text(json.dumps(program))
+    entry = {
+        "sha256": sha256_file(package / "program.json"),
+        "size": (package / "program.json").stat().st_size,
+    }
+    edit(package, lambda m: m["files"].update({"program.json": entry}))
+    with pytest.raises(PackageError, match=r"its engine refuses the package: .*no_such_operation"):
+        mambasdk.verify(package)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "program.json"])
+def test_a_flipped_byte_is_refused_on_load_unless_told_otherwise(package: Path, name: str) -> None:
+    path = package / name
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    for opened in (mambasdk.load, mambasdk._core.load_package):
+        with pytest.raises(ValueError, match=re.escape(name)):
+            opened(package)
+    if name == "model.safetensors":
+        mambasdk.load(package, verify=False)
+        mambasdk._core.load_package(package, verify=False)
+
+
+def test_hashes_are_computed_once_for_each_state_of_a_file(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    package = tmp_path / "p"
+    mambasdk.save_package(mambasdk.create_model("toy-2", vocab_size=9000), package)  # more than a mebibyte
+    weights = package / "model.safetensors"
+    hashed: list[str] = []
+    real = manifest_module.sha256_file
+
+    def counted(path: Path) -> str:
+        hashed.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(manifest_module, "sha256_file", counted)
+    mambasdk.load(package)
+    assert "model.safetensors" in hashed
+    time.sleep(2.1)  # a file that has just changed is not remembered
+    mambasdk.load(package)
+    hashed.clear()
+    mambasdk.load(package)
+    assert "model.safetensors" not in hashed
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    status = weights.stat()
+    weights.write_bytes(data)
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))  # the time of change cannot be set back
+    for opened in (mambasdk.load, mambasdk._core.load_package):
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            opened(package)
+    # What C++ remembers, Python knows, and an unwritable cache is no error.
+    weights.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+    time.sleep(2.1)
+    mambasdk._core.load_package(package)
+    hashed.clear()
+    mambasdk.load(package)
+    assert "model.safetensors" not in hashed
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    mambasdk.load(package)
+    mambasdk._core.load_package(package)
+
+
+TRUNCATE = """
+import numpy as np, os, sys
+from mambasdk import _core
+session = _core.load_package(sys.argv[1]).session()
+tokens = np.array([[1, 2, 3]], np.int32)
+before = session.run({"tokens": tokens}, ["logits"])["logits"]
+os.truncate(sys.argv[1] + "/model.safetensors", 16)
+session.reset()
+assert np.array_equal(session.run({"tokens": tokens}, ["logits"])["logits"], before)
+"""
+
+
+def test_weights_truncated_under_a_running_session(toy: str, tmp_path: Path) -> None:
+    package = tmp_path / "p"
+    mambasdk.save_package(mambasdk.create_model("toy-2", vocab_size=9000), package)
+    done = subprocess.run([sys.executable, "-c", TRUNCATE, str(package)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float16", 1e5), ("bfloat16", 3.4e38)])
+def test_a_weight_that_its_type_cannot_hold_is_named(toy: str, tmp_path: Path, dtype: str, value: float) -> None:
+    model = mambasdk.create_model("toy-2")
+    name, parameter = next((n, p) for n, p in model.named_parameters() if not getattr(p, "_keep_float32", False))
+    with torch.no_grad():
+        parameter.view(-1)[3] = -value
+    with pytest.raises(
+        InvalidArgumentError, match=rf"{re.escape(name)} does not fit {dtype}: .* got {value:g}".replace("+", r"\+")
+    ):
+        mambasdk.save_package(model, tmp_path / "p", dtype=dtype)
+    assert not (tmp_path / "p").exists()
+    with torch.no_grad():
+        parameter.view(-1)[3] = math.inf  # what is infinite already stays so
+    mambasdk.save_package(model, tmp_path / "p", dtype=dtype, golden=False)
+
+
+def test_infinity_is_no_json_and_its_place_is_named() -> None:
+    manifest = Manifest(family="toy", config={"dt_limit": (0.1, math.inf)}, engine={"name": "torch"})
+    with pytest.raises(InvalidArgumentError, match=r"config\.dt_limit\[1\] is inf, which JSON cannot hold"):
+        manifest.to_json()
+    with pytest.raises(PackageError, match="too large a number"):
+        Manifest.parse(b'{"format": [1, 0], "config": {"a": 1e999}}')
 
 
 def test_random_damage_to_manifest_and_weights_never_raises_anything_else(package: Path) -> None:

@@ -103,7 +103,7 @@ def test_unknown_name_in_the_allow_list_is_a_problem(
 ) -> None:
     plugin_site.install_toy()
     monkeypatch.setenv("MAMBASDK_PLUGINS", "toy,tpy")
-    from mambasdk.cli import main
+    from mambasdk.command_line import main
 
     assert main(["doctor", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
@@ -116,7 +116,7 @@ def test_interruption_names_the_plugin(plugin_site: fakes.Site) -> None:
     plugin_site.install("acme-slow", "slow", "slow_plugin", "raise KeyboardInterrupt")
     done = mambasdk(plugin_site, "models")
     assert done.returncode == 130
-    assert done.stderr == "mambasdk: error: interrupted while plugin slow was imported\n"
+    assert done.stderr == "mambasdk: interrupted while plugin slow was imported\n"
 
 
 def test_importing_the_package_loads_no_plugin(plugin_site: fakes.Site) -> None:

@@ -139,11 +139,11 @@ def test_a_good_library_is_loaded_with_its_model_and_listed(
     assert description is not None
     assert description["ops"] == ["tmpl_fine_double"]
     torch.testing.assert_close(torch.ops.mambasdk.tmpl_fine_double(torch.tensor([1.0, 3.0])), torch.tensor([2.0, 6.0]))
-    assert mambasdk.cli.main(["plugins", "--json"]) == 0
+    assert mambasdk.command_line.main(["plugins", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["plugins"]}
     library = rows["acme"]["libraries"][0]
     assert (library["loaded"], library["name"], library["ops"]) == (True, "fine", ["tmpl_fine_double"])
-    assert mambasdk.cli.main(["plugins"]) == 0
+    assert mambasdk.command_line.main(["plugins"]) == 0
     assert "ops tmpl_fine_double" in capsys.readouterr().out
 
 

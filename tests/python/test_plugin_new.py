@@ -10,7 +10,7 @@ from pathlib import Path
 import fakes
 import pytest
 
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.plugins.new import DOMAINS, LICENSES, check_name, write_plugin
 
@@ -26,7 +26,9 @@ def test_generated_project_is_clean(tmp_path: Path, domain: str, native: bool, n
         pytest.skip("ruff is not installed")
     files = write_plugin(name, tmp_path / "new", domain=domain, native=native)
     package = tmp_path / "new" / name.replace("-", "_")
-    assert {package / "plugin.py", package / "model.py", package / "py.typed"} <= set(files)
+    family = package / "families" / package.name.removeprefix("mambasdk_")
+    parts = {family / f"{part}.py" for part in ("__init__", "spec", "config", "model")}
+    assert {package / "plugin.py", package / "py.typed", *parts} <= set(files)
     assert (tmp_path / "new" / "CMakeLists.txt").exists() == native
     assert (tmp_path / "new" / ".github" / "workflows" / "test.yml").is_file()
     for command in (["check"], ["format", "--check"]):
@@ -115,6 +117,8 @@ def test_licence(tmp_path: Path, name: str) -> None:
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["new-plugin", "mambasdk-acme", "--domain", "series"]) == 0
-    assert "pip install mambasdk-acme" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "-m pip install --no-build-isolation ./mambasdk-acme\n" in shown
+    assert "-m pytest ./mambasdk-acme/tests\n" in shown
     assert main(["new-plugin", "mambasdk-acme", "--domain", "series"]) == 2
     assert capsys.readouterr().err.startswith("mambasdk: error: mambasdk-acme: the target exists")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import fakes
 import pytest
 
 from mambasdk.errors import UnknownNameError
-from mambasdk.plugins import PluginHost, PluginRecord, get_host
+from mambasdk.plugins import PluginHost, PluginRecord, get_host, official
+from mambasdk.plugins.resolution import broken_imports
 
 HEAD = """
 from mambasdk.plugins import HeadSpec, hookimpl
@@ -105,6 +108,92 @@ def test_duplicate_names_quarantine_the_later_plugin_by_name(plugin_site: fakes.
     assert loser.status == "quarantined"
     assert loser.reason == "head 'same' is already registered by plugin a_plugin"
     assert "uninstall one of the two" in loser.advice
+
+
+OFFICIAL = """
+from mambasdk.plugins import FamilySpec, HeadSpec, hookimpl
+@hookimpl
+def mambasdk_families():
+    return [FamilySpec(name="land", summary="", config="a:b", factory="a:b", variants={"land-1": {}})]
+@hookimpl
+def mambasdk_heads():
+    return [HeadSpec(name="land_head", summary="", implementation="a:b")]
+"""
+
+
+@pytest.fixture
+def reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mambasdk-zland` is one of mambasdk's own plugins; by name it would be loaded last."""
+    monkeypatch.setattr(official, "RESERVED_DISTRIBUTIONS", ("mambasdk-zland",))
+
+
+TAKERS = {
+    "family": ("mambasdk_families", "FamilySpec(name='land', summary='', config='a:b', factory='a:b')"),
+    "variant": (
+        "mambasdk_families",
+        "FamilySpec(name='x', summary='', config='a:b', factory='a:b', variants={'land-1': {}})",
+    ),
+    "head": ("mambasdk_heads", "HeadSpec(name='land_head', summary='', implementation='a:b')"),
+}
+
+
+@pytest.mark.parametrize("kind", TAKERS)
+@pytest.mark.parametrize("distribution", ["aaa", "mambasdk-aaa"])
+def test_a_plugin_that_takes_an_official_name_is_quarantined_itself(
+    plugin_site: fakes.Site, reserved: None, kind: str, distribution: str
+) -> None:
+    hook, item = TAKERS[kind]
+    taker = f"from mambasdk.plugins import *\n@hookimpl\ndef {hook}():\n    return [{item}]"
+    plugin_site.install(distribution, "aaa", "aaa_plugin", taker)
+    plugin_site.install("mambasdk-zland", "zland", "mambasdk_zland", OFFICIAL)
+    assert record("zland").status == "good"
+    assert record("zland").official
+    taken = record("aaa")
+    assert (taken.status, taken.official) == ("quarantined", False)
+    assert "is already registered by plugin zland" in taken.reason
+
+
+def test_an_official_name_alone_makes_no_plugin_official(plugin_site: fakes.Site, reserved: None) -> None:
+    """Neither a distribution's name nor an entry point's does, and nothing is loaded of who tries."""
+    plugin_site.install("mambasdk-zland", "aaa", "aaa_plugin", "raise ValueError('loaded')")
+    plugin_site.install("acme", "zland", "acme_plugin", "raise ValueError('loaded')")
+    assert "is the name of one of mambasdk's own plugins, which this is not" in record("aaa").reason
+    assert "the entry point's name 'zland' is reserved for mambasdk-zland" in record("zland").reason
+    assert not any(found.official for found in get_host().records if found.name in ("aaa", "zland"))
+
+
+def test_reserved_names_are_those_of_the_repository() -> None:
+    plugins = Path(__file__).parents[2] / "plugins"
+    if not plugins.is_dir():
+        pytest.skip("the tests run without the repository")
+    assert list(official.RESERVED_DISTRIBUTIONS) == sorted(
+        f"mambasdk-{path.parent.name}" for path in plugins.glob("*/pyproject.toml")
+    )
+
+
+def test_broken_import_strings_are_found(plugin_site: fakes.Site) -> None:
+    plugin_site.install_toy()
+    source = HEAD.format(name="absent") + (
+        "from mambasdk.plugins import FamilySpec, ProcessorSpec\n@hookimpl\ndef mambasdk_families():\n"
+        "    return [FamilySpec(name='half', summary='', config='toy_model:ToyConfig', factory='toy_model:biuld',"
+        " importer='toy_model:fakes')]\n"
+    )
+    plugin_site.install("acme", "acme", "acme_plugin", source)
+    (plugin_site.folder / "toy_model.py").write_text(fakes.FAMILY_MODEL + "\nfakes = 3\n")
+    assert broken_imports([record("toy")]) == []
+    found = {what: why for _, what, why in broken_imports([record("toy"), record("acme")])}
+    assert set(found) == {"head absent", "family half: factory", "family half: importer"}
+    assert "no module nowhere" in found["head absent"]
+    assert "no attribute biuld" in found["family half: factory"]
+    assert "nothing that can be called" in found["family half: importer"]
+
+
+def test_an_import_that_ends_the_process_is_found_by_plugin(plugin_site: fakes.Site) -> None:
+    plugin_site.install_toy()
+    plugin_site.install("acme", "acme", "acme_plugin", HEAD.format(name="deadly").replace("nowhere.at_all", "deadly"))
+    (plugin_site.folder / "deadly.py").write_text("import os; os._exit(3)")
+    found = broken_imports([record("toy"), record("acme")])
+    assert found == [("acme", "what it registers", "a process that imports it ends with exit code 3")]
 
 
 def test_variant_that_another_family_has_is_a_duplicate(plugin_site: fakes.Site) -> None:

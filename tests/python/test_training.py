@@ -25,9 +25,7 @@ from mambasdk.training import (
     TrainingOptions,
     TrainingResult,
     add_training_arguments,
-    check_output,
     options_from_arguments,
-    run_from_arguments,
     write_curve,
 )
 
@@ -209,6 +207,96 @@ def test_checkpoints_of_something_else_are_refused_and_change_nothing(tmp_path: 
     assert longer.result.steps == 1
 
 
+def test_every_flipped_byte_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = trainer()
+    run.step()
+    path = tmp_path / "checkpoint"
+    run.save(path)
+    data = path.read_bytes()
+    places = range(0, len(data), 7) if len(data) < 20_000 else range(0, len(data), len(data) // 3000)
+    fresh = trainer()
+    for place in [*places, *range(len(data) - 90, len(data))]:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        with pytest.raises(CheckpointError, match="checkpoint"):
+            fresh.resume(path)
+    for end in (0, 1, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:end])
+        with pytest.raises(CheckpointError, match="checkpoint"):
+            fresh.resume(path)
+    path.write_bytes(data)
+    fresh.resume(path)
+    assert fresh.result.losses == run.result.losses
+
+
+def test_checkpoints_of_the_format_without_a_hash_are_read_with_a_warning(tmp_path: Path) -> None:
+    run = trainer()
+    run.step()
+    run.save(tmp_path / "new")
+    content = torch.load(tmp_path / "new", weights_only=True)
+    torch.save({**content, "format": "mambasdk-training-1"}, tmp_path / "old")
+    fresh = trainer()
+    with pytest.warns(UserWarning, match="old: a checkpoint without a hash"):
+        fresh.resume(tmp_path / "old")
+    assert fresh.result.losses == run.result.losses
+
+
+def _cut(entry: dict[str, Any], name: str) -> None:
+    entry[name] = entry[name].reshape(-1)[:1]
+
+
+MALFORMED: dict[str, Any] = {
+    "moment of another shape": lambda c: _cut(c["optimizer"]["state"][0], "exp_avg"),
+    "second moment of another shape": lambda c: _cut(c["optimizer"]["state"][1], "exp_avg_sq"),
+    "moment of another type": lambda c: c["optimizer"]["state"][0].update(exp_avg="x"),
+    "moment of another dtype": lambda c: c["optimizer"]["state"][0].update(
+        exp_avg=c["optimizer"]["state"][0]["exp_avg"].double()
+    ),
+    "no step": lambda c: c["optimizer"]["state"][0].pop("step"),
+    "negative step": lambda c: c["optimizer"]["state"][0].update(step=torch.tensor(-1.0)),
+    "state of no parameter": lambda c: c["optimizer"]["state"].update({99: {}}),
+    "no groups": lambda c: c["optimizer"].pop("param_groups"),
+    "group without an option": lambda c: c["optimizer"]["param_groups"][0].pop("betas"),
+    "option of another type": lambda c: c["optimizer"]["param_groups"][0].update(lr="x"),
+    "result of another type": lambda c: c.update(result=[1]),
+    "result without losses": lambda c: c["result"].pop("losses"),
+    "losses of another length": lambda c: c["result"].update(losses=[1.0, 2.0]),
+    "negative steps": lambda c: c["result"].update(steps=-1),
+    "unknown member of the result": lambda c: c["result"].update(novelty=1),
+    "malformed evaluations": lambda c: c["result"].update(evaluations=[1]),
+    "evaluations of text": lambda c: c["result"].update(evaluations=[(1, {"a": "b"})]),
+    "seconds of NaN": lambda c: c["result"].update(seconds=math.nan),
+    "options of another type": lambda c: c.update(options=3),
+    "best of another type": lambda c: c.update(best=3),
+    "weights of another dtype": lambda c: c["model"].update({"0.weight": c["model"]["0.weight"].double()}),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_checkpoint_changes_nothing(tmp_path: Path, case: str) -> None:
+    from mambasdk.training.checkpoint import write_checkpoint
+
+    run = trainer()
+    run.step()
+    run.save(tmp_path / "good")
+    content = torch.load(tmp_path / "good", weights_only=True)
+    MALFORMED[case](content)
+    write_checkpoint(content, tmp_path / "bad")  # its hash is right
+    other = trainer()
+    other.step()
+    other.step()
+    weights = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
+    moments = [state["exp_avg"].clone() for state in other._optimizer.state.values()]
+    moving, losses = other.task.moving.clone(), list(other.result.losses)  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="checkpoint"):
+        other.resume(tmp_path / "bad")
+    assert all(torch.equal(other.model.state_dict()[name], tensor) for name, tensor in weights.items())
+    found = [state["exp_avg"] for state in other._optimizer.state.values()]
+    assert all(map(torch.equal, found, moments))
+    assert torch.equal(other.task.moving, moving)  # type: ignore[attr-defined]
+    assert other.result.losses == losses
+    other.step()  # and goes on
+
+
 def test_schedule_warms_up_and_falls_to_its_end() -> None:
     run = trainer(warmup=0.1, lr=1.0, final_lr=0.05)
     rates = [run.learning_rate(share / 1000) for share in range(1001)]
@@ -301,32 +389,6 @@ def test_arguments_become_options() -> None:
     )
     with pytest.raises(InvalidArgumentError, match="no default can be set for epochs"):
         parse(epochs=3)
-
-
-def test_a_run_from_arguments_resumes_and_ends_with_an_evaluation(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path / "out"), "--steps", "12", "--checkpoint-every", "5", "--lr", "0.05"]
-
-    def run(*more: str) -> TrainingResult:
-        args = parse(*arguments, *more)
-        new, chosen = model(), options_from_arguments(args)
-        return run_from_arguments(Trainer(new, Blobs(new, chosen), chosen), args)
-
-    first = run()
-    assert [step for step, _ in first.evaluations] == [12]
-    assert (tmp_path / "out.checkpoint").is_file()
-    resumed = run("--resume")
-    assert (resumed.losses, resumed.metrics) == (first.losses, first.metrics)
-    assert [step for step, _ in run("--evaluate-every", "6").evaluations] == [6, 12]
-
-
-def test_an_output_in_the_way_is_refused_before_any_work(tmp_path: Path) -> None:
-    assert check_output(parse("--out", str(tmp_path / "new"))) == tmp_path / "new"
-    assert check_output(parse("--out", str(tmp_path))) == tmp_path
-    (tmp_path / "file").write_text("x")
-    for out in (tmp_path, tmp_path / "file"):
-        with pytest.raises(InvalidArgumentError, match="exists; pass --overwrite or another --out"):
-            check_output(parse("--out", str(out)))
-    assert check_output(parse("--out", str(tmp_path), "--overwrite")) == tmp_path
 
 
 @pytest.mark.parametrize("same_axis", [True, False])

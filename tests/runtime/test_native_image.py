@@ -15,7 +15,7 @@ from safetensors.torch import save_file  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from mambasdk import _core, nn  # noqa: E402
-from mambasdk.lowering import Program  # noqa: E402
+from mambasdk.lowering import Program, native_program  # noqa: E402
 
 Native = Callable[[Program, Mapping[str, Any]], Callable[..., Any]]
 
@@ -26,7 +26,8 @@ def native(tmp_path: Path) -> Native:
 
     def make(program: Program, weights: Mapping[str, Any]) -> Callable[..., Any]:
         save_file(
-            {name: value.detach().contiguous() for name, value in weights.items()}, tmp_path / "model.safetensors"
+            {name: value.detach().contiguous() for name, value in {**weights, **program.constants}.items()},
+            tmp_path / "model.safetensors",
         )
         (tmp_path / "program.json").write_text(json.dumps(program.to_json()))
         manifest = {
@@ -50,6 +51,23 @@ def native(tmp_path: Path) -> Native:
     return make
 
 
+class Alone(torch.nn.Module, nn.Model):
+    """A mixer and nothing else."""
+
+    def __init__(self, mixer: Any) -> None:
+        super().__init__()
+        self.mixer = mixer
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        return {"x": torch.zeros(2, 5, 24)}
+
+    def input_shapes(self) -> dict[str, list[int | str]]:
+        return {"x": ["B", "L", 24]}
+
+    def native_outputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"y": self.mixer(inputs["x"])}
+
+
 @pytest.mark.parametrize("mixer", ["both", "both divided", "both scaled", "backwards", "swapped"])
 @torch.no_grad()
 def test_mixers_that_read_backwards(native: Native, mixer: str) -> None:
@@ -64,9 +82,8 @@ def test_mixers_that_read_backwards(native: Native, mixer: str) -> None:
     module = make(24, d_state=8, **options.get(mixer, {"reverse": True}))
     for parameter in module.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
-    program = Program()
-    x = program.input("x", "f32", ["B", "L", 24])
-    program.output("y", module.lower(program, x, "mixer"), "f32", ["B", "L", 24])
+    program = native_program(Alone(module).eval())
+    assert program is not None
     run = native(program, {f"mixer.{name}": value for name, value in module.state_dict().items()})
     for shape in ((1, 7, 24), (3, 150, 24)):
         v = torch.randn(shape)
@@ -121,6 +138,11 @@ def test_a_padded_convolution_and_every_activation(native: Native) -> None:
         "sigmoid": (program.sigmoid(y), torch.sigmoid),
         "scale": (program.scale(y, -0.5), lambda v: -0.5 * v),
         "square": (program.multiply(y, y), torch.square),
+        "silu": (program.op("silu", x=y), functional.silu),
+        "tanh": (program.op("tanh", x=y), torch.tanh),
+        "softplus": (program.op("softplus", x=y), functional.softplus),
+        "squared_relu": (program.op("squared_relu", x=y), lambda v: functional.relu(v).square()),
+        "gelu_tanh": (program.op("gelu_tanh", x=y), lambda v: functional.gelu(v, approximate="tanh")),
     }
     for name, (value, _) in outputs.items():
         program.output(name, value, "f32", ["B", "h", "w", 6])

@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mambasdk import _core
-
-
-@pytest.fixture
-def shifted(tmp_path: Path) -> Path:
-    """A language model over bytes that answers every byte b with b + 1, as a package written by hand."""
-    safetensors = pytest.importorskip("safetensors.numpy")
-    head = np.roll(np.eye(256, dtype=np.float32), 1, axis=0)  # row b + 1 looks at b
-    safetensors.save_file({"embedding": np.eye(256, dtype=np.float32), "head": head}, tmp_path / "model.safetensors")
-    tokens = [{"name": "tokens", "dtype": "i32", "shape": ["B", "L"]}]
-    program = {
-        "format": 1,
-        "inputs": tokens,
-        "states": [],
-        "prepare": [],
-        "nodes": [
-            {"op": "embedding", "args": {"indices": "%tokens", "weight": "@embedding"}, "out": {"y": "%h"}},
-            {"op": "linear", "args": {"x": "%h", "weight": "@head"}, "out": {"y": "%logits"}},
-            {"view": "slice", "in": "%logits", "dim": 1, "start": -1, "length": 1, "out": "%last"},
-        ],
-        "outputs": [{"name": "logits", "value": "%logits"}, {"name": "last_logits", "value": "%last"}],
-    }
-    manifest = {
-        "format": [1, 1],
-        "family": "test",
-        "config": {},
-        "head": "causal_lm",
-        "head_options": {"max_new_tokens": 3},
-        "engine": {"name": "native", "program": "program.json"},
-        "inputs": tokens,
-        "processors": {"text": {"kind": "bytes"}},
-        "files": {},
-    }
-    (tmp_path / "program.json").write_text(json.dumps(program))
-    (tmp_path / "mambasdk.json").write_text(json.dumps(manifest))
-    return tmp_path
 
 
 def test_text_in_text_out(shifted: Path) -> None:

@@ -141,6 +141,80 @@ def test_normalizers(form: str, tokenizer_tool: Path, tmp_path: Path) -> None:
     pair.close()
 
 
+ADDED = ["é", "õ", "naïve", "｜begin▁of｜", "Ġéx", "ÿ", "漢é"]  # noqa: RUF001 (as published vocabularies have them)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "neox", "gpt2_prefix_space"])
+def test_added_tokens_of_any_script_decode_as_themselves(name: str, tokenizer_tool: Path, tmp_path: Path) -> None:
+    """In byte-level vocabularies too, where the package takes their letters for bytes; whole and in streams."""
+    reference = TOKENIZERS[name]()
+    reference.add_tokens(ADDED)
+    path = tmp_path / "tokenizer.json"
+    reference.save(str(path))
+    encode = Native(tokenizer_tool, str(path))
+    decoders = [Native(tokenizer_tool, str(path), "--decode", *more) for more in ((), ("--stream",))]
+    space = " " if name == "gpt2_prefix_space" else ""
+    for text in (*ADDED, "".join(ADDED), "a é b", "é" * 5, "鿿é鿿", "née ÿ 漢字 漢é", "x" + "õ".join(TEXTS[7:9])):
+        ids = encode(text)
+        assert ids == reference.encode(text, add_special_tokens=False).ids
+        for decode in decoders:
+            made = decode(ids)
+            assert made.replace(" ", "") == (space + unicodedata.normalize("NFC", text)).replace(" ", ""), repr(text)
+    for process in (encode, *decoders):
+        process.close()
+
+
+BOMBS: dict[str, tuple[dict[str, Any], str]] = {
+    "replacements": (
+        {
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 30,
+            }
+        },
+        "a" * 1000,
+    ),
+    "pattern": (
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a+b"}, "behavior": "Isolated", "invert": False}},
+        "a" * 200_000,
+    ),
+    "strip": (
+        {
+            "added_tokens": [
+                {"id": 499, "content": " ", "lstrip": True, "rstrip": True, "normalized": False, "special": False}
+            ]
+        },
+        " " * 100_000,
+    ),
+    "post-processor": (
+        {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "s", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"s": {"id": "s", "ids": [0] * 500_000, "tokens": ["s"] * 500_000}},
+            }
+        },
+        "a",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_end_in_time_and_memory(bomb: str, tokenizer_tool: Path, tmp_path: Path) -> None:
+    change, text = BOMBS[bomb]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(TOKENIZERS["unknown_tokens"]().to_str()) | change))
+    limited = ["prlimit", f"--as={2 << 30}", str(tokenizer_tool), str(path)]
+    run = subprocess.run(
+        limited, input=json.dumps(text) + "\n", capture_output=True, text=True, check=False, timeout=30
+    )
+    assert run.returncode in (0, 1)
+    assert (
+        run.stdout.startswith(("[", '{"error": "tokenizer.json', '{"error":"tokenizer.json'))
+        or "tokenizer.json" in run.stderr
+    )
+
+
 def test_bytes(tokenizer_tool: Path) -> None:
     encode, decode = Native(tokenizer_tool, "bytes"), Native(tokenizer_tool, "bytes", "--decode", "--stream")
     for text in TEXTS:

@@ -225,12 +225,15 @@ struct TextRelay {
       return relay.on_text(to_cpp(text)) ? 0 : 1;
     } catch (...) {
       relay.thrown = std::current_exception();
-      return 1;
+      return MAMBASDK_TEXT_FAILED;
     }
   }
   [[nodiscard]] mambasdk_text_fn function() const { return on_text ? &TextRelay::call : nullptr; }
-  void rethrow() const {
-    if (thrown) std::rethrow_exception(thrown);
+  // What on_text threw, instead of the status that it led to.
+  void rethrow(mambasdk_status* status) const {
+    if (!thrown) return;
+    api().status_release(status);
+    std::rethrow_exception(thrown);
   }
 };
 }  // namespace detail

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define MAMBASDK_ABI_MAJOR 1
-#define MAMBASDK_ABI_MINOR 1
+#define MAMBASDK_ABI_MINOR 2
 
 /* ---- basic types ---- */
 
@@ -50,7 +50,7 @@ enum {
 
 /* DLPack's DLDevice, DLDataType and DLTensor, byte for byte. */
 typedef struct mambasdk_device {
-  int32_t type; /* 1 CPU, 2 CUDA */
+  int32_t type; /* DLPack's: 1 CPU, 2 CUDA, …, 12 a device of a plugin's own; below 32 */
   int32_t index;
 } mambasdk_device;
 
@@ -80,18 +80,21 @@ typedef struct mambasdk_managed_tensor {
   mambasdk_tensor tensor;
 } mambasdk_managed_tensor;
 
-/* ---- execution context: where a call runs. Zero members and a NULL context mean the runtime's own. ---- */
+/* ---- execution context: where a call runs. Zero members and a NULL context mean the runtime's own: the device of the
+ * tensors (for a session: the CPU), its default stream (for a session: one of its own), its memory. ---- */
 
 typedef void (*mambasdk_range_fn)(void* arg, int64_t begin, int64_t end);
 
 typedef struct mambasdk_context {
   uint64_t struct_size;
   mambasdk_device device;
-  void* stream;
+  void* stream; /* the device's own handle (a cudaStream_t); work is put on it in order and nobody waits for it */
   void* user;
   /* Runs fn over disjoint ranges that cover [0, n), each of at least `grain` items (the last may be shorter);
    * returns when all are done. Results never depend on how the ranges fall. */
   void (*parallel_for)(void* user, int64_t n, int64_t grain, mambasdk_range_fn fn, void* arg);
+  /* Scratch memory on `device`, for work that is put on `stream`; NULL: none left. What is released may still be used
+   * by work that is on the stream by then. */
   void* (*allocate)(void* user, uint64_t bytes, uint64_t alignment);
   void (*release)(void* user, void* data, uint64_t bytes);
   int32_t (*is_cancelled)(void* user); /* non-zero stops at the next opportunity with MAMBASDK_ERROR_CANCELLED */
@@ -133,7 +136,8 @@ typedef struct mambasdk_output_plan {
 
 enum { MAMBASDK_KERNEL_AUTOMATIC = 0, MAMBASDK_KERNEL_REFERENCE = 1 };
 
-/* What a kernel is given: checked arguments and allocated, contiguous outputs. */
+/* What a kernel is given: checked arguments and allocated, contiguous outputs, all on the context's device. A check may
+ * not follow pointers to another device than the CPU; the device's kernel has the values to itself. */
 typedef struct mambasdk_op_call {
   uint64_t struct_size;
   const mambasdk_context* context; /* never NULL; every function in it is set */
@@ -160,10 +164,22 @@ typedef struct mambasdk_named_tensor {
   const mambasdk_tensor* tensor;
 } mambasdk_named_tensor;
 
+/* How a package's files are compared with its manifest when it is loaded. */
+enum {
+  MAMBASDK_VERIFY_AUTOMATIC = 0, /* files that were not compared since they last changed */
+  MAMBASDK_VERIFY_OFF = 1,       /* names and sizes only */
+  MAMBASDK_VERIFY_ALL = 2        /* every file's SHA-256, as a non-zero verify_files */
+};
+
 typedef struct mambasdk_load_options {
   uint64_t struct_size;
   int32_t verify_files; /* non-zero: check every file's SHA-256 before use */
   int32_t reserved;
+  /* Since 1.2; zeros are the defaults. */
+  int32_t verify;      /* MAMBASDK_VERIFY_*; a non-zero verify_files overrules it */
+  int32_t allow_code;  /* non-zero: machine code inside the package may be executed, by an engine such as aoti */
+  uint64_t max_memory; /* bytes for the weights that the package computes at load, and for the states and activations
+                          of each session; 0: three quarters of the memory that this process may use */
 } mambasdk_load_options;
 
 typedef struct mambasdk_sampler_options {
@@ -176,7 +192,9 @@ typedef struct mambasdk_sampler_options {
   uint64_t seed;
 } mambasdk_sampler_options;
 
-/* Gets text as it is generated, always whole UTF-8 characters; non-zero stops. */
+/* Gets text as it is generated, always whole UTF-8 characters; non-zero stops. Since 1.2, MAMBASDK_TEXT_FAILED makes
+ * the call fail with MAMBASDK_ERROR_CANCELLED too, and leaves the session as it was. */
+#define MAMBASDK_TEXT_FAILED INT32_MIN
 typedef int32_t (*mambasdk_text_fn)(void* user, mambasdk_string text);
 
 typedef struct mambasdk_generate_options {
@@ -233,8 +251,8 @@ typedef struct mambasdk_op_definition {
 /* ---- since 1.1: engines, processors, heads, pipelines ----
  *
  * A pipeline is what a package's manifest says: each processor turns one raw input (the bytes of an image file, text, a
- * waveform, detections) into tensors for the model; the model runs; the head turns its outputs into a result.
- * Everything between them is a named tensor; bytes and UTF-8 text are one-dimensional u8 tensors.
+ * waveform, detections) into tensors; the head runs the model on them, once or as often as it likes, and makes the
+ * result. Everything between them is a named tensor; bytes and UTF-8 text are one-dimensional u8 tensors.
  */
 
 /* What an engine is given of a package whose manifest and files are checked already. */
@@ -242,7 +260,19 @@ typedef struct mambasdk_package {
   uint64_t struct_size;
   mambasdk_string directory; /* absolute */
   mambasdk_string manifest;  /* the text of mambasdk.json */
+  /* Since 1.2: what the caller of model_load allows. */
+  uint64_t max_memory; /* bytes for what the model computes at load, and for each session; never 0 */
+  int32_t allow_code;
+  int32_t reserved;
 } mambasdk_package;
+
+/* Since 1.2. A named input or output of a model. */
+typedef struct mambasdk_tensor_spec {
+  mambasdk_string name;
+  mambasdk_dtype dtype; /* all zero where the package does not say */
+  int32_t ndim;
+  const int64_t* shape; /* -1: an extent that may change from run to run */
+} mambasdk_tensor_spec;
 
 /* An engine runs the packages whose manifest names it. The functions mirror the session_* slots of the table; a model
  * is shared by threads, a session belongs to one at a time. `self` must live as long as the process. */
@@ -262,13 +292,46 @@ typedef struct mambasdk_engine_definition {
   mambasdk_status* (*session_clone)(void* self, void* session, void** clone); /* NULL: unsupported */
   mambasdk_status* (*session_save)(void* self, void* session, void* data, uint64_t capacity, uint64_t* size);
   mambasdk_status* (*session_restore)(void* self, void* session, const void* data, uint64_t size);
+  /* Since 1.2. Non-zero: loading a model executes machine code that comes with its package. model_load is then called
+   * only where the load options allow code. */
+  int32_t executes_code;
+  int32_t reserved;
+  /* Since 1.2. What the model takes and makes, where the manifest lists none of it; valid as long as the model. NULL:
+   * the manifest has it. */
+  mambasdk_status* (*model_tensors)(void* self, void* model, const mambasdk_tensor_spec** inputs, uint64_t* input_count,
+                                    const mambasdk_tensor_spec** outputs, uint64_t* output_count);
 } mambasdk_engine_definition;
 
 /* Takes what a processor or a head makes, and owns it from then on, also when it returns a status. */
 typedef mambasdk_status* (*mambasdk_emit_fn)(void* user, mambasdk_string name, mambasdk_managed_tensor* tensor);
 
+/* Since 1.2. The model of a head, as long as the instance of the head lives. Grows at its end. */
+typedef struct mambasdk_head_model {
+  uint64_t struct_size;
+  const mambasdk_model* model; /* for model_describe and tokenizer_of_model; not the head's to release */
+  mambasdk_session* session;   /* for the session_* slots but session_release; keeps its state from run to run */
+  const mambasdk_tensor_spec* inputs;
+  uint64_t input_count;
+  const mambasdk_tensor_spec* outputs;
+  uint64_t output_count;
+} mambasdk_head_model;
+
+/* Since 1.2. One run of a head that runs its model itself. Grows at its end. */
+typedef struct mambasdk_head_run {
+  uint64_t struct_size;
+  const mambasdk_context* context; /* never NULL; every function in it is set */
+  const mambasdk_head_model* model;
+  /* What the processors emitted, what the caller gave of the model's inputs, and "options" where there are any. */
+  const mambasdk_named_tensor* inputs;
+  uint64_t input_count;
+  mambasdk_emit_fn emit;
+  void* emit_user;
+  mambasdk_text_fn on_text; /* takes text as it is written, in whole UTF-8 characters; may be NULL */
+  void* text_user;
+} mambasdk_head_run;
+
 /* A processor or a head. `kind` is what the manifest names. Instances belong to one thread at a time and may keep state
- * from run to run (a tracker does). */
+ * from run to run (a tracker does); a run that fails leaves that state as it was. */
 typedef struct mambasdk_processor_definition {
   uint64_t struct_size;
   mambasdk_string kind;
@@ -284,6 +347,12 @@ typedef struct mambasdk_processor_definition {
                           const mambasdk_named_tensor* inputs, uint64_t input_count, mambasdk_emit_fn emit,
                           void* emit_user);
   mambasdk_status* (*reset)(void* self, void* instance); /* NULL: keeps no state */
+  /* Since 1.2, of heads. A head with `drive` runs its model itself: it gets this call in place of `run`, which then is
+   * for the head by itself, without a model, and may be NULL. When the call fails, the model's session goes back to
+   * where it was before. Without `drive` the model runs once, and its outputs go to `run`. */
+  mambasdk_status* (*drive)(void* self, void* instance, const mambasdk_head_run* run);
+  /* Once, before the first drive: a look at the model, which a head may refuse. May be NULL. */
+  mambasdk_status* (*attach)(void* self, void* instance, const mambasdk_head_model* model);
 } mambasdk_processor_definition;
 
 typedef struct mambasdk_processor mambasdk_processor; /* an instance of a processor or a head */
@@ -298,6 +367,37 @@ typedef struct mambasdk_pipeline_options {
 } mambasdk_pipeline_options;
 
 enum { MAMBASDK_PROCESSOR = 0, MAMBASDK_HEAD = 1 };
+
+/* ---- since 1.2: devices (docs/devices.md) ----
+ *
+ * With this and kernels (register_kernel) a plugin makes programs run on a device. Work on one stream is done in order;
+ * no function but synchronize waits for it. A stream is the device's own handle, NULL its default stream. Safe from
+ * any thread. */
+
+enum { MAMBASDK_COPY_TO_DEVICE = 1, MAMBASDK_COPY_FROM_DEVICE = 2, MAMBASDK_COPY_ON_DEVICE = 3 };
+
+typedef struct mambasdk_device_definition {
+  uint64_t struct_size;
+  int32_t type; /* DLPack's; one definition for each type */
+  int32_t reserved;
+  mambasdk_string name; /* "cuda" */
+  mambasdk_string doc;
+  void* self;                   /* handed to the functions below; must live as long as the process */
+  int32_t (*count)(void* self); /* how many of it this machine has; indices are below that */
+  /* Memory for work that is put on `stream` after this, aligned to 64 bytes or more; NULL: none left. */
+  void* (*allocate)(void* self, int32_t index, void* stream, uint64_t bytes);
+  /* Work that is on `stream` by now may still use it. */
+  void (*release)(void* self, int32_t index, void* stream, void* data, uint64_t bytes);
+  /* Host memory that is read or written stays until synchronize has returned. */
+  mambasdk_status* (*copy)(void* self, int32_t index, void* stream, int32_t direction, /* MAMBASDK_COPY_* */
+                           void* to, const void* from, uint64_t bytes);
+  mambasdk_status* (*fill)(void* self, int32_t index, void* stream, void* data, uint8_t byte, uint64_t bytes);
+  /* Waits for what is on the stream; a failure of that work that was not reported yet is reported here. */
+  mambasdk_status* (*synchronize)(void* self, int32_t index, void* stream);
+  /* Both may be NULL: there is the default stream alone. */
+  mambasdk_status* (*stream_create)(void* self, int32_t index, void** stream);
+  void (*stream_release)(void* self, int32_t index, void* stream);
+} mambasdk_device_definition;
 
 /* ---- the table ---- */
 
@@ -334,6 +434,8 @@ typedef struct mambasdk_api {
   /* plugins */
   mambasdk_status* (*plugin_load)(mambasdk_string absolute_path, mambasdk_string* description); /* JSON, static */
   mambasdk_status* (*register_op)(mambasdk_registrar* registrar, const mambasdk_op_definition* definition);
+  /* A kernel for an operation of anybody on a type of device. On the CPU it never gets float64, elsewhere every dtype
+   * of the signature: MAMBASDK_ERROR_UNSUPPORTED says that it does not take one. */
   mambasdk_status* (*register_kernel)(mambasdk_registrar* registrar, mambasdk_string op, int32_t device_type,
                                       mambasdk_kernel_fn kernel, void* self);
 
@@ -384,8 +486,8 @@ typedef struct mambasdk_api {
 
   /* ---- since 1.1 ---- */
 
-  /* what is here: JSON {"plugins", "engines", "processors", "heads", "components"}, each item with its origin; static
-   * until the next plugin_load or component_declare of this process */
+  /* what is here: JSON {"plugins", "engines", "processors", "heads", "devices", "components"}, each item with its
+   * origin; static until the next plugin_load or component_declare of this process */
   mambasdk_string (*runtime_describe)(void);
   /* The host says what it brings, before plugins load: ("torch", "2.13.0"), ("cuda", "13.0"). */
   mambasdk_status* (*component_declare)(mambasdk_string name, mambasdk_string version);
@@ -417,6 +519,25 @@ typedef struct mambasdk_api {
   mambasdk_string (*result_name)(const mambasdk_result* result, uint64_t index);
   const mambasdk_tensor* (*result_tensor)(const mambasdk_result* result, uint64_t index); /* the result's own */
   void (*result_release)(mambasdk_result* result);
+
+  /* ---- since 1.2 ---- */
+
+  mambasdk_status* (*register_device)(mambasdk_registrar* registrar, const mambasdk_device_definition* definition);
+  /* "cpu", "cuda", "cuda:1": the names that runtime_describe lists, with an index below the count. */
+  mambasdk_status* (*device_find)(mambasdk_string name, mambasdk_device* device);
+  /* One head with a model, outside a pipeline: processor_run takes what its processors would emit, processor_reset is
+   * the model's state too. The session runs in `context`, the head in that of each run. The model's folder is the
+   * head's directory. */
+  mambasdk_status* (*head_create)(const mambasdk_model* model, const mambasdk_context* context, mambasdk_string kind,
+                                  mambasdk_string config, mambasdk_processor** head);
+  /* Loads a package with this engine in place of the one that its manifest names: a model that the host runs. The
+   * definition is copied; its `self` is used until the model and its sessions are gone. */
+  mambasdk_status* (*model_load_with)(mambasdk_string directory, const mambasdk_load_options* options,
+                                      const mambasdk_engine_definition* engine, mambasdk_model** model);
+  /* A pipeline with this head in place of the manifest's; it gets the manifest's head options. The definition is
+   * copied; its `self` is used until the pipeline is gone. */
+  mambasdk_status* (*pipeline_create_with)(const mambasdk_model* model, const mambasdk_context* context,
+                                           const mambasdk_processor_definition* head, mambasdk_pipeline** pipeline);
 } mambasdk_api;
 
 /* Whether a table has a slot: for who asks for a minor and uses what later ones brought where it is there. */

@@ -22,15 +22,57 @@ struct SamplerOptions {
   }
 };
 
+enum class Verify : std::int32_t {
+  automatic = MAMBASDK_VERIFY_AUTOMATIC,  // files that were not compared since they last changed
+  off = MAMBASDK_VERIFY_OFF,              // names and sizes only
+  all = MAMBASDK_VERIFY_ALL,              // every file's SHA-256
+};
+
+struct LoadOptions {
+  Verify verify = Verify::automatic;
+  bool allow_code = false;       // machine code inside the package may be executed, by an engine such as aoti
+  std::uint64_t max_memory = 0;  // bytes of prepared weights, and of each session; 0: a share of what there is
+
+  [[nodiscard]] mambasdk_load_options c() const {
+    return {sizeof(mambasdk_load_options), 0, 0, static_cast<std::int32_t>(verify), allow_code ? 1 : 0, max_memory};
+  }
+};
+
+namespace detail {
+// What a Session and a head do with a handle.
+[[nodiscard]] inline std::vector<Tensor> run_session(mambasdk_session* session, const mambasdk_named_tensor* inputs,
+                                                     std::uint64_t input_count,
+                                                     std::span<const std::string_view> outputs) {
+  std::vector<mambasdk_string> names;
+  for (const std::string_view name : outputs) names.push_back(to_c(name));
+  std::vector<mambasdk_managed_tensor*> made(outputs.size(), nullptr);
+  std::vector<Tensor> results;
+  results.reserve(made.size());
+  check(api().session_run(session, inputs, input_count, names.data(), names.size(), made.data()));
+  for (mambasdk_managed_tensor* t : made) results.emplace_back(t);
+  return results;
+}
+[[nodiscard]] inline std::vector<std::byte> save_session(const mambasdk_session* session) {
+  std::uint64_t size = 0;
+  check(api().session_save(session, nullptr, 0, &size));
+  std::vector<std::byte> image(static_cast<std::size_t>(size));
+  check(api().session_save(session, image.data(), image.size(), &size));
+  return image;
+}
+}  // namespace detail
+
 // A model package in memory. Immutable; sessions of several threads may share it.
 class Model {
  public:
-  explicit Model(std::string_view directory, bool verify_files = false) {
-    const mambasdk_load_options options{sizeof(options), verify_files ? 1 : 0, 0};
+  explicit Model(std::string_view directory, const LoadOptions& options = LoadOptions()) {
+    const mambasdk_load_options c = options.c();
     mambasdk_model* made = nullptr;
-    check(api().model_load(to_c(directory), &options, &made));
+    check(api().model_load(to_c(directory), &c, &made));
     handle_.reset(made);
   }
+  explicit Model(std::string_view directory, bool verify_files)
+      : Model(directory, LoadOptions{.verify = verify_files ? Verify::all : Verify::automatic}) {}
+  explicit Model(mambasdk_model* made) : handle_(made) {}                                                     // owns it
   [[nodiscard]] std::string_view description() const { return to_cpp(api().model_describe(handle_.get())); }  // JSON
   [[nodiscard]] const mambasdk_model* get() const { return handle_.get(); }
 
@@ -144,6 +186,19 @@ class Session {
     handle_.reset(made);
   }
 
+  // On a device of a plugin, "cuda" or "cuda:1", and on a stream of its own; inputs and outputs are on the CPU.
+  Session(const Model& model, std::string_view device) {
+    if (!MAMBASDK_HAS_SLOT(&api(), device_find)) {
+      throw Error(MAMBASDK_ERROR_VERSION, "Session", "this libmambasdk knows no devices; install a newer one");
+    }
+    mambasdk_context context{};
+    context.struct_size = sizeof(context);
+    check(api().device_find(to_c(device), &context.device));
+    mambasdk_session* made = nullptr;
+    check(api().session_create(model.get(), &context, &made));
+    handle_.reset(made);
+  }
+
   // Named inputs in, named outputs out; the state carries over to the next run.
   [[nodiscard]] std::vector<Tensor> run(std::initializer_list<Named> inputs,
                                         std::initializer_list<std::string_view> outputs) {
@@ -152,13 +207,7 @@ class Session {
   }
   [[nodiscard]] std::vector<Tensor> run(std::span<const Named> inputs, std::span<const std::string_view> outputs) {
     const detail::NamedInputs named(inputs);
-    std::vector<mambasdk_string> names;
-    for (const std::string_view name : outputs) names.push_back(to_c(name));
-    std::vector<mambasdk_managed_tensor*> made(outputs.size(), nullptr);
-    check(api().session_run(handle_.get(), named.data(), named.size(), names.data(), names.size(), made.data()));
-    std::vector<Tensor> results;
-    for (mambasdk_managed_tensor* t : made) results.emplace_back(t);
-    return results;
+    return detail::run_session(handle_.get(), named.data(), named.size(), outputs);
   }
 
   // A language model's next-token logits after these tokens, batch 1.
@@ -182,8 +231,9 @@ class Session {
     c.on_text = relay.function();
     mambasdk_generate_result result{};
     result.struct_size = sizeof(result);
-    check(api().session_generate(handle_.get(), to_c(prompt), &c, &result));
-    relay.rethrow();
+    mambasdk_status* status = api().session_generate(handle_.get(), to_c(prompt), &c, &result);
+    relay.rethrow(status);
+    check(status);
     return result;
   }
 
@@ -193,13 +243,7 @@ class Session {
     check(api().session_clone(handle_.get(), &made));
     return Session(made);
   }
-  [[nodiscard]] std::vector<std::byte> save() const {
-    std::uint64_t size = 0;
-    check(api().session_save(handle_.get(), nullptr, 0, &size));
-    std::vector<std::byte> image(static_cast<std::size_t>(size));
-    check(api().session_save(handle_.get(), image.data(), image.size(), &size));
-    return image;
-  }
+  [[nodiscard]] std::vector<std::byte> save() const { return detail::save_session(handle_.get()); }
   void restore(std::span<const std::byte> image) {
     check(api().session_restore(handle_.get(), image.data(), image.size()));
   }

@@ -50,6 +50,15 @@ class Processor {
     check(api().processor_create(static_cast<std::int32_t>(role), to_c(kind), to_c(config), to_c(directory), &made));
     handle_.reset(made);
   }
+  explicit Processor(mambasdk_processor* made) : handle_(made) {}  // owns it
+  // A head with a model, which it runs as often as it likes: takes what the package's processors would make. The
+  // model's state is the session's of this head, in `context`; reset() is that state too.
+  [[nodiscard]] static Processor head_of(const Model& model, std::string_view kind, std::string_view config = "{}",
+                                         const mambasdk_context* context = nullptr) {
+    mambasdk_processor* made = nullptr;
+    check(api().head_create(model.get(), context, to_c(kind), to_c(config), &made));
+    return Processor(made);
+  }
   [[nodiscard]] Result run(std::initializer_list<Named> inputs, const mambasdk_context* context = nullptr) {
     return run(std::span<const Named>(inputs.begin(), inputs.size()), context);
   }
@@ -71,8 +80,8 @@ struct PipelineOptions {
   std::function<bool(std::string_view)> on_text{};  // whole UTF-8 characters; false stops
 };
 
-// Processors, model and head of a package: raw inputs in, a result out. State carries over from run to run. One thread
-// at a time.
+// Processors, model and head of a package: raw inputs in, a result out. State carries over from run to run; the model's
+// is as it was where a run throws. One thread at a time.
 class Pipeline {
  public:
   explicit Pipeline(const Model& model, const mambasdk_context* context = nullptr) {
@@ -80,6 +89,7 @@ class Pipeline {
     check(api().pipeline_create(model.get(), context, &made));
     handle_.reset(made);
   }
+  explicit Pipeline(mambasdk_pipeline* made) : handle_(made) {}  // owns it
   // Inputs by the names of the manifest's processors; TensorRef::bytes() for text and for the bytes of a file.
   [[nodiscard]] Result run(std::initializer_list<Named> inputs, const PipelineOptions& options = {}) {
     return run(std::span<const Named>(inputs.begin(), inputs.size()), options);
@@ -89,10 +99,10 @@ class Pipeline {
     detail::TextRelay relay{options.on_text};
     const mambasdk_pipeline_options c{sizeof(c), to_c(options.json), relay.function(), &relay};
     mambasdk_result* made = nullptr;
-    check(api().pipeline_run(handle_.get(), named.data(), named.size(), &c, &made));
-    Result result(made);
-    relay.rethrow();
-    return result;
+    mambasdk_status* status = api().pipeline_run(handle_.get(), named.data(), named.size(), &c, &made);
+    relay.rethrow(status);
+    check(status);
+    return Result(made);
   }
   void reset() { check(api().pipeline_reset(handle_.get())); }
   [[nodiscard]] mambasdk_pipeline* get() const { return handle_.get(); }

@@ -1,13 +1,21 @@
 // For authors of native plugins: C++ classes as operations, processors, heads and engines. Header-only; a plugin links
 // to nothing of mambasdk. Exceptions become statuses on the plugin's side of the boundary.
 //
-//   struct Upper {  // a processor; a head looks the same
+//   struct Upper {  // a processor; a head of one run of its model looks the same
 //     static constexpr std::string_view kind = "upper";
 //     static constexpr std::string_view doc = "Text in capital letters.";
 //     Upper(std::string_view config, std::string_view directory);
 //     void run(const mambasdk::plugin::Inputs& inputs, mambasdk::plugin::Emitter& emit);
 //   };
-//   MAMBASDK_PLUGIN_MAIN("my-plugin", "1.0.0", {}, [](mambasdk::plugin::Registrar& r) { r.processor<Upper>(); })
+//   struct Denoise {  // a head that runs its model itself
+//     …
+//     void run(mambasdk::plugin::Model& model, const mambasdk::plugin::Inputs& inputs, mambasdk::plugin::Emitter&
+//     emit);
+//   };
+//   MAMBASDK_PLUGIN_MAIN("my-plugin", "1.0.0", {}, [](mambasdk::plugin::Registrar& r) {
+//     r.processor<Upper>();
+//     r.head<Denoise>();
+//   })
 //
 // Include it before any other header of mambasdk. The rules: docs/abi.md.
 #ifndef MAMBASDK_PLUGIN_HPP_
@@ -20,139 +28,17 @@
 #define MAMBASDK_PLUGIN 1
 #endif
 
-#include <algorithm>
 #include <cstring>
-#include <new>
 
+#include "mambasdk/declaration.hpp"
 #include "mambasdk/mambasdk.hpp"
+#include "mambasdk/plugin/head.hpp"
+#include "mambasdk/plugin/state_change.hpp"
+#include "mambasdk/plugin/values.hpp"
 
 namespace mambasdk {
 inline namespace abi1 {
 namespace plugin {
-
-// Runs f; what it throws becomes a status.
-template <class F>
-[[nodiscard]] mambasdk_status* guard(std::string_view origin, F&& f) noexcept {
-  const auto status = [&](std::int32_t code, std::string_view message) {
-    return api().status_create(code, to_c(message), to_c(origin));
-  };
-  try {
-    f();
-    return nullptr;
-  } catch (const Error& e) {
-    return status(e.code(), e.what());
-  } catch (const std::bad_alloc&) {
-    return status(MAMBASDK_ERROR_OUT_OF_MEMORY, "out of memory");
-  } catch (const std::exception& e) {
-    return status(MAMBASDK_ERROR_INTERNAL, e.what());
-  } catch (...) {
-    return status(MAMBASDK_ERROR_INTERNAL, "unknown failure");
-  }
-}
-
-[[noreturn]] inline void fail(std::int32_t code, const std::string& message) {
-  throw Error(code, "", message);
-}
-
-// An input or an option that cannot be used; say what was expected and what came.
-[[noreturn]] inline void invalid(const std::string& message) {
-  fail(MAMBASDK_ERROR_INVALID_ARGUMENT, message);
-}
-
-// A shape for a message: "(2, 3)".
-[[nodiscard]] inline std::string to_text(std::span<const std::int64_t> shape) {
-  std::string text;
-  for (const std::int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-  return "(" + text + ")";
-}
-
-// A tensor that owns `data`; empty shape: a vector.
-template <class T>
-[[nodiscard]] Tensor make_tensor(std::vector<T> data, std::vector<std::int64_t> shape) {
-  struct Block {
-    mambasdk_managed_tensor managed{};
-    std::vector<T> data;
-    std::vector<std::int64_t> shape;
-  };
-  std::int64_t count = 1;
-  for (const std::int64_t n : shape) count *= n;
-  if (count != static_cast<std::int64_t>(data.size())) {
-    fail(MAMBASDK_ERROR_INTERNAL,
-         "make_tensor: the shape has " + std::to_string(count) + " elements, the data " + std::to_string(data.size()));
-  }
-  auto block = std::make_unique<Block>();
-  block->data = std::move(data);
-  block->shape = std::move(shape);
-  block->managed.dlpack_major = 1;
-  block->managed.manager = block.get();
-  block->managed.deleter = [](mambasdk_managed_tensor* self) { delete static_cast<Block*>(self->manager); };
-  block->managed.tensor = {block->data.data(),
-                           {1, 0},
-                           static_cast<std::int32_t>(block->shape.size()),
-                           dtype_of<T>(),
-                           block->shape.data(),
-                           nullptr,
-                           0};
-  return Tensor(&block.release()->managed);
-}
-
-// f(begin, end) over disjoint ranges that cover [0, n), on the host's threads. f must not throw.
-template <class F>
-void parallel_for(const mambasdk_context& context, std::int64_t n, std::int64_t grain, F&& f) {
-  context.parallel_for(
-      context.user, n, grain,
-      [](void* arg, std::int64_t begin, std::int64_t end) {
-        (*static_cast<std::remove_reference_t<F>*>(arg))(begin, end);
-      },
-      const_cast<void*>(static_cast<const void*>(&f)));
-}
-
-// What a processor, a head or an engine is given.
-class Inputs {
- public:
-  Inputs(const mambasdk_named_tensor* inputs, std::uint64_t count, const mambasdk_context& context)
-      : inputs_(inputs, static_cast<std::size_t>(count)), context_(&context) {}
-  [[nodiscard]] std::size_t size() const { return inputs_.size(); }
-  [[nodiscard]] TensorView operator[](std::size_t i) const { return {to_cpp(inputs_[i].name), *inputs_[i].tensor}; }
-  [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
-  // Throws Error with the names that there are.
-  [[nodiscard]] TensorView operator[](std::string_view name) const {
-    if (const mambasdk_named_tensor* found = find(name)) return {to_cpp(found->name), *found->tensor};
-    std::string names;
-    for (const auto& input : inputs_) names += (names.empty() ? "" : ", ") + std::string(to_cpp(input.name));
-    throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, "",
-                "input " + std::string(name) + " is missing; got " + (names.empty() ? "none" : names));
-  }
-  [[nodiscard]] const mambasdk_context& context() const { return *context_; }
-
- private:
-  [[nodiscard]] const mambasdk_named_tensor* find(std::string_view name) const {
-    const auto found = std::find_if(inputs_.begin(), inputs_.end(), [&](auto& i) { return to_cpp(i.name) == name; });
-    return found == inputs_.end() ? nullptr : &*found;
-  }
-
-  std::span<const mambasdk_named_tensor> inputs_;
-  const mambasdk_context* context_;
-};
-
-// Takes what a processor or a head makes.
-class Emitter {
- public:
-  Emitter(mambasdk_emit_fn emit, void* user) : emit_(emit), user_(user) {}
-  void operator()(std::string_view name, Tensor tensor) { check(emit_(user_, to_c(name), tensor.release())); }
-  template <class T>
-  void operator()(std::string_view name, std::vector<T> data, std::vector<std::int64_t> shape) {
-    (*this)(name, make_tensor(std::move(data), std::move(shape)));
-  }
-  void text(std::string_view name, std::string_view value) {
-    (*this)(name, std::vector<std::uint8_t>(value.begin(), value.end()), {static_cast<std::int64_t>(value.size())});
-  }
-  void json(std::string_view value) { text("json", value); }
-
- private:
-  mambasdk_emit_fn emit_;
-  void* user_;
-};
 
 // What a kernel is given: arguments as the signature declares them, outputs allocated and contiguous.
 class OpCall {
@@ -182,10 +68,93 @@ class OpCall {
 };
 
 namespace detail {
+template <class T>
+inline constexpr Declaration kDeclaration{std::string_view(T::signature)};
+template <class T, Name kSaved, Name kAfter, Name kUnused>
+inline constexpr Declaration kDerivative =
+    kDeclaration<T>.derivative({.saved = kSaved, .after = kAfter, .unused = kUnused});
+}  // namespace detail
 
-template <auto Function>
+// A call of T, an operation, whose arguments are read by the names in T::signature: call.input<"x">(). A name that is
+// not there, or of another kind, does not compile.
+template <class T>
+class CallOf : public OpCall {
+ public:
+  explicit CallOf(const mambasdk_op_call& call) : OpCall(call) {}
+
+  template <Name kName>
+  [[nodiscard]] bool has() const {
+    return OpCall::has(argument<kName, Declaration::Kind::tensor>());
+  }
+  // A tensor that is there: required, or has<kName>().
+  template <Name kName>
+  [[nodiscard]] TensorView input() const {
+    constexpr std::size_t i = argument<kName, Declaration::Kind::tensor>();
+    constexpr std::string_view name =
+        DeclarationText<detail::kDeclaration<T>>::part(detail::kDeclaration<T>.input_name(i));
+    return {name, *get().inputs[i].as.tensor};
+  }
+  template <Name kName>
+  [[nodiscard]] bool flag() const {
+    return OpCall::flag(argument<kName, Declaration::Kind::boolean>());
+  }
+  template <Name kName>
+  [[nodiscard]] std::int64_t integer() const {
+    return OpCall::integer(argument<kName, Declaration::Kind::integer>());
+  }
+  template <Name kName>
+  [[nodiscard]] double number() const {
+    return OpCall::real(argument<kName, Declaration::Kind::real>());
+  }
+  template <Name kName>
+  [[nodiscard]] bool has_output() const {
+    return OpCall::has_output(result<kName>());
+  }
+  template <Name kName>
+  [[nodiscard]] const mambasdk_tensor& output() const {
+    return OpCall::output(result<kName>());
+  }
+  // Throws Error where E is not the element type.
+  template <Name kName, class E>
+  [[nodiscard]] std::span<E> output() const {
+    return OpCall::template output<E>(result<kName>());
+  }
+  template <Name kName>
+  [[nodiscard]] std::int64_t dim() const {
+    constexpr int i = detail::kDeclaration<T>.dim(kName);
+    static_assert(i >= 0, "the signature has no dim of this name");
+    return OpCall::dim(static_cast<std::size_t>(i));
+  }
+
+ private:
+  template <Name kName, Declaration::Kind kKind>
+  static consteval std::size_t argument() {
+    constexpr int i = detail::kDeclaration<T>.input(kName);
+    static_assert(i >= 0, "the signature has no argument of this name");
+    static_assert(i < 0 || detail::kDeclaration<T>.input_kind(static_cast<std::size_t>(i)) == kKind,
+                  "the signature gives this argument another kind");
+    return static_cast<std::size_t>(i);
+  }
+  template <Name kName>
+  static consteval std::size_t result() {
+    constexpr int i = detail::kDeclaration<T>.output(kName);
+    static_assert(i >= 0, "the signature has no output of this name");
+    return static_cast<std::size_t>(i);
+  }
+};
+
+// The signature of the derivative of T: `<name>_backward` with the gradients of T's outputs and T's inputs as arguments
+// and the gradients of T's tensors as outputs (Declaration::derivative). kSaved: an output of T that it reads too,
+// after input kAfter; kUnused: an input of T that it does not read.
+template <class T, Name kSaved = "", Name kAfter = "", Name kUnused = "">
+inline constexpr std::string_view derivative_of =
+    DeclarationText<detail::kDerivative<T, kSaved, kAfter, kUnused>>::view;
+
+namespace detail {
+
+template <class Call, auto Function>
 mambasdk_status* kernel(void*, const mambasdk_op_call* call) {
-  return guard("", [&] { Function(OpCall(*call)); });
+  return guard("", [&] { Function(Call(*call)); });
 }
 
 template <class T>
@@ -198,13 +167,32 @@ mambasdk_processor_definition processor_definition() {
     return guard(T::kind, [&] { *instance = new T(to_cpp(config), to_cpp(directory)); });
   };
   d.release = [](void*, void* instance) { delete static_cast<T*>(instance); };
-  d.run = [](void*, void* instance, const mambasdk_context* context, const mambasdk_named_tensor* inputs,
-             std::uint64_t count, mambasdk_emit_fn emit, void* user) {
-    return guard(T::kind, [&] {
-      Emitter emitter(emit, user);
-      static_cast<T*>(instance)->run(Inputs(inputs, count, *context), emitter);
-    });
-  };
+  if constexpr (RunsAlone<T>) {
+    d.run = [](void*, void* instance, const mambasdk_context* context, const mambasdk_named_tensor* inputs,
+               std::uint64_t count, mambasdk_emit_fn emit, void* user) {
+      return guard(T::kind, [&] {
+        Emitter emitter(emit, user);
+        static_cast<T*>(instance)->run(Inputs(inputs, count, *context), emitter);
+      });
+    };
+  }
+  if constexpr (DrivesModel<T>) {
+    d.drive = [](void*, void* instance, const mambasdk_head_run* run) {
+      return guard(T::kind, [&] {
+        Model model(*run->model);
+        Emitter emitter(run->emit, run->emit_user, run->on_text, run->text_user);
+        static_cast<T*>(instance)->run(model, Inputs(run->inputs, run->input_count, *run->context), emitter);
+      });
+    };
+  }
+  if constexpr (requires(T& t, Model& m) { t.attach(m); }) {
+    d.attach = [](void*, void* instance, const mambasdk_head_model* given) {
+      return guard(T::kind, [&] {
+        Model model(*given);
+        static_cast<T*>(instance)->attach(model);
+      });
+    };
+  }
   if constexpr (requires(T& t) { t.reset(); }) {
     d.reset = [](void*, void* instance) { return guard(T::kind, [&] { static_cast<T*>(instance)->reset(); }); };
   }
@@ -227,6 +215,7 @@ mambasdk_engine_definition engine_definition() {
   d.struct_size = sizeof(d);
   d.name = to_c(E::name);
   d.doc = to_c(E::doc);
+  if constexpr (requires { E::executes_code; }) d.executes_code = E::executes_code ? 1 : 0;
   d.model_load = [](void*, const mambasdk_package* package, void** model) {
     return guard(E::name, [&] { *model = new Model(to_cpp(package->directory), to_cpp(package->manifest)); });
   };
@@ -291,31 +280,37 @@ class Registrar {
  public:
   explicit Registrar(mambasdk_registrar* registrar) : registrar_(registrar) {}
 
-  // T: static signature and doc, and of the functions check, reference, cpu (const OpCall&) what it has; at least one
-  // of the last two. reference takes every dtype of the signature.
+  // T: static signature and doc, and of the functions check, reference, cpu (const CallOf<T>& or const OpCall&) what it
+  // has; at least one of the last two. reference takes every dtype of the signature.
   template <class T>
   void op() {
     mambasdk_op_definition d{};
     d.struct_size = sizeof(d);
     d.signature = to_c(T::signature);
     d.doc = to_c(T::doc);
-    if constexpr (requires(const OpCall& c) { T::check(c); }) d.check = detail::kernel<&T::check>;
-    if constexpr (requires(const OpCall& c) { T::reference(c); }) d.reference = detail::kernel<&T::reference>;
-    if constexpr (requires(const OpCall& c) { T::cpu(c); }) d.cpu = detail::kernel<&T::cpu>;
+    if constexpr (requires(const CallOf<T>& c) { T::check(c); }) d.check = detail::kernel<CallOf<T>, &T::check>;
+    if constexpr (requires(const CallOf<T>& c) { T::reference(c); })
+      d.reference = detail::kernel<CallOf<T>, &T::reference>;
+    if constexpr (requires(const CallOf<T>& c) { T::cpu(c); }) d.cpu = detail::kernel<CallOf<T>, &T::cpu>;
     check(api().register_op(registrar_, &d));
   }
   // A kernel for an operation of this or another plugin; device_type: 1 CPU, 2 CUDA.
   template <auto Function>
   void kernel(std::string_view op, std::int32_t device_type) {
-    check(api().register_kernel(registrar_, to_c(op), device_type, detail::kernel<Function>, nullptr));
+    check(api().register_kernel(registrar_, to_c(op), device_type, detail::kernel<OpCall, Function>, nullptr));
   }
   // T: static kind and doc, T(config, directory), run(const Inputs&, Emitter&), and reset() where it keeps state.
   template <class T>
   void processor() {
+    static_assert(!DrivesModel<T>, "a processor has no model: register it as a head");
     add<T>(MAMBASDK_PROCESSOR);
   }
+  // The same, of what one run of the model made; or, for a head that runs its model itself, run(Model&, const Inputs&,
+  // Emitter&), and attach(Model&) to look at the model beforehand. With both, run(const Inputs&, …) is the head without
+  // a model. What run throws must leave the head's own state as it was (StateChange).
   template <class T>
   void head() {
+    if constexpr (DrivesModel<T>) need(drives_models(), "heads that run their model", "1.2");
     add<T>(MAMBASDK_HEAD);
   }
   // E: static name and doc; E::Model(directory, manifest); E::Session(const Model&, const mambasdk_context&) with
@@ -330,11 +325,12 @@ class Registrar {
   // What a plugin asks that needs ABI 1.0 only and brings more where it can.
   [[nodiscard]] static bool takes_engines() { return MAMBASDK_HAS_SLOT(&api(), register_engine); }
   [[nodiscard]] static bool takes_processors() { return MAMBASDK_HAS_SLOT(&api(), register_processor); }
+  [[nodiscard]] static bool drives_models() { return MAMBASDK_HAS_SLOT(&api(), head_create); }
   [[nodiscard]] mambasdk_registrar* get() const { return registrar_; }
 
  private:
-  static void need(bool present, const char* what) {
-    if (!present) fail(MAMBASDK_ERROR_VERSION, std::string("this host takes no ") + what + "; it needs ABI 1.1");
+  static void need(bool present, const std::string& what, const std::string& minor = "1.1") {
+    if (!present) fail(MAMBASDK_ERROR_VERSION, "this host takes no " + what + "; it needs ABI " + minor);
   }
   template <class T>
   void add(std::int32_t role) {

@@ -153,9 +153,11 @@ void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, 
   const auto out_of = [&](Index t) __attribute__((always_inline)) -> T* {
     const Index done = t - history;
     if (done >= 0) return grad_x + done * grad_x_stride;
-    if (tile.begin + done >= tile.first || b.grad_initial_state.data == nullptr) return buffers.nowhere;
+    if (tile.begin + done >= tile.first || b.grad_initial_state.data == nullptr || tile.initial < 0) {
+      return buffers.nowhere;
+    }
     const Index j = tile.begin + done - tile.first + history;
-    return row<T>(b.grad_initial_state, tile.sequence, j, block.channel);
+    return row<T>(b.grad_initial_state, tile.initial, j, block.channel);
   };
   Index t = 0;
   if (block.is_whole()) {
@@ -167,8 +169,8 @@ void backward_tile(const BackwardArgs& b, const Tile& tile, const Block& block, 
   for (; t < reach; ++t) backward_step<T>(work, t, block, t < rows ? Step::own : Step::next, nullptr, out_of(t));
   for (; t < rows + history; ++t) {
     const T* more = nullptr;
-    if (b.grad_final_state.data != nullptr) {
-      copy_row(buffers.more, row<T>(b.grad_final_state, tile.sequence, tile.begin + t - tile.last, block.channel),
+    if (b.grad_final_state.data != nullptr && tile.final >= 0) {
+      copy_row(buffers.more, row<T>(b.grad_final_state, tile.final, tile.begin + t - tile.last, block.channel),
                b.grad_final_state.stride[2], block.channels);
       more = buffers.more;
     }
@@ -245,25 +247,14 @@ void dispatch_width(const BackwardArgs& b, const Parallel& parallel) {
 
 void causal_conv1d_backward(const BackwardArgs& b, const Parallel& parallel) {
   const Args& a = b.forward;
+  MAMBASDK_SHARE_AVX512(a.type == dtype::bf16, causal_conv1d_backward(b, parallel));
   fill_table_for(a);
-  if (a.type.bits == 32) {
-    dispatch_width<float>(b, parallel);
-  } else if (a.type.code == 4) {
-    dispatch_width<bf16>(b, parallel);
-  } else {
-    dispatch_width<f16>(b, parallel);
-  }
+  with_own_type(a.type, [&]<class T>(T) { dispatch_width<T>(b, parallel); });
   const Index blocks = (a.channels + kReducedChannels - 1) / kReducedChannels;
   parallel(blocks, 2, [&](Index begin, Index end) {
-    for (Index block = begin; block < end; ++block) {
-      if (a.weight_type.bits == 32) {
-        reduce_weights<float>(b, block);
-      } else if (a.weight_type.code == 4) {
-        reduce_weights<bf16>(b, block);
-      } else {
-        reduce_weights<f16>(b, block);
-      }
-    }
+    with_type(a.weight_type, [&]<class W>(W) {
+      for (Index block = begin; block < end; ++block) reduce_weights<W>(b, block);
+    });
   });
 }
 

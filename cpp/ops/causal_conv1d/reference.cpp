@@ -7,13 +7,6 @@
 
 namespace mambasdk::causal_conv1d {
 
-Span sequence_span(const Call& call, std::int64_t sequence) {
-  if (call.cu_seqlens == nullptr) return {sequence, 0, call.length};
-  const auto* offsets = call.cu_seqlens->ptr<const std::int32_t>();
-  const std::int64_t stride = call.cu_seqlens->stride(0);
-  return {0, offsets[sequence * stride], offsets[(sequence + 1) * stride]};
-}
-
 namespace {
 
 std::int64_t offset(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k) {
@@ -44,10 +37,11 @@ struct Lane {
   }
 };
 
-Lane lane_of(const Call& call, std::int64_t sequence, const Span& span, std::int64_t d) {
+Lane lane_of(const Call& call, const Span& span, std::int64_t d) {
   Lane lane;
+  const bool has_state = call.initial_state != nullptr && span.initial >= 0;
   for (std::int64_t j = 0; j < call.width - 1; ++j) {
-    lane.input.push_back(call.initial_state != nullptr ? at(*call.initial_state, sequence, j, d) : 0.0);
+    lane.input.push_back(has_state ? at(*call.initial_state, span.initial, j, d) : 0.0);
   }
   for (std::int64_t t = span.first; t < span.last; ++t) lane.input.push_back(at(*call.x, span.batch, t, d));
   for (int k = 0; k < call.width; ++k) {
@@ -61,13 +55,16 @@ Lane lane_of(const Call& call, std::int64_t sequence, const Span& span, std::int
 }  // namespace
 
 void reference_forward(const Call& call, const Tensor& y) {
-  for (std::int64_t s = 0; s < call.sequences; ++s) {
+  clear_padding(call, y);
+  for (std::int64_t s = 0; s < call.sequences(); ++s) {
     const Span span = sequence_span(call, s);
     for (std::int64_t d = 0; d < call.channels; ++d) {
-      const Lane lane = lane_of(call, s, span, d);
+      const Lane lane = lane_of(call, span, d);
       for (std::int64_t t = span.first; t < span.last; ++t) {
         const double u = lane.preactivation(static_cast<std::size_t>(t - span.first));
-        put(y, span.batch, t, d, call.silu ? u * sigmoid(u) : u);
+        const double activated = call.silu ? u * sigmoid(u) : u;
+        put(y, span.batch, t, d,
+            call.residual != nullptr ? activated + at(*call.residual, span.batch, t, d) : activated);
       }
     }
   }
@@ -75,13 +72,14 @@ void reference_forward(const Call& call, const Tensor& y) {
 
 void reference_backward(const Call& call, const Tensor& grad_y, const Tensor* grad_final_state, const Tensor& grad_x,
                         const Tensor& grad_weight, const Tensor& grad_bias, const Tensor& grad_initial_state) {
+  clear_padding(call, grad_x);
   const auto width = static_cast<std::size_t>(call.width);
   for (std::int64_t d = 0; d < call.channels; ++d) {
     std::vector<double> grad_w(width, 0.0);
     double grad_b = 0.0;
-    for (std::int64_t s = 0; s < call.sequences; ++s) {
+    for (std::int64_t s = 0; s < call.sequences(); ++s) {
       const Span span = sequence_span(call, s);
-      const Lane lane = lane_of(call, s, span, d);
+      const Lane lane = lane_of(call, span, d);
       std::vector<double> grad_input(lane.input.size(), 0.0);
       for (std::size_t t = 0; t + width <= lane.input.size(); ++t) {
         double g = at(grad_y, span.batch, span.first + static_cast<std::int64_t>(t), d);
@@ -96,16 +94,17 @@ void reference_backward(const Call& call, const Tensor& grad_y, const Tensor* gr
         }
       }
       for (std::size_t j = 0; j < width - 1; ++j) {
-        if (grad_final_state != nullptr) {
-          grad_input[grad_input.size() - (width - 1) + j] += at(*grad_final_state, s, static_cast<std::int64_t>(j), d);
+        if (grad_final_state != nullptr && span.final >= 0) {
+          const auto row = static_cast<std::int64_t>(j);
+          grad_input[grad_input.size() - (width - 1) + j] += at(*grad_final_state, span.final, row, d);
         }
       }
       for (std::size_t i = 0; i < grad_input.size(); ++i) {
         const auto t = static_cast<std::int64_t>(i) - (call.width - 1);
         if (t >= 0) {
           put(grad_x, span.batch, span.first + t, d, grad_input[i]);
-        } else if (grad_initial_state.data != nullptr) {
-          put(grad_initial_state, s, static_cast<std::int64_t>(i), d, grad_input[i]);
+        } else if (grad_initial_state.data != nullptr && span.initial >= 0) {
+          put(grad_initial_state, span.initial, static_cast<std::int64_t>(i), d, grad_input[i]);
         }
       }
     }

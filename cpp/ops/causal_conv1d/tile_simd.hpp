@@ -1,7 +1,7 @@
 // What the forward and backward kernels of causal_conv1d share: work items, and tiles as rows. For *.isa.cpp only.
 #pragma once
 
-#include "core/simd.hpp"
+#include "core/simd_types.hpp"
 #include "ops/causal_conv1d/causal_conv1d.hpp"
 #include "ops/half_sigmoid.hpp"
 
@@ -50,7 +50,7 @@ MAMBASDK_SIMD Index group_end(const Tiling& tiling, Index group) {
 }
 
 template <class T>
-MAMBASDK_SIMD T* row(const Array& a, Index i, Index j, Index channel) {
+MAMBASDK_SIMD T* row(const StridedView& a, Index i, Index j, Index channel) {
   return static_cast<T*>(a.data) + i * a.stride[0] + j * a.stride[1] + channel * a.stride[2];
 }
 
@@ -93,9 +93,9 @@ struct TileRows {
       T* copy = copies + j * kBlockChannels;
       before[j] = copy;
       if (t < tile.first) {
-        const bool has_state = a.initial_state.data != nullptr;
+        const bool has_state = a.initial_state.data != nullptr && tile.initial >= 0;
         const T* in =
-            has_state ? row<T>(a.initial_state, tile.sequence, t - tile.first + history, block.channel) : nullptr;
+            has_state ? row<T>(a.initial_state, tile.initial, t - tile.first + history, block.channel) : nullptr;
         copy_row(copy, in, a.initial_state.stride[2], block.channels);
       } else if (channel_stride == 1) {
         before[j] = row<T>(a.x, tile.batch, t, block.channel);
@@ -132,9 +132,7 @@ void fill_table(const Args& a) {
 }
 
 MAMBASDK_SIMD void fill_table_for(const Args& a) {
-  if (a.weight_type.bits == 32) return fill_table<float>(a);
-  if (a.weight_type.code == 4) return fill_table<bf16>(a);
-  return fill_table<f16>(a);
+  with_type(a.weight_type, [&]<class W>(W) { fill_table<W>(a); });
 }
 
 // f(group, index) for every work item, channels innermost.

@@ -85,8 +85,10 @@ std::vector<Case> cases() {
 std::vector<Value> forward_args(Arena& arena, const Case& c) {
   return {arg(normal(arena, c.type, {c.B, c.L, c.D}, c.layout)),
           arg(normal(arena, c.type, {c.shared_batch ? 1 : c.B, c.shared_length ? 1 : c.L, c.D}, c.layout, 0.2)),
-          arg(c.initial_state ? normal(arena, c.type, {c.B, c.D}, c.layout) : nullptr), arg(c.reverse),
-          arg(c.final_state)};
+          arg(c.initial_state ? normal(arena, c.type, {c.B, c.D}, c.layout) : nullptr),
+          arg(c.reverse),
+          arg(c.final_state),
+          arg(nullptr)};
 }
 
 std::vector<Value> backward_args(Arena& arena, const Case& c) {
@@ -96,7 +98,8 @@ std::vector<Value> backward_args(Arena& arena, const Case& c) {
           f[1],
           arg(normal(arena, c.type, {c.B, c.L, c.D}, c.layout)),
           f[2],
-          f[3]};
+          f[3],
+          arg(nullptr)};
 }
 
 void expect_matches(Arena& arena, const std::string& op, const std::vector<Value>& inputs, const Case& c) {
@@ -147,8 +150,9 @@ TEST(DiagonalScan, ReferenceBackwardIsTheDerivative) {
         return testing::dot(parts(out[0]), parts(*grad[0])) + testing::dot(parts(out[1]), parts(*grad[1]));
       };
       const Tensor* x = arena.keep(testing::call(arena, ops().get("diagonal_scan"), f)[0]);
-      const std::vector<Tensor> grads = testing::call(arena, ops().get("diagonal_scan_backward"),
-                                                      {arg(grad[0]), arg(grad[1]), f[1], arg(x), f[2], f[3]});
+      const std::vector<Tensor> grads =
+          testing::call(arena, ops().get("diagonal_scan_backward"),
+                        {arg(grad[0]), arg(grad[1]), f[1], arg(x), f[2], f[3], arg(nullptr)});
       for (std::size_t i = 0; i < 3; ++i) {
         testing::expect_derivative(parts(*f[i].tensor), parts(grads[i]), loss, concat(c.name(), ": input ", i));
         if (HasFatalFailure()) return;
@@ -159,8 +163,12 @@ TEST(DiagonalScan, ReferenceBackwardIsTheDerivative) {
 
 TEST(DiagonalScan, RejectsCoefficientsOfAnotherLength) {
   Arena arena(4);
-  const std::vector<Value> f = {arg(arena.normal(dtype::f32, {2, 5, 3})), arg(arena.normal(dtype::f32, {2, 4, 3})),
-                                arg(nullptr), arg(false), arg(false)};
+  const std::vector<Value> f = {arg(arena.normal(dtype::f32, {2, 5, 3})),
+                                arg(arena.normal(dtype::f32, {2, 4, 3})),
+                                arg(nullptr),
+                                arg(false),
+                                arg(false),
+                                arg(nullptr)};
   try {
     testing::call(arena, ops().get("diagonal_scan"), f);
     FAIL();

@@ -5,7 +5,7 @@
 
 #include "core/element.hpp"
 
-namespace mambasdk::diagonal_scan_family {
+namespace mambasdk::diagonal_scan {
 namespace {
 
 using Number = std::complex<double>;
@@ -40,46 +40,63 @@ void put(const Tensor& t, std::int64_t i, std::int64_t j, std::int64_t k, Number
   store_element(t.data, part, 2 * at + 1, value.imag());
 }
 
+struct Span {
+  std::int64_t batch, first, length;
+};
+std::vector<Span> spans_of(const Tensor& x, const std::vector<std::int32_t>& offsets) {
+  std::vector<Span> out;
+  if (offsets.empty()) {
+    for (std::int64_t b = 0; b < x.size(0); ++b) out.push_back({b, 0, x.size(1)});
+  }
+  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) out.push_back({0, offsets[s], offsets[s + 1] - offsets[s]});
+  return out;
+}
+
 }  // namespace
 
-void reference_forward(const Tensor& b, const Tensor& a, const Tensor& initial_state, bool reverse, const Tensor& x,
-                       const Tensor& final_state) {
-  const std::int64_t length = b.size(1);
-  for (std::int64_t batch = 0; batch < b.size(0); ++batch) {
+void reference_forward(const Tensor& b, const Tensor& a, const Tensor& initial_state, bool reverse,
+                       const std::vector<std::int32_t>& offsets, const Tensor& x, const Tensor& final_state) {
+  const std::vector<Span> spans = spans_of(b, offsets);
+  for (std::size_t s = 0; s < spans.size(); ++s) {
+    const auto [batch, first, length] = spans[s];
+    const auto sequence = static_cast<std::int64_t>(s);
     for (std::int64_t d = 0; d < b.size(2); ++d) {
-      Number state = initial_state.data != nullptr ? get(initial_state, batch, 0, d) : 0.0;
+      Number state = initial_state.data != nullptr ? get(initial_state, sequence, 0, d) : 0.0;
       for (std::int64_t i = 0; i < length; ++i) {
-        const std::int64_t t = reverse ? length - 1 - i : i;
+        const std::int64_t t = first + (reverse ? length - 1 - i : i);
         state = get(a, batch, t, d) * state + get(b, batch, t, d);
         put(x, batch, t, d, state);
       }
-      if (final_state.data != nullptr) put(final_state, batch, 0, d, state);
+      if (final_state.data != nullptr) put(final_state, sequence, 0, d, state);
     }
   }
 }
 
 void reference_backward(const Tensor& grad_x, const Tensor& grad_final_state, const Tensor& a, const Tensor& x,
-                        const Tensor& initial_state, bool reverse, const Tensor& grad_b, const Tensor& grad_a,
-                        const Tensor& grad_initial_state) {
-  const std::int64_t length = x.size(1), channels = x.size(2);
+                        const Tensor& initial_state, bool reverse, const std::vector<std::int32_t>& offsets,
+                        const Tensor& grad_b, const Tensor& grad_a, const Tensor& grad_initial_state) {
+  const std::int64_t channels = x.size(2);
   std::vector<Number> sums(static_cast<std::size_t>(a.numel()));  // of grad_a, over the dims that a repeats in
-  for (std::int64_t batch = 0; batch < x.size(0); ++batch) {
+  const std::vector<Span> spans = spans_of(x, offsets);
+  for (std::size_t s = 0; s < spans.size(); ++s) {
+    const auto [batch, first, length] = spans[s];
+    const auto sequence = static_cast<std::int64_t>(s);
     for (std::int64_t d = 0; d < channels; ++d) {
-      Number g = grad_final_state.data != nullptr ? get(grad_final_state, batch, 0, d) : 0.0;
+      Number g = grad_final_state.data != nullptr ? get(grad_final_state, sequence, 0, d) : 0.0;
       for (std::int64_t i = length - 1; i >= 0; --i) {
-        const std::int64_t t = reverse ? length - 1 - i : i;
+        const std::int64_t t = first + (reverse ? length - 1 - i : i);
         g += get(grad_x, batch, t, d);
         put(grad_b, batch, t, d, g);
         Number before = 0.0;
         if (i > 0) {
           before = get(x, batch, reverse ? t + 1 : t - 1, d);
         } else if (initial_state.data != nullptr) {
-          before = get(initial_state, batch, 0, d);
+          before = get(initial_state, sequence, 0, d);
         }
         sums[static_cast<std::size_t>(offset(grad_a, batch, t, d))] += g * std::conj(before);
         g *= std::conj(get(a, batch, t, d));
       }
-      if (grad_initial_state.data != nullptr) put(grad_initial_state, batch, 0, d, g);
+      if (grad_initial_state.data != nullptr) put(grad_initial_state, sequence, 0, d, g);
     }
   }
   for (std::int64_t i = 0; i < a.size(0); ++i)
@@ -88,4 +105,4 @@ void reference_backward(const Tensor& grad_x, const Tensor& grad_final_state, co
         put(grad_a, i, j, d, sums[static_cast<std::size_t>(offset(grad_a, i, j, d))]);
 }
 
-}  // namespace mambasdk::diagonal_scan_family
+}  // namespace mambasdk::diagonal_scan

@@ -1,87 +1,111 @@
+// From the table to operations: each function and its gradient, on the scalar and the vector kernels.
 #include "ops/elementwise/elementwise.hpp"
 
-#include <cmath>
 #include <vector>
 
 #include "core/element.hpp"
 #include "core/registry.hpp"
+#include "ops/elementwise/functions.hpp"
+#include "ops/rows.hpp"
 
 namespace mambasdk {
 namespace elementwise {
 namespace {
 
-double evaluate(Function function, double x, double y, double parameter) {
-  switch (function) {
-    case Function::add:
-      return x + y;
-    case Function::multiply:
-      return x * y;
-    case Function::silu_mul:
-      return x / (1.0 + std::exp(-x)) * y;
-    case Function::gelu:
-      return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
-    case Function::relu:
-      return x < 0.0 ? 0.0 : x;
-    case Function::leaky_relu:
-      return x < 0.0 ? parameter * x : x;
-    case Function::sigmoid:
-      return 1.0 / (1.0 + std::exp(-x));
-    case Function::scale:
-      return parameter * x;
-    default:
-      return -std::exp(x);
-  }
+// One element; in and out as in Args.
+using Element = void (*)(const double (&in)[kMostInputs], const double (&parameters)[2], double (&out)[kMostOutputs]);
+
+template <class F>
+void value(const double (&in)[kMostInputs], const double (&parameters)[2], double (&out)[kMostOutputs]) {
+  out[0] = F::value(in[0], in[1], in[2], parameters[0], parameters[1]);
+}
+template <class F>
+void gradient(const double (&in)[kMostInputs], const double (&parameters)[2], double (&out)[kMostOutputs]) {
+  F::gradient(in[0], in[1], in[2], in[3], parameters[0], parameters[1], out);
 }
 
-template <Function kFunction>
-double parameter_of(const OpCall& c) {
-  return kFunction == Function::leaky_relu || kFunction == Function::scale ? c.real(1) : 0.0;
-}
+struct Entry {
+  Function function;
+  std::string_view name, arguments, doc;
+  Element value, gradient;
+};
+
+#define MAMBASDK_ELEMENTWISE_ENTRY(name, arguments, doc, ...) \
+  {Function::name, #name, arguments, doc, value<scalar::name##_function>, gradient<scalar::name##_function>},
+constexpr Entry kTable[] = {
+    MAMBASDK_ELEMENTWISE(MAMBASDK_ELEMENTWISE_ENTRY, MAMBASDK_ELEMENTWISE_ENTRY, MAMBASDK_ELEMENTWISE_ENTRY)};
+#undef MAMBASDK_ELEMENTWISE_ENTRY
+
+// The arguments of a call, whatever their names: its tensors in order, and its numbers.
+struct Arguments {
+  const Tensor* tensors[kMostInputs] = {};
+  std::size_t count = 0;
+  double parameters[2] = {};
+
+  explicit Arguments(const OpCall& c) {
+    std::size_t numbers = 0;
+    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+      if (c.signature.inputs[i].kind == Argument::Kind::tensor) {
+        tensors[count++] = c.inputs[i].tensor;
+      } else {
+        parameters[numbers++] = c.inputs[i].real;
+      }
+    }
+  }
+};
 
 std::int64_t columns_of(const Tensor& t) {
   return t.ndim > 0 ? t.size(-1) : 1;
 }
 
-template <Function kFunction>
-void reference(const OpCall& c) {
-  const Tensor& x = c.tensor(0);
-  const Tensor& y = is_binary(kFunction) ? c.tensor(1) : x;
-  const Tensor& out = c.output(0);
-  const std::int64_t columns = columns_of(x), rows = row_count(x);
+void reference(const OpCall& c, Element element) {
+  const Arguments arguments(c);
+  const std::int64_t columns = columns_of(*arguments.tensors[0]), rows = row_count(*arguments.tensors[0]);
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t i = 0; i < columns; ++i) {
-      const auto at = [&](const Tensor& t) {
-        return load_element(t.data, t.dtype, row_offset(t, r) + (t.ndim > 0 ? i * t.stride(-1) : 0));
-      };
-      store_element(out.data, out.dtype, r * columns + i,
-                    evaluate(kFunction, at(x), at(y), parameter_of<kFunction>(c)));
+      double in[kMostInputs] = {}, out[kMostOutputs] = {};
+      for (std::size_t k = 0; k < arguments.count; ++k) {
+        const Tensor& t = *arguments.tensors[k];
+        in[k] = load_element(t.data, t.dtype, row_offset(t, r) + (t.ndim > 0 ? i * t.stride(-1) : 0));
+      }
+      element(in, arguments.parameters, out);
+      for (std::size_t k = 0; k < c.outputs.size(); ++k)
+        store_element(c.outputs[k].data, c.outputs[k].dtype, r * columns + i, out[k]);
     }
   }
 }
 
-template <Function kFunction>
-void vector(const OpCall& c) {
-  const Tensor& x = c.tensor(0);
-  const Tensor* y = is_binary(kFunction) ? &c.tensor(1) : nullptr;
-  const Tensor& out = c.output(0);
+void vector(const OpCall& c, Function function, bool gradient) {
+  const Arguments arguments(c);
   Args a;
-  a.function = kFunction;
-  a.rows = row_count(x);
-  a.columns = columns_of(x);
-  a.parameter = static_cast<float>(parameter_of<kFunction>(c));
-  a.out = out.data;
-  a.type = out.dtype;
-  std::vector<std::int64_t> x_offsets, y_offsets;
-  if (x.is_contiguous() && (y == nullptr || y->is_contiguous())) {  // one long row, whatever the shape
-    a.rows = 1;
-    a.columns = x.numel();
-    a.first = Rows{x.data, nullptr, 0, 1, x.dtype};
-    if (y != nullptr) a.second = Rows{y->data, nullptr, 0, 1, y->dtype};
-  } else {
-    a.first = rows_view(&x, x_offsets);
-    a.second = rows_view(y, y_offsets);
+  a.function = function;
+  a.gradient = gradient;
+  for (std::size_t k = 0; k < 2; ++k) a.parameters[k] = static_cast<float>(arguments.parameters[k]);
+  const Tensor* tensors[1 + kMostInputs] = {c.outputs.data()};
+  for (std::size_t k = 0; k < arguments.count; ++k) {
+    tensors[1 + k] = arguments.tensors[k];
+    a.in[k] = {arguments.tensors[k]->data, arguments.tensors[k]->dtype};
   }
-  MAMBASDK_PICK(elementwise_rows)(a, c.context.parallel());
+  for (std::size_t k = 0; k < c.outputs.size(); ++k) a.out[k] = {c.outputs[k].data, c.outputs[k].dtype};
+  bool half = false;
+  for (std::size_t k = 0; k <= arguments.count; ++k) half = half || tensors[k]->dtype.bits == 16;
+  a.tiles = tiling_of({tensors, 1 + arguments.count},
+                      {half ? kHalfElements : kFloatElements, kTransposedElements, kTransposedColumns});
+  MAMBASDK_PICK(elementwise_tiles)(a, c.context.parallel());
+}
+
+// The formula, what is the same for all, and whose memory the output may be: that of any argument of its dtype.
+std::string doc_of(const Entry& entry, const Declaration& declaration) {
+  std::vector<std::string_view> tensors;
+  for (std::size_t i = 0; i < declaration.input_count(); ++i) {
+    if (declaration.input_kind(i) == Declaration::Kind::tensor) tensors.push_back(declaration.input_name(i));
+  }
+  std::string doc(entry.doc);
+  if (tensors.size() > 1) doc += ", of the same shape; a broadcast argument is an expanded view.";
+  if (declaration.input_type(0) != declaration.output_type(0)) return doc;
+  doc += concat(" `", declaration.output_name(0), "` may be the memory of ", tensors[0]);
+  for (std::size_t i = 1; i < tensors.size(); ++i) doc += concat(i + 1 < tensors.size() ? ", " : " or ", tensors[i]);
+  return doc + ".";
 }
 
 }  // namespace
@@ -89,43 +113,17 @@ void vector(const OpCall& c) {
 
 void register_elementwise(Registry& registry) {
   using namespace elementwise;
-  registry.define({.signature = "add(x: T[*], y: T[*]) -> (out: T[*])",
-                   .doc = "x + y, of the same shape. `out` may be the memory of x or y.",
-                   .reference = reference<Function::add>,
-                   .cpu = vector<Function::add>});
-  registry.define({.signature = "multiply(x: T[*], y: T[*]) -> (out: T[*])",
-                   .doc = "x * y, of the same shape. `out` may be the memory of x or y.",
-                   .reference = reference<Function::multiply>,
-                   .cpu = vector<Function::multiply>});
-  registry.define({.signature = "scale(x: T[*], factor: float) -> (y: T[*])",
-                   .doc = "factor * x. `y` may be the memory of x.",
-                   .reference = reference<Function::scale>,
-                   .cpu = vector<Function::scale>});
-  registry.define({.signature = "gelu(x: T[*]) -> (y: T[*])",
-                   .doc = "x times the standard normal distribution function of x: the exact form (arXiv 1606.08415), "
-                          "not the one with tanh. `y` may be the memory of x.",
-                   .reference = reference<Function::gelu>,
-                   .cpu = vector<Function::gelu>});
-  registry.define({.signature = "relu(x: T[*]) -> (y: T[*])",
-                   .doc = "max(x, 0). `y` may be the memory of x.",
-                   .reference = reference<Function::relu>,
-                   .cpu = vector<Function::relu>});
-  registry.define({.signature = "leaky_relu(x: T[*], slope: float = 0.01) -> (y: T[*])",
-                   .doc = "x where x >= 0, slope * x elsewhere. `y` may be the memory of x.",
-                   .reference = reference<Function::leaky_relu>,
-                   .cpu = vector<Function::leaky_relu>});
-  registry.define({.signature = "sigmoid(x: T[*]) -> (y: T[*])",
-                   .doc = "1 / (1 + exp(-x)). `y` may be the memory of x.",
-                   .reference = reference<Function::sigmoid>,
-                   .cpu = vector<Function::sigmoid>});
-  registry.define({.signature = "silu_mul(gate: T[*], x: T[*]) -> (y: T[*])",
-                   .doc = "gate * sigmoid(gate) * x, of the same shape. `y` may be the memory of gate or x.",
-                   .reference = reference<Function::silu_mul>,
-                   .cpu = vector<Function::silu_mul>});
-  registry.define({.signature = "neg_exp(x: W[*]) -> (y: f32[*])",
-                   .doc = "-exp(x) in float32: A from A_log.",
-                   .reference = reference<Function::neg_exp>,
-                   .cpu = vector<Function::neg_exp>});
+  for (const Entry& entry : kTable) {
+    const Declaration declaration(entry.name, entry.arguments), derivative = declaration.derivative();
+    registry.define({.signature = declaration.text(),
+                     .doc = doc_of(entry, declaration),
+                     .reference = [&entry](const OpCall& c) { reference(c, entry.value); },
+                     .cpu = [&entry](const OpCall& c) { vector(c, entry.function, false); }});
+    registry.define({.signature = derivative.text(),
+                     .doc = concat("Derivative of ", entry.name, "."),
+                     .reference = [&entry](const OpCall& c) { reference(c, entry.gradient); },
+                     .cpu = [&entry](const OpCall& c) { vector(c, entry.function, true); }});
+  }
 }
 
 }  // namespace mambasdk

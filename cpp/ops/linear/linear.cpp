@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/extent.hpp"
 #include "core/registry.hpp"
-#include "ops/gemm/gemm.hpp"
+#include "kernels/gemm.hpp"
 #include "ops/linear/reference.hpp"
 
 namespace mambasdk {
 namespace linear {
 namespace {
 
-constexpr std::size_t bytes_of(std::int64_t rows, std::int64_t columns) {
-  return static_cast<std::size_t>(rows * columns) * sizeof(float);
+constexpr Declaration kLinear = "linear(x: T[*,I], weight: W[O,I], bias: W[O]?) -> (y: T[*,O])";
+constexpr Declaration kEmbedding = "embedding(indices: i32[*], weight: W[V,D]) -> (y: f32[*,D])";
+
+std::size_t bytes_of(std::int64_t rows, std::int64_t columns) {
+  return (Extent(rows) * columns * sizeof(float)).bytes();
 }
 
 // Rows that the GEMM can read as they are: float32, last stride 1.
@@ -65,6 +69,7 @@ void vector_linear(const Context& context, const Tensor& x, const Tensor& weight
                        .c = c,
                        .c_row = out,
                        .accumulate = false};
+  (void)bytes_of(Extent(out).rounded_up(kMaxPackedColumns).value(), in);  // gemm_workspace_bytes does not check
   const std::int64_t gemm_bytes = MAMBASDK_PICK(gemm_workspace_bytes)(gemm_args);
   const Context::Workspace packed = context.workspace(static_cast<std::size_t>(gemm_bytes));
   MAMBASDK_PICK(gemm)(gemm_args, packed.get(), parallel);
@@ -75,15 +80,16 @@ void vector_linear(const Context& context, const Tensor& x, const Tensor& weight
 }
 
 template <bool kReference>
-void run_linear(const OpCall& c) {  // x, weight, bias
+void run_linear(const CallOf<kLinear>& c) {
+  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">();
   if constexpr (kReference) {
-    reference_linear(c.tensor(0), c.tensor(1), c.optional(2), c.output(0));
+    reference_linear(x, weight, c.optional<"bias">(), c.output<"y">());
   } else {
-    vector_linear(c.context, c.tensor(0), c.tensor(1), c.optional(2), c.output(0));
+    vector_linear(c.context(), x, weight, c.optional<"bias">(), c.output<"y">());
   }
 }
 
-// ---- embedding: indices, weight ----
+// ---- embedding ----
 
 std::int64_t flat_offset(const Tensor& t, std::int64_t i) {
   std::int64_t offset = 0;
@@ -94,10 +100,10 @@ std::int64_t flat_offset(const Tensor& t, std::int64_t i) {
   return offset;
 }
 
-void check_embedding(const OpCall& c) {
-  const Tensor& indices = c.tensor(0);
+void check_embedding(const CallOf<kEmbedding>& c) {
+  const Tensor& indices = c.tensor<"indices">();
   if (indices.data == nullptr || indices.device != Device::cpu) return;
-  const std::int64_t vocabulary = c.dim("V");
+  const std::int64_t vocabulary = c.dim<"V">();
   const std::int64_t count = indices.numel();
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int32_t index = indices.ptr<const std::int32_t>()[flat_offset(indices, i)];
@@ -109,9 +115,8 @@ void check_embedding(const OpCall& c) {
 }
 
 template <bool kReference>
-void run_embedding(const OpCall& c) {
-  const Tensor& indices = c.tensor(0);
-  const Tensor& weight = c.tensor(1);
+void run_embedding(const CallOf<kEmbedding>& c) {
+  const Tensor &indices = c.tensor<"indices">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
   const std::int64_t count = indices.numel();
   std::vector<std::int32_t> flat;
   const std::int32_t* data = indices.ptr<const std::int32_t>();
@@ -121,11 +126,11 @@ void run_embedding(const OpCall& c) {
     data = flat.data();
   }
   if constexpr (kReference) {
-    reference_embedding(data, count, weight, c.output(0));
+    reference_embedding(data, count, weight, y);
   } else {
     std::vector<std::int64_t> none;
     MAMBASDK_PICK(embedding_rows)
-    ({rows_view(&weight, none), weight.size(1), data, count, c.output(0).ptr<float>()}, c.context.parallel());
+    ({rows_view(&weight, none), weight.size(1), data, count, y.ptr<float>()}, c.context().parallel());
   }
 }
 
@@ -133,20 +138,19 @@ void run_embedding(const OpCall& c) {
 }  // namespace linear
 
 void register_linear(Registry& registry) {
-  registry.define({
-      .signature = "linear(x: T[*,I], weight: W[O,I], bias: W[O]?) -> (y: T[*,O])",
+  using namespace linear;
+  registry.define<kLinear>({
       .doc = "y = x weight^T + bias, accumulated in float32. Few rows of x stream the weights from memory; more go "
              "through "
              "a blocked matrix product. For inference: it has no derivative.",
-      .reference = linear::run_linear<true>,
-      .cpu = linear::run_linear<false>,
+      .reference = run_linear<true>,
+      .cpu = run_linear<false>,
   });
-  registry.define({
-      .signature = "embedding(indices: i32[*], weight: W[V,D]) -> (y: f32[*,D])",
+  registry.define<kEmbedding>({
       .doc = "Row indices[i] of weight, widened to float32. An index outside 0 to V-1 is an error.",
-      .check = linear::check_embedding,
-      .reference = linear::run_embedding<true>,
-      .cpu = linear::run_embedding<false>,
+      .check = check_embedding,
+      .reference = run_embedding<true>,
+      .cpu = run_embedding<false>,
   });
 }
 

@@ -52,13 +52,7 @@ MAMBASDK_SIMD void dot_all_rows(const W* w, const StreamArgs& a, float* out) {
 }
 
 MAMBASDK_SIMD void store_scalar(void* out, DType type, Index i, float value) {
-  if (is_float(type)) {
-    static_cast<float*>(out)[i] = value;
-  } else if (is_bf16(type)) {
-    static_cast<bf16*>(out)[i] = from_float<bf16>::cast(value);
-  } else {
-    static_cast<f16*>(out)[i] = from_float<f16>::cast(value);
-  }
+  with_type(type, [&]<class T>(T) { static_cast<T*>(out)[i] = from_float<T>::cast(value); });
 }
 
 template <class W>
@@ -88,9 +82,7 @@ void stream(const StreamArgs& a, const Parallel& parallel) {
 }  // namespace
 
 void linear_stream(const StreamArgs& a, const Parallel& parallel) {
-  if (is_float(a.weight.type)) return stream<float>(a, parallel);
-  if (is_bf16(a.weight.type)) return stream<bf16>(a, parallel);
-  return stream<f16>(a, parallel);
+  with_type(a.weight.type, [&]<class W>(W) { stream<W>(a, parallel); });
 }
 
 void linear_widen(const WidenArgs& a, const Parallel& parallel) {

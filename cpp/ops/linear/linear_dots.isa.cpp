@@ -87,9 +87,7 @@ void dots(const StreamArgs& a, const Parallel& parallel) {
 }  // namespace
 
 void linear_dots(const StreamArgs& a, const Parallel& parallel) {
-  if (is_float(a.weight.type)) return dots<float>(a, parallel);
-  if (is_bf16(a.weight.type)) return dots<bf16>(a, parallel);
-  return dots<f16>(a, parallel);
+  with_type(a.weight.type, [&]<class W>(W) { dots<W>(a, parallel); });
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

@@ -1,4 +1,4 @@
-// rms_norm and layer_norm, with residual addition and SiLU gate. Argument structs of the kernels.
+// rms_norm and layer_norm, with residual addition and a gate. Argument structs of the kernels.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ namespace norm {
 inline constexpr std::int64_t kMaxTasks = 128;   // the weights' gradients have one part per task
 inline constexpr std::int64_t kForwardRows = 3;  // rows of float scratch that a task needs
 inline constexpr std::int64_t kBackwardRows = 6;
+inline constexpr std::int64_t kTurnedRows = 16;  // more where x's elements are apart: a vector's lanes of rows, or more
 
 struct Args {
   std::int64_t rows = 0;
@@ -24,6 +25,7 @@ struct Args {
   float eps = 0.0f;
   bool subtract_mean = false;  // layer_norm
   bool norm_before_gate = true;
+  bool sigmoid_gate = false;  // sigmoid(z) in place of z sigmoid(z)
   Rows x;
   Rows residual;
   Rows z;
@@ -32,7 +34,7 @@ struct Args {
   void* y = nullptr;             // (rows, D) of x.type
   void* residual_out = nullptr;  // (rows, D) of residual.type, null without a residual
   float* table = nullptr;        // scratch, (2, padded D): weight and bias in float32
-  float* scratch = nullptr;      // (tasks, kForwardRows or kBackwardRows, padded D)
+  float* scratch = nullptr;      // (tasks, scratch_rows or kBackwardRows, padded D)
 };
 
 struct BackwardArgs {
@@ -50,6 +52,9 @@ struct BackwardArgs {
 
 MAMBASDK_ALWAYS_INLINE std::int64_t padded(std::int64_t channels) {
   return (channels + 63) / 64 * 64;
+}
+MAMBASDK_ALWAYS_INLINE std::int64_t scratch_rows(const Args& a) {
+  return kForwardRows + (a.x.element_stride != 1 ? kTurnedRows : 0);
 }
 MAMBASDK_ALWAYS_INLINE std::int64_t tasks(const Args& a) {
   return (a.rows + a.rows_per_task - 1) / a.rows_per_task;

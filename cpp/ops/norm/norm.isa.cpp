@@ -105,14 +105,13 @@ void forward_plain_of(const Args& a, Index task) {
   return forward_plain<kMean, T, T>(a, task);
 }
 
-// Any row, in float32 buffers where its elements are not that already.
+// Any row, of which v is x in float32; in float32 buffers where the others are not that already.
 template <bool kMean>
-void forward_row(const Args& a, Index r, float* scratch) {
+void forward_row(const Args& a, Index r, const float* v, float* scratch) {
   const Index n = a.channels;
   float* buffer = scratch;  // (D,) each
   float* gate = scratch + padded(n);
   float* out = scratch + 2 * padded(n);
-  const float* v = read_row(a.x, r, buffer, n);
   if (a.residual.data != nullptr) {
     const float* residual = read_row(a.residual, r, gate, n);
     float* sum = output_at(a.residual_out, a.residual.type, r * n, buffer);
@@ -130,7 +129,8 @@ void forward_row(const Args& a, Index r, float* scratch) {
   if (gated) {
     const float* z = read_row(a.z, r, gate, n);
     for_lanes(n, [&](Index i, int count) __attribute__((always_inline)) {
-      const vf g = silu(load_n(z + i, count));
+      const vf zi = load_n(z + i, count);
+      const vf g = a.sigmoid_gate ? sigmoid(zi) : silu(zi);
       store_n(gate + i, a.norm_before_gate ? g : g * load_n(v + i, count), count);
     });
     if (!a.norm_before_gate) v = gate;
@@ -160,21 +160,31 @@ void forward_row(const Args& a, Index r, float* scratch) {
 template <bool kMean>
 void forward_task(const Args& a, Index task, float* scratch) {
   if (is_plain(a)) {
-    if (is_float(a.x.type)) return forward_plain_of<kMean, float>(a, task);
-    if (is_bf16(a.x.type)) return forward_plain_of<kMean, bf16>(a, task);
-    return forward_plain_of<kMean, f16>(a, task);
+    return with_own_type(a.x.type, [&]<class T>(T) { forward_plain_of<kMean, T>(a, task); });
   }
-  for (Index r = task * a.rows_per_task; r < last_row(a, task); ++r) forward_row<kMean>(a, r, scratch);
+  const Index n = a.channels, last = last_row(a, task);
+  for (Index r = task * a.rows_per_task; r < last;) {
+    if (a.x.element_stride == 1 || r + kLanes > last || !are_side_by_side(a.x, r)) {
+      forward_row<kMean>(a, r, read_row(a.x, r, scratch, n), scratch);
+      ++r;
+      continue;
+    }
+    // Rows of channel-first memory, turned together.
+    float* turned = scratch + kForwardRows * padded(n);
+    with_type(a.x.type, [&]<class T>(T) { turn_rows(row_of<T>(a.x, r), a.x.element_stride, turned, padded(n), n); });
+    for (Index i = 0; i < kLanes; ++i, ++r) forward_row<kMean>(a, r, turned + i * padded(n), scratch);
+  }
 }
 
 }  // namespace
 
 void norm_forward(const Args& a, const Parallel& parallel) {
   if (a.channels == 0) return;
+  MAMBASDK_SHARE_AVX512(a.x.type == dtype::bf16, norm_forward(a, parallel));
   fill_table(a);
   // Concurrent ranges begin at different tasks, so the first task's number names a scratch slot nobody else uses.
   parallel(tasks(a), grain_of(a), [&](Index begin, Index end) {
-    float* scratch = a.scratch + begin * kForwardRows * padded(a.channels);
+    float* scratch = a.scratch + begin * scratch_rows(a) * padded(a.channels);
     for (Index task = begin; task < end; ++task) {
       if (a.subtract_mean) {
         forward_task<true>(a, task, scratch);

@@ -191,8 +191,8 @@ void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
     for_lanes(n, [&](Index i, int count) __attribute__((always_inline)) {
       const vf zi = load_n(z + i, count);
       const vf s = sigmoid(zi);
-      store_n(gate + i, zi * s, count);
-      store_n(gate_slope + i, s + zi * s * (1.0f - s), count);
+      store_n(gate + i, a.sigmoid_gate ? s : zi * s, count);
+      store_n(gate_slope + i, a.sigmoid_gate ? s * (1.0f - s) : s + zi * s * (1.0f - s), count);
     });
     // Before the gate: the norm's output has gradient grad * gate. After it: the norm saw h * gate.
     const float* with = a.norm_before_gate ? grad : h;
@@ -238,15 +238,11 @@ void backward_row(const BackwardArgs& b, Index r, float* scratch, Parts parts) {
 
 template <bool kMean, bool kBias>
 void backward_task(const BackwardArgs& b, Index task, float* scratch, Parts parts) {
-  const bool v_is_float = is_float(b.forward.x.type);
   if (is_plain(b)) {
-    if (is_float(b.grad_y.type)) return backward_plain<kMean, kBias, float, float>(b, task, parts);
-    if (is_bf16(b.grad_y.type)) {
-      if (v_is_float) return backward_plain<kMean, kBias, float, bf16>(b, task, parts);
-      return backward_plain<kMean, kBias, bf16, bf16>(b, task, parts);
-    }
-    if (v_is_float) return backward_plain<kMean, kBias, float, f16>(b, task, parts);
-    return backward_plain<kMean, kBias, f16, f16>(b, task, parts);
+    return with_own_type(b.grad_y.type, [&]<class T>(T) {
+      if (is_float(b.forward.x.type)) return backward_plain<kMean, kBias, float, T>(b, task, parts);
+      return backward_plain<kMean, kBias, T, T>(b, task, parts);
+    });
   }
   for (Index r = task * b.forward.rows_per_task; r < last_row(b.forward, task); ++r) {
     backward_row<kMean, kBias>(b, r, scratch, parts);
@@ -264,6 +260,7 @@ void backward_task_of(const BackwardArgs& b, Index task, float* scratch, Parts p
 void norm_backward(const BackwardArgs& b, const Parallel& parallel) {
   const Args& a = b.forward;
   if (a.channels == 0) return;
+  MAMBASDK_SHARE_AVX512(b.grad_y.type == dtype::bf16, norm_backward(b, parallel));
   fill_table(a);
   const Index row = padded(a.channels);
   parallel(tasks(a), grain_of(a), [&](Index begin, Index end) {
@@ -288,13 +285,7 @@ void norm_backward(const BackwardArgs& b, const Parallel& parallel) {
         void* out = which == 0 ? b.grad_weight : b.grad_bias;
         if (out == nullptr) continue;
         const vf sum = sum_parts<16>(b.partial + which * row + i, count, 2 * row);
-        if (is_float(b.weight_type)) {
-          store_n(static_cast<float*>(out) + i, sum, n);
-        } else if (is_bf16(b.weight_type)) {
-          store_n(static_cast<bf16*>(out) + i, sum, n);
-        } else {
-          store_n(static_cast<f16*>(out) + i, sum, n);
-        }
+        with_type(b.weight_type, [&]<class W>(W) { store_n(static_cast<W*>(out) + i, sum, n); });
       }
     }
   });

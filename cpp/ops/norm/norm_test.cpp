@@ -20,13 +20,18 @@ struct Case {
   Layout layout = Layout::contiguous;
   int group_size = 0;
   bool weight = true, bias = false, residual = false, z = false, norm_before_gate = true;
+  bool sigmoid_gate = false;
+  DType gate_type = {0, 0};  // that of x where it is nothing
+
+  [[nodiscard]] DType z_type() const { return gate_type.bits == 0 ? type : gate_type; }
 
   [[nodiscard]] std::string name(const std::string& op) const {
     std::string text = op + " (";
     for (const std::int64_t n : shape) text += std::to_string(n) + ",";
     return concat(text, ") ", dtype_name(type), "/", dtype_name(residual_type), "/", dtype_name(weight_type),
                   " layout ", static_cast<int>(layout), " group ", group_size, " weight ", weight, " bias ", bias,
-                  " residual ", residual, " z ", z, " norm_before_gate ", norm_before_gate);
+                  " residual ", residual, " z ", z, " norm_before_gate ", norm_before_gate, " sigmoid_gate ",
+                  sigmoid_gate, " ", dtype_name(z_type()));
   }
 };
 
@@ -47,6 +52,17 @@ std::vector<Case> cases() {
                        (features & 4) != 0,
                        (features & 8) != 0,
                        (features & 16) != 0});
+      }
+    }
+    for (const DType gate : {f32, bf16, f16}) {
+      for (int features = 0; features < 4; ++features) {
+        Case c{{5, 72}, type, f32, f32, Layout::contiguous, features & 1 ? 24 : 0, true, true, true, true};
+        c.norm_before_gate = (features & 2) != 0;
+        c.sigmoid_gate = true;
+        c.gate_type = gate;
+        all.push_back(c);
+        c.sigmoid_gate = false;
+        all.push_back(c);
       }
     }
     for (const DType residual : {f32, bf16, f16}) {
@@ -70,10 +86,11 @@ std::vector<Value> forward_args(Arena& arena, const Case& c) {
           arg(c.weight ? arena.normal(c.weight_type, {d}, c.layout) : nullptr),
           arg(c.bias ? arena.normal(c.weight_type, {d}, c.layout) : nullptr),
           arg(c.residual ? arena.normal(c.residual_type, c.shape, c.layout) : nullptr),
-          arg(c.z ? arena.normal(c.type, c.shape, c.layout) : nullptr),
+          arg(c.z ? arena.normal(c.z_type(), c.shape, c.layout) : nullptr),
           arg(d == 1 ? 1.0 : 1e-2),
           arg(c.group_size),
-          arg(c.norm_before_gate)};
+          arg(c.norm_before_gate),
+          arg(c.sigmoid_gate)};
 }
 
 std::vector<Value> backward_args(Arena& arena, const Case& c) {
@@ -108,10 +125,12 @@ TEST_P(Norm, BackwardMatchesReference) {
 // Central differences of sum(g * output) in float64.
 TEST_P(Norm, ReferenceBackwardIsTheDerivative) {
   for (const bool residual : {false, true}) {
-    for (const bool norm_before_gate : {false, true}) {
+    for (const int gate : {0, 1, 2, 3}) {
+      const bool norm_before_gate = (gate & 1) != 0;
       Arena arena(3);
-      const Case c{{3, 8}, dtype::f64, dtype::f64, dtype::f64, Layout::padded,  4,
-                   true,   true,       residual,   true,       norm_before_gate};
+      Case c{{3, 8}, dtype::f64, dtype::f64, dtype::f64, Layout::padded,  4,
+             true,   true,       residual,   true,       norm_before_gate};
+      c.sigmoid_gate = (gate & 2) != 0;
       const std::vector<Value> f = forward_args(arena, c);
       const Tensor* grad_y = arena.normal(c.type, c.shape);
       const Tensor* grad_residual_out = residual ? arena.normal(c.type, c.shape) : nullptr;
@@ -123,7 +142,7 @@ TEST_P(Norm, ReferenceBackwardIsTheDerivative) {
       const Tensor* residual_out = residual ? arena.keep(forward()[1]) : nullptr;
       const std::vector<Tensor> grads = testing::call(
           arena, ops().get(GetParam() + std::string("_backward")),
-          {arg(grad_y), arg(grad_residual_out), f[0], f[1], f[2], arg(residual_out), f[4], f[5], f[6], f[7]});
+          {arg(grad_y), arg(grad_residual_out), f[0], f[1], f[2], arg(residual_out), f[4], f[5], f[6], f[7], f[8]});
       for (std::size_t i = 0; i < 5; ++i) {
         if (f[i].tensor == nullptr) continue;
         testing::expect_derivative(*f[i].tensor, grads[i], loss, "input " + std::to_string(i));
@@ -158,15 +177,15 @@ TEST(LayerNorm, KeepsThePrecisionOfOffsetRows) {
   const Tensor* x = arena.normal(dtype::f32, {4, 256});
   for (std::int64_t i = 0; i < x->numel(); ++i) x->ptr<float>()[i] += 4096.0f;
   testing::expect_matches_reference(arena, ops().get("layer_norm"),
-                                    testing::args(x, nullptr, nullptr, nullptr, nullptr, 1e-5, 0, true), "offset",
-                                    50.0);
+                                    testing::args(x, nullptr, nullptr, nullptr, nullptr, 1e-5, 0, true, false),
+                                    "offset", 50.0);
 }
 
 TEST_P(Norm, WrongArgumentsAreNamed) {
   Arena arena(6);
   const auto says = [&](double eps, int group, const char* text) {
     const std::vector<Value> f =
-        testing::args(arena.normal(dtype::f32, {2, 12}), nullptr, nullptr, nullptr, nullptr, eps, group, true);
+        testing::args(arena.normal(dtype::f32, {2, 12}), nullptr, nullptr, nullptr, nullptr, eps, group, true, false);
     try {
       testing::call(arena, ops().get(GetParam()), f);
       ADD_FAILURE() << "no error: " << text;

@@ -81,7 +81,7 @@ void reference_forward(const Call& call, const Tensor& y, const Tensor& residual
     Row gate(n, 1.0);
     if (call.z != nullptr) {
       const Row z = read(*call.z, r);
-      for (std::size_t i = 0; i < n; ++i) gate[i] = z[i] * sigmoid(z[i]);
+      for (std::size_t i = 0; i < n; ++i) gate[i] = (call.sigmoid_gate ? 1.0 : z[i]) * sigmoid(z[i]);
     }
     if (!call.norm_before_gate) {
       for (std::size_t i = 0; i < n; ++i) v[i] *= gate[i];
@@ -110,8 +110,8 @@ void reference_backward(const Call& call, const Gradients& g) {
       const Row z = read(*call.z, r);
       for (std::size_t i = 0; i < n; ++i) {
         const double s = sigmoid(z[i]);
-        gate[i] = z[i] * s;
-        slope[i] = s * (1.0 + z[i] * (1.0 - s));
+        gate[i] = call.sigmoid_gate ? s : z[i] * s;
+        slope[i] = call.sigmoid_gate ? s * (1.0 - s) : s * (1.0 + z[i] * (1.0 - s));
       }
     }
     Row v = h;

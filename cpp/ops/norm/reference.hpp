@@ -10,6 +10,7 @@ struct Call {
   double eps;
   bool subtract_mean;
   bool norm_before_gate;
+  bool sigmoid_gate;
   const Tensor* x;
   const Tensor* weight;
   const Tensor* bias;

@@ -6,7 +6,7 @@
 #include "core/error.hpp"
 #include "ops/selective_scan/scan_args.hpp"
 
-namespace mambasdk {
+namespace mambasdk::selective_scan {
 namespace {
 
 using Index = std::int64_t;
@@ -38,19 +38,37 @@ void write(f16* p, double x) {
 
 // Element (i, j, …) of a view; shape and type are the caller's knowledge.
 template <class T, class... I>
-T* at(const ScanView& v, I... indices) {
+T* at(const StridedView& v, I... indices) {
   const Index list[] = {indices...};
   Index offset = 0;
   for (std::size_t d = 0; d < sizeof...(I); ++d) offset += list[d] * v.stride[d];
   return static_cast<T*>(v.data) + offset;
 }
 template <class T, class... I>
-double get(const ScanView& v, I... indices) {
+double get(const StridedView& v, I... indices) {
   return v.data == nullptr ? 0.0 : read(at<T>(v, indices...));
+}
+
+// Elements of a tensor of T, or of float32 where it is `wide`.
+template <class T, class... I>
+double get_mixed(const StridedView& v, bool wide, I... indices) {
+  return wide ? get<float>(v, indices...) : get<T>(v, indices...);
+}
+template <class T, class... I>
+void put_mixed(const StridedView& v, bool wide, double x, I... indices) {
+  if (wide) {
+    write(at<float>(v, indices...), x);
+  } else {
+    write(at<T>(v, indices...), x);
+  }
 }
 
 double sigmoid(double x) {
   return 1.0 / (1.0 + std::exp(-x));
+}
+// decay times what it applies to: a decay of 0 leaves nothing, not even of infinity or NaN.
+double decayed(double decay, double x) {
+  return decay == 0.0 ? 0.0 : decay * x;
 }
 double softplus(double x) {
   return x > 20.0 ? x : std::log1p(std::exp(x));
@@ -74,7 +92,7 @@ struct Reference {
   Steps steps{a};
 
   double raw_delta(Index b, Index k, Index row, Index d) const {
-    return get<T>(a.delta, b, k, row, d) + get<S>(a.delta_bias, k, d);
+    return get_mixed<T>(a.delta, a.wide_delta(), b, k, row, d) + get<S>(a.delta_bias, k, d);
   }
   double delta(Index b, Index k, Index row, Index d) const {
     const double raw = raw_delta(b, k, row, d);
@@ -97,10 +115,10 @@ struct Reference {
           if (t == steps.begin(s)) load_initial(s, k, d, h);
           const Index p = steps.position(k, t), row = steps.row(k, t);
           const double dt = delta(b, k, row, d), x = get<T>(a.u, b, p, d);
-          double sum = get<S>(a.D, k, d) * x;
+          double sum = a.D.data != nullptr ? get<S>(a.D, k, d) * x : 0.0;
           for (Index n = 0; n < a.states; ++n) {
             double& state = h[static_cast<std::size_t>(n)];
-            state = std::exp(dt * get<S>(a.A, k, d, n)) * state + dt * x * get<T>(a.B, b, k, row, g, n);
+            state = decayed(std::exp(dt * get<S>(a.A, k, d, n)), state) + dt * x * get<T>(a.B, b, k, row, g, n);
             sum += get<T>(a.C, b, k, row, g, n) * state;
           }
           y[static_cast<std::size_t>(p)] += sum;
@@ -131,7 +149,7 @@ struct Reference {
         std::fill(y.begin(), y.end(), 0.0);
         run(b, d, y);
         for (Index p = 0; p < a.length; ++p) {
-          const double z = get<T>(a.z, b, p, d);
+          const double z = get_mixed<T>(a.z, a.wide_z(), b, p, d);
           write(at<T>(a.y, b, p, d), y[static_cast<std::size_t>(p)] * (a.z.data != nullptr ? z * sigmoid(z) : 1.0));
         }
       }
@@ -155,10 +173,10 @@ struct Reference {
           Reference{plain}.run(b, d, y);
         }
         for (Index p = 0; p < a.length; ++p) {
-          const double g = get<T>(grads.grad_y, b, p, d), z = get<T>(a.z, b, p, d), s = sigmoid(z);
+          const double g = get<T>(grads.grad_y, b, p, d), z = get_mixed<T>(a.z, a.wide_z(), b, p, d), s = sigmoid(z);
           grad_y[size(p)] = a.z.data != nullptr ? g * z * s : g;
           if (a.z.data != nullptr) {
-            write(at<T>(grads.grad_z, b, p, d), g * y[size(p)] * s * (1.0 + z * (1.0 - s)));
+            put_mixed<T>(grads.grad_z, a.wide_z(), g * y[size(p)] * s * (1.0 + z * (1.0 - s)), b, p, d);
           }
         }
         for (Index k = 0; k < a.routes; ++k) {
@@ -166,7 +184,8 @@ struct Reference {
           for (Index s = steps.first_sequence(b); s < steps.last_sequence(b); ++s) {
             sequence(grads, b, k, s, d, grad_y, grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias);
           }
-          for (Index p = 0; p < a.params; ++p) write(at<T>(grads.grad_delta, b, k, p, d), grad_delta[size(p)]);
+          for (Index p = 0; p < a.params; ++p)
+            put_mixed<T>(grads.grad_delta, a.wide_delta(), grad_delta[size(p)], b, k, p, d);
         }
         for (Index p = 0; p < a.length; ++p) write(at<T>(grads.grad_u, b, p, d), grad_u[size(p)]);
       }
@@ -206,7 +225,7 @@ struct Reference {
       for (Index n = 0; n < N; ++n) {
         double& state = h[size(n)];
         history[size((t - t0) * N + n)] = state;
-        state = std::exp(dt * get<S>(a.A, k, d, n)) * state + dt * x * get<T>(a.B, b, k, row, g, n);
+        state = decayed(std::exp(dt * get<S>(a.A, k, d, n)), state) + dt * x * get<T>(a.B, b, k, row, g, n);
       }
     }
     std::vector<double> carry(size(N));  // gradient of the state after step t
@@ -219,19 +238,20 @@ struct Reference {
       for (Index n = 0; n < N; ++n) {
         const double A = get<S>(a.A, k, d, n), B = get<T>(a.B, b, k, row, g, n), C = get<T>(a.C, b, k, row, g, n);
         const double decay = std::exp(dt * A), before = history[size((t - t0) * N + n)];
-        const double after = decay * before + dt * x * B, dh = carry[size(n)] + C * dy;
+        const double after = decayed(decay, before) + dt * x * B, dh = carry[size(n)] + C * dy;
         const Index cell = (((b * a.routes + k) * a.params + row) * a.groups + g) * N + n;
         grad_C[size(cell)] += dy * after;
         grad_B[size(cell)] += dh * dt * x;
-        grad_A[size(kd * N + n)] += dh * before * decay * dt;
         dx += dh * B;
+        carry[size(n)] = decayed(decay, dh);
+        if (decay == 0.0) continue;
+        grad_A[size(kd * N + n)] += dh * before * decay * dt;
         ddt += dh * before * decay * A;
-        carry[size(n)] = dh * decay;
       }
-      grad_u[size(p)] += dx * dt + dy * get<S>(a.D, k, d);
+      grad_u[size(p)] += dx * dt + (a.D.data != nullptr ? dy * get<S>(a.D, k, d) : 0.0);
       grad_D[size(kd)] += dy * x;
       double grad_raw = ddt + dx * x;
-      if (a.delta_softplus && raw <= 20.0) grad_raw *= sigmoid(raw);
+      if (a.delta_softplus && !(raw > 20.0)) grad_raw *= sigmoid(raw);
       grad_delta[size(row)] += grad_raw;
       grad_bias[size(kd)] += grad_raw;
     }
@@ -243,21 +263,25 @@ struct Reference {
 
 template <class F>
 void with_types(DType type, F&& f) {
-  if (type == dtype::f64) return f(double{}, double{});
-  if (type == dtype::f32) return f(float{}, float{});
-  if (type == dtype::bf16) return f(bf16{}, float{});
-  if (type == dtype::f16) return f(f16{}, float{});
-  fail(ErrorCode::internal, "selective_scan: dtype code ", int{type.code}, " has no kernel");
+#define MAMBASDK_REFERENCE(id, name, code, bits, block, bytes, stored, array, use, T) \
+  if constexpr (!std::is_void_v<T>) {                                                 \
+    using Element = std::conditional_t<std::is_void_v<T>, float, T>;                  \
+    using State = std::conditional_t<std::is_same_v<T, double>, double, float>;       \
+    if (type == dtype::id) return f(Element{}, State{});                              \
+  }
+  MAMBASDK_DTYPES(MAMBASDK_REFERENCE)
+#undef MAMBASDK_REFERENCE
+  refuse_dtype(type, "selective_scan's reference");
 }
 
 }  // namespace
 
-void selective_scan_reference(const SelectiveScanArgs& args) {
+void reference_forward(const SelectiveScanArgs& args) {
   with_types(args.type, [&]<class T, class S>(T, S) { Reference<T, S>{args}.forward(); });
 }
 
-void selective_scan_backward_reference(const SelectiveScanArgs& args, const SelectiveScanGrads& grads) {
+void reference_backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads) {
   with_types(args.type, [&]<class T, class S>(T, S) { Reference<T, S>{args}.backward(grads); });
 }
 
-}  // namespace mambasdk
+}  // namespace mambasdk::selective_scan

@@ -35,7 +35,11 @@ __attribute__((noinline)) void sweep(Index steps, Index row, const float* dt, co
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
       const vf a = exp2_of(d * load(A + n * kLanes));
-      h[n] = a * h[n] + x * B[t * row + n];
+      if constexpr (Exp2::kForgets) {
+        h[n] = forgetful_product(a, h[n]) + x * B[t * row + n];
+      } else {
+        h[n] = a * h[n] + x * B[t * row + n];
+      }
       store(decays + t * kRow + n * kLanes, a);
       store(states + (t + 1) * kRow + n * kLanes, h[n]);
       if constexpr (kOutput) sum = sum + h[n] * C[t * row + n];
@@ -91,7 +95,7 @@ struct ProductSums {
 // The reverse pass over the same steps. `carry`: gradient of the state that enters; `grad_A` adds up. A is scaled by
 // log2 e, so `grad_dt` is still to be multiplied by ln 2. grad_dt and grad_dx are stored, or added to with `add`; the
 // gradients of B and C of the block are added to `sums`, rows of 2 * kStates floats: B, then C.
-template <int kStates>
+template <int kStates, bool kForgets>
 __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, const float* dx, const float* dy,
                                        const float* B, const float* C, const float* A, const float* decays,
                                        const float* states, float* carry, float* grad_A, float* sums, float* grad_dt,
@@ -115,9 +119,17 @@ __attribute__((noinline)) void reverse(Index steps, Index row, const float* dt, 
       of_C = g * load(after + n * kLanes);
       sum_dx = sum_dx + dh * B[t * row + n];
       w[n] = dh * load(decay + n * kLanes);
-      const vf dz = w[n] * load(before + n * kLanes);
-      sum_dt = sum_dt + dz * load(A + n * kLanes);
-      gA[n] = gA[n] + dz * d;
+      if constexpr (kForgets) {
+        const vi forgotten = load(decay + n * kLanes) == zero();
+        w[n] = select(forgotten, zero(), w[n]);
+        const vf dz = w[n] * load(before + n * kLanes);
+        sum_dt = sum_dt + select(forgotten, zero(), dz * load(A + n * kLanes));
+        gA[n] = gA[n] + select(forgotten, zero(), dz * d);
+      } else {
+        const vf dz = w[n] * load(before + n * kLanes);
+        sum_dt = sum_dt + dz * load(A + n * kLanes);
+        gA[n] = gA[n] + dz * d;
+      }
     });
     store(grad_dt + t * kLanes, sum_dt);
     store(grad_dx + t * kLanes, sum_dx);

@@ -32,7 +32,8 @@ struct BackwardPlan {
     p.batch_groups = greater(1, lesser(a.batch, ceil_div(64, greater(1, tasks))));
     // One block of channels keeps one thread busy, three keep two busy by turns: there the states are shared out too.
     const Index all_blocks = p.channels.group_blocks * a.groups * a.batch;
-    p.parts = !p.routed && (all_blocks == 1 || all_blocks == 3) && N % 16 == 0 && a.steps >= kScanChunk ? 2 : 1;
+    p.parts =
+        !p.routed && (all_blocks == 1 || all_blocks == 3) && N > 0 && N % 16 == 0 && a.steps >= kScanChunk ? 2 : 1;
     p.round_steps = ceil_div(greater(a.steps, 1), kScanChunk) * kScanChunk;
     if (!p.direct) {  // partial sums of a round take about a mebibyte
       const Index step_floats = a.batch * tasks * 2 * N;

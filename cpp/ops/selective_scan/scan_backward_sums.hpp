@@ -12,7 +12,7 @@ struct Sums {
   float* data;
   Index batch_stride, row_stride;
 
-  static MAMBASDK_ALWAYS_INLINE Sums make(const ScanView& out, Index batch_stride, Index row_stride, float* buffer,
+  static MAMBASDK_ALWAYS_INLINE Sums make(const StridedView& out, Index batch_stride, Index row_stride, float* buffer,
                                           Index rows, Index width) {
     if constexpr (sizeof(T) == 4) {
       (void)buffer, (void)rows, (void)width;
@@ -54,8 +54,8 @@ class BackwardSums {
                          a_.channels);
   }
   // Parameter sums of route k: [B,P,width].
-  Sums<T> sums_params(const ScanView& v, Index k, Index buffer, Index width) const {
-    ScanView route = v;
+  Sums<T> sums_params(const StridedView& v, Index k, Index buffer, Index width) const {
+    StridedView route = v;
     route.data = static_cast<T*>(v.data) + k * v.stride[1];
     return Sums<T>::make(route, v.stride[0], v.stride[2], work_ + buffer, a_.params, width);
   }
@@ -63,7 +63,8 @@ class BackwardSums {
   Sums<T> sums_B(Index k) const { return sums_params(g_.grad_B, k, plan_.sum_B, a_.groups * a_.states); }
   Sums<T> sums_C(Index k) const { return sums_params(g_.grad_C, k, plan_.sum_C, a_.groups * a_.states); }
 
-  static void finish_row(T* out, const float* in, Index n) {
+  template <class X>
+  static void finish_row(X* out, const float* in, Index n) {
     Index i = 0;
     for (; i + kLanes <= n; i += kLanes) store(out + i, load(in + i));
     if (i < n) store_n(out + i, load_n(in + i, static_cast<int>(n - i)), static_cast<int>(n - i));
@@ -78,18 +79,19 @@ class BackwardSums {
       }
     }
   }
-  void clear(Parallel parallel, const ScanView& out, Sums<T> sums) {
+  void clear(Parallel parallel, const StridedView& out, Sums<T> sums) {
     if (out.data == nullptr) return;
     parallel(a_.batch * a_.length, 256, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) clear_floats(sums.row(i / a_.length, i % a_.length), a_.channels);
     });
   }
-  void finish(Parallel parallel, const ScanView& out, Sums<T> sums) {
+  template <class X>
+  void finish(Parallel parallel, const StridedView& out, Sums<T> sums) {
     if (out.data == nullptr) return;
     parallel(a_.batch * a_.length, 256, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         const Index b = i / a_.length, row = i % a_.length;
-        finish_row(output<T>(out) + b * out.stride[0] + row * out.stride[1], sums.row(b, row), a_.channels);
+        finish_row(output<X>(out) + b * out.stride[0] + row * out.stride[1], sums.row(b, row), a_.channels);
       }
     });
   }
@@ -104,15 +106,20 @@ class BackwardSums {
       }
     });
   }
-  T* params_row(const ScanView& v, Index b, Index k, Index row) const {
-    return output<T>(v) + b * v.stride[0] + k * v.stride[1] + row * v.stride[2];
+  template <class X = T>
+  X* params_row(const StridedView& v, Index b, Index k, Index row) const {
+    return output<X>(v) + b * v.stride[0] + k * v.stride[1] + row * v.stride[2];
   }
   void finish_params(Parallel parallel, Index k) {
     const Index width = a_.groups * a_.states;
     parallel(a_.batch * a_.params, 256, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         const Index b = i / a_.params, row = i % a_.params;
-        finish_row(params_row(g_.grad_delta, b, k, row), sums_delta(k).row(b, row), a_.channels);
+        if (a_.wide_delta()) {
+          finish_row(params_row<float>(g_.grad_delta, b, k, row), sums_delta(k).row(b, row), a_.channels);
+        } else {
+          finish_row(params_row(g_.grad_delta, b, k, row), sums_delta(k).row(b, row), a_.channels);
+        }
         finish_row(params_row(g_.grad_B, b, k, row), sums_B(k).row(b, row), width);
         finish_row(params_row(g_.grad_C, b, k, row), sums_C(k).row(b, row), width);
       }
@@ -201,7 +208,7 @@ class BackwardSums {
           const int n = task.lanes(block);
           float* sum = block_sum(plan_.grad_A, 0, i, block, plan_.block_floats);
           add_groups(sum, plan_.grad_A, i, block, plan_.block_floats);
-          const ScanView& v = g_.grad_A;
+          const StridedView& v = g_.grad_A;
           store_states(output<float>(v) + k * v.stride[0] + channel * v.stride[1], v.stride[1], v.stride[2], sum,
                        a_.states, n);
           put_channels(g_.grad_D, k, channel, n, plan_.grad_D, i, block);
@@ -219,7 +226,7 @@ class BackwardSums {
       for (Index i = 0; i < floats; i += kLanes) store(sum + i, load(sum + i) + load(more + i));
     }
   }
-  void put_channels(const ScanView& v, Index k, Index channel, int n, Index offset, Index task, Index block) const {
+  void put_channels(const StridedView& v, Index k, Index channel, int n, Index offset, Index task, Index block) const {
     if (v.data == nullptr) return;
     float* sum = block_sum(offset, 0, task, block, kLanes);
     add_groups(sum, offset, task, block, kLanes);

@@ -27,6 +27,8 @@ inline constexpr int kExpTableBits = 0;
 #endif
 // FastExp2 is asked for |z| up to this only.
 inline constexpr float kExpFastLimit = 125.0f;
+// Below minus this 2^z is 0 in double precision too.
+inline constexpr float kForgottenLimit = 1075.0f;
 
 namespace exp_detail {
 constexpr double taylor(int j) {  // ln2^j / j!
@@ -103,6 +105,7 @@ MAMBASDK_SIMD void opaque(vf& x) {
 // 5), 2e-5 (baseline, degree 4).
 template <int kDegree>
 struct FastExp2 {
+  static constexpr bool kForgets = false;
   static constexpr exp_detail::Coefficients k = exp_detail::make_coefficients(kDegree);
   vf magic;
 #if defined(__AVX512F__)
@@ -151,11 +154,39 @@ struct FastExp2 {
 // Any z: the same bits within the range, 2^-126 below it, 2^127.9 above, NaN for NaN.
 template <class Fast>
 struct ClampedExp2 {
+  static constexpr bool kForgets = false;
   Fast fast;
 
   MAMBASDK_SIMD ClampedExp2 make() { return {Fast::make()}; }
   MAMBASDK_ALWAYS_INLINE vf operator()(vf z) const { return fast(min(set1(127.9f), max(set1(-126.0f), z))); }
 };
+
+// The same, but 0 below -kForgottenLimit and infinity above it. What is multiplied by that 0 must count for nothing,
+// even infinity or NaN.
+template <class Fast>
+struct ForgettingExp2 {
+  static constexpr bool kForgets = true;
+  ClampedExp2<Fast> clamped;
+
+  MAMBASDK_SIMD ForgettingExp2 make() { return {ClampedExp2<Fast>::make()}; }
+  MAMBASDK_ALWAYS_INLINE vf operator()(vf z) const {
+    const vf kept = select(z < set1(-kForgottenLimit), zero(), clamped(z));
+    return select(z > set1(kForgottenLimit), set1(__builtin_inff()), kept);
+  }
+};
+// decay times x; see ForgettingExp2.
+MAMBASDK_SIMD vf forgetful_product(vf decay, vf x) {
+  return select(decay == zero(), zero(), decay * x);
+}
+
+// x, or 0 where 2^z is 0 in double precision too.
+MAMBASDK_SIMD vf unless_forgotten(vf z, vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)z, (__m512)set1(-kForgottenLimit), _CMP_NLT_UQ), (__m512)x);
+#else
+  return from_bits(bits_of(x) & ~(vu)(z < set1(-kForgottenLimit)));
+#endif
+}
 
 #if defined(__AVX512F__)
 using FloatExp2 = FastExp2<2>;

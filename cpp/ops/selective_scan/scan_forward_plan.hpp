@@ -22,7 +22,8 @@ struct Plan {
     p.direct = a.routes == 1 && a.order.data == nullptr;
     // One block of channels keeps one thread busy, three keep two busy by turns: there the states are shared out too.
     const Index blocks = p.channels.group_blocks * a.groups * a.batch;
-    p.parts = p.direct && (blocks == 1 || blocks == 3) && a.states % 16 == 0 && a.steps >= 2 * kTile ? 2 : 1;
+    p.parts =
+        p.direct && (blocks == 1 || blocks == 3) && a.states > 0 && a.states % 16 == 0 && a.steps >= 2 * kTile ? 2 : 1;
     p.block_floats = a.states * kLanes;
     const Index floats = p.channels.task_blocks * (p.block_floats * (1 + a.routes) + kLanes * a.routes) +
                          3 * kTile * kLanes + 2 * kTile * a.states + 2 * kLanes;

@@ -23,7 +23,11 @@ __attribute__((noinline)) void scan_states(Index steps, Index row, const float* 
     MAMBASDK_UNROLL
     for (int n = 0; n < kStates; ++n) {
       const vf a = exp2_of(d * load(A + n * kLanes));
-      h[n] = a * h[n] + x * B[t * row + n];
+      if constexpr (Exp2::kForgets) {
+        h[n] = forgetful_product(a, h[n]) + x * B[t * row + n];
+      } else {
+        h[n] = a * h[n] + x * B[t * row + n];
+      }
       if constexpr (kOutput) {
         if (n % 2 == 0) {
           sum0 = sum0 + h[n] * C[t * row + n];
@@ -42,6 +46,9 @@ template <class Exp2, bool kOutput>
 void scan_block(Index states, Index row, Index steps, const float* dt, const float* dx, const float* B, const float* C,
                 const float* A, float* state, float* y, const Ahead& ahead, Index first) {
   Index n = 0;
+  if (kOutput && states == 0) {
+    for (Index t = 0; t < steps; ++t) store(y + t * kLanes, zero());
+  }
   const auto run = [&](auto* kernel, Index width) {
     for (; n + width <= states; n += width) {
       kernel(steps, row, dt, dx, B + n, C + n, A + n * kLanes, state + n * kLanes, y, n > 0, ahead, first);

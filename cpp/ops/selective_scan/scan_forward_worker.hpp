@@ -150,13 +150,15 @@ class Forward {
         const float* sums = sum_row(0, channel);
         ahead.set(2, sums, sum_row(1, channel) - sums, position_);
       }
-      if (a_.z.data != nullptr && plan_.direct) ahead.set(3, at<T>(a_.z, channel), a_.z.stride[1], position_);
+      if (a_.z.data != nullptr && plan_.direct && !a_.wide_z())
+        ahead.set(3, at<T>(a_.z, channel), a_.z.stride[1], position_);
     }
     return ahead;
   }
   void ahead_inputs(Ahead& ahead, Index batch, Index route, Index channel, const Index* position,
                     const Index* row) const {
     ahead.set(0, input<T>(a_.u) + batch * a_.u.stride[0] + channel * a_.u.stride[2], a_.u.stride[1], position);
+    if (a_.wide_delta()) return;
     ahead.set(
         1, input<T>(a_.delta) + batch * a_.delta.stride[0] + route * a_.delta.stride[1] + channel * a_.delta.stride[3],
         a_.delta.stride[2], row);
@@ -168,17 +170,17 @@ class Forward {
     float* h = state_ + block * plan_.block_floats;
     const float* A = A_of(k_, block);
     if (a_.chunk_states.data != nullptr && t0 % kScanChunk == 0) {
-      const ScanView& v = a_.chunk_states;
+      const StridedView& v = a_.chunk_states;
       store_states(output<float>(v) + batch_ * v.stride[0] + k_ * v.stride[1] + t0 / kScanChunk * v.stride[2] +
                        channel * v.stride[3] + first_state_ * v.stride[4],
                    v.stride[3], v.stride[4], h + first_state_ * kLanes, end_state_ - first_state_, n);
     }
-    const bool fast = is_fast(stage(channel, n), load(largest_of(k_, block)));
+    const Reach reach = reach_of(stage(channel, n), load(largest_of(k_, block)));
     const Ahead ahead = ahead_of(block);
     for (Index i = 0; i < segment_count_; ++i) {
       const Segment& g = segments_[i];
       if (g.starts) load_initial(g.sequence, block, h);
-      run_segment(g, fast, A, h, ahead);
+      run_segment(g, reach, A, h, ahead);
       if (g.ends && a_.final_state.data != nullptr) store_final(g.sequence, block, h);
     }
     if (a_.y.data == nullptr) return;
@@ -216,11 +218,17 @@ class Forward {
     const Rows<T> delta{
         input<T>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3],
         a_.delta.stride[2], row_};
-    if (is_plain(a_.u.stride[2], n) && is_plain(a_.delta.stride[3], n)) {
+    if (is_plain(a_.u.stride[2], n) && is_plain(a_.delta.stride[3], n) && !a_.wide_delta()) {
       return a_.delta_softplus ? stage_rows<true>(u, delta, bias) : stage_rows<false>(u, delta, bias);
     }
     load_rows(dx_, u.base, u.stride, a_.u.stride[2], position_, rows_, n);
-    load_rows(dt_, delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+    if (a_.wide_delta()) {
+      const float* base =
+          input<float>(a_.delta) + batch_ * a_.delta.stride[0] + k_ * a_.delta.stride[1] + channel * a_.delta.stride[3];
+      load_rows(dt_, base, a_.delta.stride[2], a_.delta.stride[3], row_, rows_, n);
+    } else {
+      load_rows(dt_, delta.base, delta.stride, a_.delta.stride[3], row_, rows_, n);
+    }
     const Rows<float> u_tile{dx_, kLanes, iota_}, delta_tile{dt_, kLanes, iota_};
     return a_.delta_softplus ? stage_rows<true>(u_tile, delta_tile, bias) : stage_rows<false>(u_tile, delta_tile, bias);
   }
@@ -242,9 +250,8 @@ class Forward {
     for (Index i = 0; i < rows_; ++i) store(y_ + i * kLanes, load(y_ + i * kLanes) + skip * load(u(i)));
   }
 
-  void run_segment(const Segment& g, bool fast, const float* A, float* h, const Ahead& ahead) {
+  void run_segment(const Segment& g, Reach reach, const float* A, float* h, const Ahead& ahead) {
     using Fast = std::conditional_t<sizeof(T) == 4, FloatExp2, HalfExp2>;
-    using Clamped = ClampedExp2<Fast>;
     const Index steps = g.end - g.begin;
     const float *dt = dt_ + g.begin * kLanes, *dx = dx_ + g.begin * kLanes;
     const Index begin = g.begin * a_.states + first_state_, count = end_state_ - first_state_;
@@ -252,33 +259,33 @@ class Forward {
     A += first_state_ * kLanes;
     h += first_state_ * kLanes;
     float* y = y_ + g.begin * kLanes;
-    if (a_.y.data != nullptr) {
-      if (fast) {
-        scan_block<Fast, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
-      } else {
-        scan_block<Clamped, true>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
-      }
-    } else if (fast) {
-      scan_block<Fast, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+    const auto run = [&](auto* with_output, auto* without) {
+      auto* scan = a_.y.data != nullptr ? with_output : without;
+      scan(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+    };
+    if (reach == Reach::fast) {
+      run(&scan_block<Fast, true>, &scan_block<Fast, false>);
+    } else if (reach == Reach::clamped) {
+      run(&scan_block<ClampedExp2<Fast>, true>, &scan_block<ClampedExp2<Fast>, false>);
     } else {
-      scan_block<Clamped, false>(count, a_.states, steps, dt, dx, B, C, A, h, y, ahead, g.begin);
+      run(&scan_block<ForgettingExp2<Fast>, true>, &scan_block<ForgettingExp2<Fast>, false>);
     }
   }
 
   template <class X>
-  X* at(const ScanView& v, Index channel) const {  // (b, :, channel) of a [B,L,D] tensor
+  X* at(const StridedView& v, Index channel) const {  // (b, :, channel) of a [B,L,D] tensor
     return static_cast<X*>(v.data) + batch_ * v.stride[0] + channel * v.stride[2];
   }
-  vf per_channel(const ScanView& v, Index channel, int n) const {  // acc[K,D]
+  vf per_channel(const StridedView& v, Index channel, int n) const {  // acc[K,D]
     return load_lanes(input<float>(v) + k_ * v.stride[0] + channel * v.stride[1], v.stride[1], n);
   }
   // The part's first state in an acc[S,K,D,N] tensor.
-  float* state_at(const ScanView& v, Index sequence, Index block) const {
+  float* state_at(const StridedView& v, Index sequence, Index block) const {
     return output<float>(v) + sequence * v.stride[0] + k_ * v.stride[1] + task_.channel(block) * v.stride[2] +
            first_state_ * v.stride[3];
   }
   void load_initial(Index sequence, Index block, float* h) {
-    const ScanView& v = a_.initial_state;
+    const StridedView& v = a_.initial_state;
     if (v.data != nullptr) {
       load_states(h + first_state_ * kLanes, state_at(v, sequence, block), v.stride[2], v.stride[3],
                   end_state_ - first_state_, task_.lanes(block), 1.0f);
@@ -287,7 +294,7 @@ class Forward {
     }
   }
   void store_final(Index sequence, Index block, const float* h) {
-    const ScanView& v = a_.final_state;
+    const StridedView& v = a_.final_state;
     store_states(state_at(v, sequence, block), v.stride[2], v.stride[3], h + first_state_ * kLanes,
                  end_state_ - first_state_, task_.lanes(block));
   }
@@ -296,7 +303,10 @@ class Forward {
   void store_tile(Index channel, int n) {
     if (a_.z.data != nullptr) {
       const Rows<T> z{at<T>(a_.z, channel), a_.z.stride[1], position_};
-      if (is_plain(a_.z.stride[2], n)) {
+      if (a_.wide_z()) {
+        load_rows(dt_, at<float>(a_.z, channel), a_.z.stride[1], a_.z.stride[2], position_, rows_, n);
+        gate(Rows<float>{dt_, kLanes, iota_});
+      } else if (is_plain(a_.z.stride[2], n)) {
         gate(z);
       } else {
         load_rows(dt_, z.base, z.stride, a_.z.stride[2], position_, rows_, n);

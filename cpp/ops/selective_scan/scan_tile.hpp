@@ -2,11 +2,14 @@
 // strided tensors and float32 tiles. For *.isa.cpp only.
 #pragma once
 
-#include "ops/gemm/transpose.hpp"
+#include "core/simd_types.hpp"
+#include "kernels/transpose.hpp"
 #include "ops/selective_scan/scan_args.hpp"
 #include "ops/selective_scan/scan_exp.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
+
+using namespace selective_scan;
 
 using Index = std::int64_t;
 
@@ -21,11 +24,11 @@ MAMBASDK_SIMD Index ceil_div(Index a, Index b) {
 }
 
 template <class T>
-MAMBASDK_SIMD const T* input(const ScanView& v) {
+MAMBASDK_SIMD const T* input(const StridedView& v) {
   return static_cast<const T*>(v.data);
 }
 template <class T>
-MAMBASDK_SIMD T* output(const ScanView& v) {
+MAMBASDK_SIMD T* output(const StridedView& v) {
   return static_cast<T*>(v.data);
 }
 
@@ -279,13 +282,17 @@ MAMBASDK_SIMD vi larger_bits(vi most, vf x) {  // of magnitudes; NaN is the larg
   return (bits & mask) | (most & ~mask);
 #endif
 }
-// Whether every |delta * A| is inside the fast range of exp2.
-MAMBASDK_SIMD bool is_fast(vi largest_delta, vf largest_A) {
+// Which exp2 a tile needs: that of the fast range of |delta * A|, the clamped one, or the one that forgets.
+enum class Reach : std::uint8_t { fast, clamped, forgetting };
+MAMBASDK_SIMD Reach reach_of(vi largest_delta, vf largest_A) {
   const vf reach = (vf)largest_delta * largest_A;
-  const vi good = reach <= kExpFastLimit;
-  bool ok = true;
-  for (int c = 0; c < kLanes; ++c) ok &= good[c] != 0;
-  return ok;
+  const vi fast = reach <= kExpFastLimit, kept = reach <= kForgottenLimit;
+  bool all_fast = true, all_kept = true;
+  for (int c = 0; c < kLanes; ++c) {
+    all_fast &= fast[c] != 0;
+    all_kept &= kept[c] != 0;
+  }
+  return all_fast ? Reach::fast : all_kept ? Reach::clamped : Reach::forgetting;
 }
 
 // The largest |A| over the states, per lane (NaN stays NaN).

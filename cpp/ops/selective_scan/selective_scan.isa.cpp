@@ -5,7 +5,7 @@ namespace mambasdk::MAMBASDK_ISA {
 namespace {
 
 template <class T>
-bool forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
+bool forward(const SelectiveScanArgs& args, Parallel parallel, ThreadScratch scratch, void* workspace) {
   const Plan plan = Plan::make(args);
   // About 100 thousand vector steps keep a thread busy for a good part of a millisecond.
   const Index work = args.routes * (args.steps + 1) * plan.channels.task_blocks * (args.states + 4);
@@ -44,14 +44,13 @@ std::size_t selective_scan_workspace(const SelectiveScanArgs& args) {
   if (plan.parts > 1) {
     return static_cast<std::size_t>(plan.parts * args.batch * args.steps * args.channels) * sizeof(float);
   }
-  if (plan.direct || args.type.bits == 32) return 0;
+  if (plan.direct || args.type == dtype::f32) return 0;
   return static_cast<std::size_t>(args.batch * args.length * args.channels) * sizeof(float);
 }
 
-bool selective_scan_forward(const SelectiveScanArgs& args, Parallel parallel, ScanScratch scratch, void* workspace) {
-  if (args.type == dtype::f32) return forward<float>(args, parallel, scratch, workspace);
-  if (args.type == dtype::bf16) return forward<bf16>(args, parallel, scratch, workspace);
-  return forward<f16>(args, parallel, scratch, workspace);
+bool selective_scan_forward(const SelectiveScanArgs& args, Parallel parallel, ThreadScratch scratch, void* workspace) {
+  MAMBASDK_SHARE_AVX512(args.type == dtype::bf16, selective_scan_forward(args, parallel, scratch, workspace));
+  return with_own_type(args.type, [&]<class T>(T) { return forward<T>(args, parallel, scratch, workspace); });
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

@@ -7,7 +7,7 @@ namespace {
 
 template <class T>
 bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, const BackwardPlan& plan,
-              float* workspace, Parallel parallel, ScanScratch scratch) {
+              float* workspace, Parallel parallel, ThreadScratch scratch) {
   BackwardSums<T> sums(args, grads, plan, workspace);
   bool ok = true;
   // A range of 32 thousand vector steps takes about a fifth of a millisecond; less is not worth a second thread.
@@ -53,8 +53,12 @@ bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, co
     if (plan.scatter && sizeof(T) == 2) sums.finish_params(parallel, k);
   }
   if (plan.routed && sizeof(T) == 2) {
-    sums.finish(parallel, grads.grad_u, sums.sums_u());
-    sums.finish(parallel, grads.grad_z, sums.sums_z());
+    sums.template finish<T>(parallel, grads.grad_u, sums.sums_u());
+    if (args.wide_z()) {
+      sums.template finish<float>(parallel, grads.grad_z, sums.sums_z());
+    } else {
+      sums.template finish<T>(parallel, grads.grad_z, sums.sums_z());
+    }
   }
   return ok;
 }
@@ -66,12 +70,11 @@ std::size_t selective_scan_backward_workspace(const SelectiveScanArgs& args, con
 }
 
 bool selective_scan_backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, Parallel parallel,
-                             ScanScratch scratch, void* workspace) {
+                             ThreadScratch scratch, void* workspace) {
+  MAMBASDK_SHARE_AVX512(args.type == dtype::bf16, selective_scan_backward(args, grads, parallel, scratch, workspace));
   const BackwardPlan plan = BackwardPlan::make(args, grads);
   float* work = static_cast<float*>(workspace);
-  if (args.type == dtype::f32) return backward<float>(args, grads, plan, work, parallel, scratch);
-  if (args.type == dtype::bf16) return backward<bf16>(args, grads, plan, work, parallel, scratch);
-  return backward<f16>(args, grads, plan, work, parallel, scratch);
+  return with_own_type(args.type, [&]<class T>(T) { return backward<T>(args, grads, plan, work, parallel, scratch); });
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

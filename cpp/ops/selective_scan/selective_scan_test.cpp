@@ -305,9 +305,12 @@ TEST(SelectiveScan, StateCarriesTheSequence) {
         return arg(arena.keep(Tensor::contiguous(in[static_cast<std::size_t>(index)].tensor->data, dtype::f32,
                                                  shape.data(), static_cast<int>(shape.size()))));
       };
-      const std::vector<Value> step = {
-          arg(&state),          row(0, 1, {1, D}), row(1, 2, {1, D}), parameter(2, {D, N}), row(3, 2, {1, 1, N}),
-          row(4, 2, {1, 1, N}), parameter(5, {D}), row(6, 1, {1, D}), parameter(7, {D}),    arg(true)};
+      const std::vector<Value> step = {arg(&state),          row(0, 1, {1, D}),
+                                       row(1, 2, {1, D}),    parameter(2, {D, N}),
+                                       row(3, 2, {1, 1, N}), row(4, 2, {1, 1, N}),
+                                       parameter(5, {D}),    row(6, 1, {1, D}),
+                                       parameter(7, {D}),    arg(true),
+                                       arg(nullptr),         arg(-1)};
       const Tensor y = arena.empty(dtype::f32, {1, D});
       const Tensor outputs[] = {y, state};  // in place
       update.call(default_context(), step, outputs);
@@ -485,6 +488,8 @@ std::vector<Value> update_args(Arena& arena, DType type, std::int64_t B, std::in
   all.push_back(optional(type, {B, D}));
   all.push_back(optional(acc, {D}));
   all.push_back(arg(extras));
+  all.push_back(arg(nullptr));  // state_indices
+  all.push_back(arg(-1));
   return all;
 }
 

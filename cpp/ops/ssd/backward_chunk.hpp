@@ -1,4 +1,4 @@
-// The derivative of one head in one chunk. For *.isa.cpp only.
+// The derivative of one head in one chunk by matrix products. For *.isa.cpp only.
 //
 // With l, m steps of the chunk, m <= l, and scores M = CB^T o decay o source:
 //   dM = dY X^T            dCB^T += dM o decay o source        (both transposed here: m rows, l along vectors)
@@ -10,15 +10,10 @@
 // runs out of registers inside their loops.
 #pragma once
 
-#include "ops/ssd/backward_plan.hpp"
+#include "ops/ssd/backward_steps.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
-
-// Sums over a head's chunks.
-struct HeadSums {
-  double A = 0.0, dt_bias = 0.0;
-};
 
 // Columns [j, j + NV vectors) of to = through * from + a columns: the state across a chunk, or its gradient back across
 // it. `to` may be `from`.
@@ -54,15 +49,11 @@ __attribute__((noinline)) void carry_gradient(const Plan<Cells>& plan, const Sta
 alignas(64) constexpr float kNothing[kChunk] = {};  // what the first head of a task adds to
 
 template <class T, class Cells>
-struct ChunkDerivative {
+struct ChunkDerivative : HeadDerivative<T, Cells> {
   static_assert(kProductColumns <= kChunk);
-  const Plan<Cells>& plan;
-  const SsdBackward& call;
-  const SsdProblem& p;
-  const SsdSequence& sequence;
-  std::int64_t s, head0, head1;  // the task's heads: [head0, head1)
-  const Partials& partials;
-  const Scratch& at;
+  using Base = HeadDerivative<T, Cells>;
+  using Base::at, Base::call, Base::head0, Base::head1, Base::p, Base::partials, Base::plan, Base::s, Base::sequence;
+  using Base::put_grad_dt, Base::read_grad_y, Base::recur;
 
   // Sums over lanes wait here, one vector a step, until all stripes are done.
   struct Dots {
@@ -71,29 +62,6 @@ struct ChunkDerivative {
     // Of the pairs of a step with an earlier one, dM o M; of a step with itself, dM o CB^T and x . dY.
     alignas(64) float row[kChunk], own[kChunk], skip[kChunk];
   };
-
-  // grad_y of one chunk, through the gate; writes grad_z.
-  void read_grad_y(std::int64_t h, std::int64_t begin, std::int64_t count) const {
-    if (!p.z.data)
-      return read_rows<T, Cells>(at.dy_rows, plan.head_cells, p, sequence, call.grad_y, h, begin, count, plan.steps,
-                                 p.head_dim);
-    read_chunk<T>(at.grad_y, plan.heads, p, sequence, call.grad_y, h, begin, count, plan.steps, p.head_dim);
-    read_chunk<T>(at.gate, plan.heads, p, sequence, p.z, h, begin, count, plan.steps, p.head_dim);
-    const std::int64_t stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
-    const Steps where = steps(p, sequence, stride);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t row = where.offset + (begin + i) * where.stride + h * p.head_dim;
-      for (std::int64_t j = 0; j < p.head_dim; j += kLanes) {
-        const int n = static_cast<int>(min64(kLanes, p.head_dim - j));
-        const vf z = load(at.gate + i * plan.heads + j), gate = sigmoid(z);
-        const vf grad = load(at.grad_y + i * plan.heads + j);
-        const vf ungated = load_n(static_cast<const T*>(call.ungated) + row + j, n);
-        store_n(static_cast<T*>(call.grad_z) + row + j, grad * ungated * gate * (1.0f + z * (1.0f - gate)), n);
-        store(at.grad_y + i * plan.heads + j, grad * z * gate);
-      }
-    }
-    to_rows<Cells>(at.dy_rows, plan.head_cells, at.grad_y, plan.heads, plan.steps, plan.heads);
-  }
 
   // The operands of x and dY that products need.
   void make_operands(const Decay& d) const {
@@ -329,9 +297,16 @@ struct ChunkDerivative {
     const bool first = h == head0;
     alignas(64) float column_sum[kChunk] = {}, direct[kChunk] = {}, from_state[kChunk] = {}, to_state[kChunk] = {};
     Dots dots;
+    if (plan.heads == 0)  // no stripe of x will
+      for (std::int64_t m = 0; m < kChunk; ++m) store(dots.write + m * kLanes, zero());
     make_decay<T>(d, p, sequence, h, begin, count);
     read_rows<T, Cells>(at.x_rows, plan.head_cells, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
     read_grad_y(h, begin, count);
+    float through = 0.0f;
+    if (has_grad && state_rows) through = through_sum(state_rows, grad.rows);
+    if (__builtin_expect(!is_finite(d, shared, state_rows, has_grad ? grad.rows : nullptr, through), 0))
+      return recur(h, begin, count, part, state_rows, grad, d, sums);
+    through *= d.through;
     make_operands(d);
     for (std::int64_t m = 0; m < kChunk; m += kLanes) {
       store(dots.row + m, zero());
@@ -358,15 +333,23 @@ struct ChunkDerivative {
       if (has_grad) writes<decltype(width)::value>(part + plan.dbt, first, grad.rows, d, j);
     });
     if (!has_grad && first) clear(part + plan.dbt, plan.outer);
-    double through = 0.0;
-    if (has_grad && state_rows && d.through != 0.0f)
-      through = static_cast<double>(d.through * through_sum(state_rows, grad.rows));
     if (begin > 0 || p.initial_state.data) {
       for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
         carry_gradient<decltype(width)::value>(plan, grad, d.through, shared + plan.ct_rows, at.dye_columns, j);
       });
     }
-    grad_dt(h, begin, count, d, dots.row, column_sum, direct, from_state, to_state, through, sums);
+    grad_dt(h, begin, count, d, dots.row, column_sum, direct, from_state, to_state, static_cast<double>(through), sums);
+  }
+
+  // Whether every operand of the products is finite; of x, dY, B and C also that sums of products of two of them are.
+  // `through`: the sum of the products of the state and its gradient where there are both.
+  bool is_finite(const Decay& d, const float* shared, const float* state_rows, const float* grad_rows,
+                 float through) const {
+    const std::int64_t rows = plan.steps * plan.head_cells, state = plan.state * plan.head_cells;
+    if (!d.finite || shared[plan.finite] == 0.0f || through - through != 0.0f) return false;
+    if (state_rows && !grad_rows && !is_finite_dot<Cells>(state_rows, state_rows, state)) return false;
+    if (grad_rows && !state_rows && !is_finite_dot<Cells>(grad_rows, grad_rows, state)) return false;
+    return is_finite_dot<Cells>(at.x_rows, at.x_rows, rows) && is_finite_dot<Cells>(at.dy_rows, at.dy_rows, rows);
   }
 
   // Per step m: dM o M over later steps; x . dU; weight o x . (B dS).
@@ -398,31 +381,17 @@ struct ChunkDerivative {
   void grad_dt(std::int64_t h, std::int64_t begin, std::int64_t count, const Decay& d, const float* row_sum,
                const float* column_sum, const float* direct, const float* from_state, const float* to_state,
                double through, HeadSums& sums) const {
-    alignas(64) float raw[kChunk], slope[kChunk];
-    read_dt<T>(raw, p, sequence, h, begin, count);
-    for (std::int64_t i = 0; i < kChunk; i += kLanes) {
-      const vf v = load(raw + i), dt = p.dt_softplus ? softplus(v) : v;
-      vf rate = set1(1.0f);
-      if (p.dt_softplus) rate = select(v > set1(20.0f), rate, sigmoid(v));
-      store(slope + i, select((dt < set1(p.dt_min)) | (dt > set1(p.dt_max)), zero(), rate));
-    }
-    double reads[kChunk + 1];
+    double reads[kChunk + 1], log_decay[kChunk], of_source[kChunk];
     reads[count] = 0.0;
     for (std::int64_t t = count - 1; t >= 0; --t) reads[t] = reads[t + 1] + static_cast<double>(from_state[t]);
-    const std::int64_t stride[3] = {p.length * p.heads, p.heads, 1};
-    const Steps where = steps(p, sequence, stride);
-    T* out = static_cast<T*>(call.grad_dt) + where.offset + begin * where.stride + h;
     double crossing = 0.0, writes = 0.0;
     for (std::int64_t t = 0; t < count; ++t) {
-      const double log_decay = crossing + reads[t] + writes + through;
-      const double grad = log_decay * static_cast<double>(p.A[h]) + (p.dt_on_x ? static_cast<double>(direct[t]) : 0.0);
-      const double grad_raw = grad * static_cast<double>(slope[t]);
-      out[t * where.stride] = from_float<T>::cast(static_cast<float>(grad_raw));
-      sums.dt_bias += grad_raw;
-      sums.A += log_decay * static_cast<double>(d.dt[t]);
+      log_decay[t] = crossing + reads[t] + writes + through;
+      of_source[t] = static_cast<double>(direct[t]);
       crossing += static_cast<double>(column_sum[t]) - static_cast<double>(row_sum[t]);
       writes += static_cast<double>(to_state[t]);
     }
+    put_grad_dt(h, begin, count, d, log_decay, of_source, sums);
   }
 };
 

@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include "ops/ssd/chunk.hpp"
+#include "ops/ssd/recurrence.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -19,7 +19,7 @@ struct Plan : Dims<Cells> {
   std::int64_t blocks, block;               // head blocks per group, heads per block
   std::int64_t tile, square, carry, outer;  // (steps,heads), (steps,steps), (state,heads), (state,steps)
   std::int64_t b_rows, bt_rows, ct_rows;    // shared by a group: offsets, size of one chunk
-  std::int64_t cbt, group;
+  std::int64_t cbt, finite, group;          // `finite`: 1, or 0 where a value of B or C is not (is_finite_dot)
   std::int64_t dcbt, dct, dbt, part;        // sums of one head block over one chunk: offsets, size
   std::int64_t kept, kept_size, head_size;  // states kept at a time, one of them; what a head carries back
   std::int64_t tasks, slots, scratch;       // scratch: of one range of tasks
@@ -38,7 +38,8 @@ struct Plan : Dims<Cells> {
     bt_rows = b_rows + steps * state_cells;
     ct_rows = bt_rows + state * step_cells;
     cbt = ct_rows + state * step_cells;
-    group = cbt + square;
+    finite = cbt + square;
+    group = finite + 16;
     dcbt = 0;
     dct = dcbt + square;
     dbt = dct + outer;

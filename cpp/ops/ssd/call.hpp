@@ -1,12 +1,13 @@
 // One call of the ssd family as tensors: what the reference and the vector kernels are made from.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "core/op.hpp"
-#include "ops/ssd/ssd.hpp"
+#include "ops/ssd/ssd_args.hpp"
 
-namespace mambasdk::ssd_family {
+namespace mambasdk::ssd {
 
 // An absent tensor has data == nullptr. ssd_state_update is the case of one step: its tensors get a length of 1.
 struct Call {
@@ -31,4 +32,19 @@ void reference_forward(const Call& call, const Tensor& y, const Tensor& final_st
 // `grad_final_state` may be null. Computes the gradient of every input.
 void reference_backward(const Call& call, const Tensor& grad_y, const Tensor& grad_final_state, const Gradients& out);
 
-}  // namespace mambasdk::ssd_family
+// ---- vector kernels ----
+
+void vector_forward(const Context& context, const Call& call, const Tensor& y, const Tensor& final_state,
+                    const Tensor& chunk_states);
+void vector_backward(const Context& context, const Call& call, const Tensor& grad_y, const Tensor& grad_final_state,
+                     const Tensor& chunk_states, const Gradients& out);
+// One step; slots[b] is where the state of row b is, -1: nowhere; empty: at its own place.
+void vector_update(const Context& context, const Call& call, const Tensor& y, const Tensor& new_state,
+                   const std::vector<std::int32_t>& slots);
+
+// Heads come in groups of equal size, and D is per head or per channel. Throws Error(invalid_argument).
+void check_heads(std::string_view operation, std::int64_t heads, std::int64_t groups, const Tensor* D,
+                 std::int64_t head_dim);
+void define_update(Registry& registry);
+
+}  // namespace mambasdk::ssd

@@ -1,6 +1,7 @@
 // What the forward and the backward kernel share: sizes of a chunk, its groups, states in memory. For *.isa.cpp only.
 #pragma once
 
+#include "core/simd_types.hpp"
 #include "ops/ssd/decay.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -47,7 +48,7 @@ MAMBASDK_SIMD void for_group_chunks(const Dims<Cells>& dims, const SsdProblem& p
 
 // (state,heads) of one head from (S,H,P,N), zeros when absent.
 template <class Cells>
-MAMBASDK_SIMD void read_state(const Dims<Cells>& dims, const SsdProblem& p, float* to, const SsdInput& input,
+MAMBASDK_SIMD void read_state(const Dims<Cells>& dims, const SsdProblem& p, float* to, const StridedView& input,
                               std::int64_t s, std::int64_t h) {
   for (std::int64_t i = 0; i < dims.state * dims.heads; i += kLanes) store(to + i, zero());
   if (!input.data) return;
@@ -68,14 +69,17 @@ MAMBASDK_SIMD void write_state(const Dims<Cells>& dims, const SsdProblem& p, flo
 // f(an element, the cells of its products) for a dtype of the kernels.
 template <class F>
 MAMBASDK_SIMD auto with_cells([[maybe_unused]] DType type, F&& f) {
-#if !defined(__AMX_BF16__)  // that variant is called for bfloat16 alone
-  if (type == dtype::f32) return f(float{}, FloatCells{});
-  if (type == dtype::f16) return f(f16{}, FloatCells{});
-#endif
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__)  // that variant is called for bfloat16 alone
   return f(bf16{}, Bf16Cells{});
 #else
-  return f(bf16{}, FloatCells{});
+  return with_own_type(type, [&]<class T>(T) {
+#if defined(__AVX512BF16__)
+    using Cells = std::conditional_t<std::is_same_v<T, bf16>, Bf16Cells, FloatCells>;
+#else
+    using Cells = FloatCells;
+#endif
+    return f(T{}, Cells{});
+  });
 #endif
 }
 

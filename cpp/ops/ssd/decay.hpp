@@ -28,6 +28,7 @@ struct Decay {
   alignas(64) float early[kChunk / kDecayBlock][kChunk];
   alignas(64) float sourced[kChunk / kDecayBlock][kChunk];  // early * source
   bool factored, bounded;
+  bool finite;    // all of dt and of its products with A are
   float through;  // decay of the state across the chunk
 };
 
@@ -53,9 +54,16 @@ template <class T>
 MAMBASDK_SIMD void read_dt(float* dst, const SsdProblem& p, const SsdSequence& sequence, std::int64_t head,
                            std::int64_t begin, std::int64_t count) {
   const Steps at = steps(p, sequence, p.dt.stride);
-  const T* src = static_cast<const T*>(p.dt.data) + at.offset + head * p.dt.stride[2];
+  const std::int64_t offset = at.offset + head * p.dt.stride[2];
   const float bias = p.dt_bias ? p.dt_bias[head] : 0.0f;
-  for (std::int64_t i = 0; i < count; ++i) dst[i] = to_float(src[(begin + i) * at.stride]) + bias;
+  const auto read = [&](const auto* src) __attribute__((always_inline)) {
+    for (std::int64_t i = 0; i < count; ++i) dst[i] = to_float(src[offset + (begin + i) * at.stride]) + bias;
+  };
+  if (p.wide_dt) {
+    read(static_cast<const float*>(p.dt.data));
+  } else {
+    read(static_cast<const T*>(p.dt.data));
+  }
   for (std::int64_t i = count; i < kChunk; ++i) dst[i] = 0.0f;
 }
 
@@ -79,6 +87,7 @@ MAMBASDK_SIMD void make_decay(Decay& d, const SsdProblem& p, const SsdSequence& 
     d.s[i] = static_cast<float>(sum);
     d.s_low[i] = static_cast<float>(sum - static_cast<double>(d.s[i]));
   }
+  d.finite = d.s[kChunk - 1] - d.s[kChunk - 1] == 0.0f;
   const std::int32_t* run = p.run_start ? p.run_start + sequence.batch * p.length + begin : nullptr;
   for (std::int64_t i = 0; i < kChunk; ++i) {
     const std::int64_t start = run ? run[i < count ? i : count - 1] : 0;

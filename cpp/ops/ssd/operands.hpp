@@ -8,8 +8,9 @@
 // whole vectors of cells.
 #pragma once
 
-#include "ops/gemm/tile.hpp"
-#include "ops/gemm/tile_amx.hpp"
+#include "kernels/tile.hpp"
+#include "kernels/tile_amx.hpp"
+#include "kernels/transpose.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 
@@ -99,9 +100,7 @@ struct Bf16Cells {
   }
   MAMBASDK_SIMD void put_columns(float* cells, std::int64_t ld, std::int64_t k, vf even, vf odd) {
     const v32h halves = (v32h)narrow_pair(even, odd);
-    const v32h order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    store(cells + k / 2 * ld, (vf)__builtin_shuffle(halves, order));
+    store(cells + k / 2 * ld, (vf)shuffle<Interleaved<16, 0>>(halves, halves));
   }
   // Columns operand of a rows operand (rows,cells): neighbours along the rows become neighbours along the summed dim.
   MAMBASDK_SIMD void columns_of_rows(float* dst, std::int64_t ldd, const float* src, std::int64_t lds,
@@ -109,8 +108,8 @@ struct Bf16Cells {
     for (std::int64_t r = 0; r < rows; r += 2) {
       for (std::int64_t j = 0; j < row_cells; j += kLanes) {
         const v32h even = (v32h)load(src + r * lds + j), odd = (v32h)load(src + (r + 1) * lds + j);
-        store(dst + r / 2 * ldd + 2 * j, (vf)__builtin_shuffle(even, odd, kInterleaved));
-        store(dst + r / 2 * ldd + 2 * j + kLanes, (vf)__builtin_shuffle(even, odd, (v32h)(kInterleaved + 16)));
+        store(dst + r / 2 * ldd + 2 * j, (vf)shuffle<Interleaved<32, 0>>(even, odd));
+        store(dst + r / 2 * ldd + 2 * j + kLanes, (vf)shuffle<Interleaved<32, 16>>(even, odd));
       }
     }
   }
@@ -120,18 +119,20 @@ struct Bf16Cells {
       const vf s0 = set1(scale[r]), s1 = set1(scale[r + 1]);
       for (std::int64_t j = 0; j < columns; j += 2 * kLanes) {
         const v32h even = (v32h)load(src + r * lds + j / 2), odd = (v32h)load(src + (r + 1) * lds + j / 2);
-        put_both(plain + r / 2 * ldd + j, scaled + r / 2 * ldd + j, (vu)__builtin_shuffle(even, odd, kInterleaved), s0,
-                 s1);
+        put_both(plain + r / 2 * ldd + j, scaled + r / 2 * ldd + j, (vu)shuffle<Interleaved<32, 0>>(even, odd), s0, s1);
         put_both(plain + r / 2 * ldd + j + kLanes, scaled + r / 2 * ldd + j + kLanes,
-                 (vu)__builtin_shuffle(even, odd, (v32h)(kInterleaved + 16)), s0, s1);
+                 (vu)shuffle<Interleaved<32, 16>>(even, odd), s0, s1);
       }
     }
   }
 
  private:
   typedef std::uint16_t v32h __attribute__((vector_size(64)));
-  static constexpr v32h kInterleaved = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                                        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  // Elements from kFrom on and those kApart further, by turns.
+  template <int kApart, int kFrom>
+  struct Interleaved {
+    static constexpr int at(int i) { return i / 2 + i % 2 * kApart + kFrom; }
+  };
   // A vector of cells, and the same with its even elements times s0 and its odd ones times s1.
   MAMBASDK_SIMD void put_both(float* plain, float* scaled, vu cells, vf s0, vf s1) {
     store(plain, (vf)cells);
@@ -192,13 +193,6 @@ MAMBASDK_SIMD void multiply(vf (&acc)[kProductRows][NV], const float* a, std::in
 }
 #endif
 
-template <int NV>
-MAMBASDK_SIMD void scale_tile(vf (&acc)[kProductRows][NV], vf factor) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kProductRows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] *= factor;
-}
 // acc += factor * c.
 template <int NV>
 MAMBASDK_SIMD void add_tile(vf (&acc)[kProductRows][NV], vf factor, const float* c, std::int64_t ldc) {
@@ -324,49 +318,36 @@ MAMBASDK_SIMD void transpose(float* dst, std::int64_t ldd, const float* src, std
       vf t[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) t[r] = load(src + (i + r) * lds + j);
-      // Swap off-diagonal blocks of size 1, 2, 4, ...
-#pragma GCC unroll 4
-      for (int s = 1; s < kLanes; s *= 2) {
-        vi low, high;
-#pragma GCC unroll 16
-        for (int c = 0; c < kLanes; ++c) {
-          low[c] = (c & s) ? kLanes + c - s : c;
-          high[c] = (c & s) ? kLanes + c : c + s;
-        }
-#pragma GCC unroll 16
-        for (int r = 0; r < kLanes; ++r) {
-          if (r & s) continue;
-          const vf a = t[r], b = t[r + s];
-          t[r] = __builtin_shuffle(a, b, low);
-          t[r + s] = __builtin_shuffle(a, b, high);
-        }
-      }
+      transpose(t);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) store(dst + (j + r) * ldd + i, t[r]);
     }
   }
 }
 
-// sums[r] = the sum over lanes of vector r, for `rows` (a multiple of kLanes) vectors: sums of halves that keep one row
-// per lane in the end.
+// Blocks of kHalf lanes of the first vector and of the second by turns: those that come first in a pair, or second.
+template <int kHalf, int kSecond>
+struct HalfPairs {
+  static constexpr int at(int c) { return c / kHalf % 2 * kLanes + (c / kHalf / 2 * 2 + kSecond) * kHalf + c % kHalf; }
+};
+// t[r] = sums of the halves of vectors r and r + kHalf, which keep one row per lane in the end.
+template <int kHalf>
+MAMBASDK_SIMD void add_halves(vf (&t)[kLanes]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kHalf; ++r)
+    t[r] = shuffle<HalfPairs<kHalf, 0>>(t[r], t[r + kHalf]) + shuffle<HalfPairs<kHalf, 1>>(t[r], t[r + kHalf]);
+}
+
+// sums[r] = the sum over lanes of vector r, for `rows` (a multiple of kLanes) vectors.
 MAMBASDK_SIMD void lane_sums(float* sums, const float* vectors, std::int64_t rows) {
   for (std::int64_t i = 0; i < rows; i += kLanes) {
     vf t[kLanes];
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; ++r) t[r] = load(vectors + (i + r) * kLanes);
-#pragma GCC unroll 4
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-      vi low, high;
-#pragma GCC unroll 16
-      for (int c = 0; c < kLanes; ++c) {
-        const int block = c / half;
-        low[c] = (block % 2) * kLanes + block / 2 * 2 * half + c % half;
-        high[c] = low[c] + half;
-      }
-#pragma GCC unroll 16
-      for (int r = 0; r < half; ++r)
-        t[r] = __builtin_shuffle(t[r], t[r + half], low) + __builtin_shuffle(t[r], t[r + half], high);
-    }
+    if constexpr (kLanes > 8) add_halves<8>(t);
+    if constexpr (kLanes > 4) add_halves<4>(t);
+    add_halves<2>(t);
+    add_halves<1>(t);
     store(sums + i, t[0]);
   }
 }

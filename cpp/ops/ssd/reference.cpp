@@ -1,52 +1,11 @@
 // The recurrence of ssd step by step, in double: S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_t^T, y_t = S_t C_t + D x_t.
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "core/element.hpp"
 #include "ops/ssd/call.hpp"
 
-namespace mambasdk::ssd_family {
-
-std::vector<SsdSequence> sequences_of(const Call& call) {
-  std::vector<SsdSequence> list;
-  std::int64_t chunks = 0;
-  const auto add = [&](std::int64_t batch, std::int64_t begin, std::int64_t length) {
-    list.push_back({batch, begin, length, chunks});
-    chunks += (length + kSsdChunk - 1) / kSsdChunk;
-  };
-  if (call.cu_seqlens.data == nullptr) {
-    for (std::int64_t b = 0; b < call.batch; ++b) add(b, 0, call.length);
-    return list;
-  }
-  const auto* offsets = call.cu_seqlens.ptr<const std::int32_t>();
-  const std::int64_t stride = call.cu_seqlens.stride(0);
-  for (std::int64_t s = 0; s < call.sequences; ++s)
-    add(0, offsets[s * stride], offsets[(s + 1) * stride] - offsets[s * stride]);
-  return list;
-}
-
-std::int64_t chunk_count(const std::vector<SsdSequence>& sequences) {
-  if (sequences.empty()) return 0;
-  return sequences.back().first_chunk + (sequences.back().length + kSsdChunk - 1) / kSsdChunk;
-}
-
-std::vector<std::int32_t> run_starts_of(const Call& call) {
-  if (call.seq_idx.data == nullptr) return {};
-  std::vector<std::int32_t> starts(static_cast<std::size_t>(call.batch * call.length));
-  const auto* index = call.seq_idx.ptr<const std::int32_t>();
-  for (std::int64_t b = 0; b < call.batch; ++b) {
-    std::int32_t start = 0, previous = 0;
-    for (std::int64_t i = 0; i < call.length; ++i) {
-      const std::int64_t t = call.reverse ? call.length - 1 - i : i;
-      const std::int32_t id = index[b * call.seq_idx.stride(0) + t * call.seq_idx.stride(1)];
-      if (i > 0 && id != previous) start = static_cast<std::int32_t>(i);
-      previous = id;
-      starts[static_cast<std::size_t>(b * call.length + i)] = start;
-    }
-  }
-  return starts;
-}
+namespace mambasdk::ssd {
 
 namespace {
 
@@ -88,7 +47,7 @@ struct Scan {
   }
   [[nodiscard]] double unlimited_dt(std::int64_t i) const {
     const double raw = raw_dt(i);
-    return call.dt_softplus && raw <= 20.0 ? std::log1p(std::exp(raw)) : raw;
+    return !call.dt_softplus || raw > 20.0 ? raw : std::log1p(std::exp(raw));
   }
   [[nodiscard]] double dt(std::int64_t i) const {
     const double value = unlimited_dt(i);
@@ -97,7 +56,7 @@ struct Scan {
   [[nodiscard]] double dt_slope(std::int64_t i) const {  // d dt / d raw_dt
     const double value = unlimited_dt(i), raw = raw_dt(i);
     if (value < call.dt_min || value > call.dt_max) return 0.0;
-    return call.dt_softplus && raw <= 20.0 ? sigmoid(raw) : 1.0;
+    return !call.dt_softplus || raw > 20.0 ? 1.0 : sigmoid(raw);
   }
   [[nodiscard]] double skip(std::int64_t p) const {
     return call.has_D ? get(call.D, head, call.D.size(1) == 1 ? 0 : p) : 0.0;
@@ -125,7 +84,7 @@ struct Scan {
 
   // y before the gate
   [[nodiscard]] double read(std::int64_t i, std::int64_t p, const Row& state) const {
-    double y = skip(p) * get(call.x, sequence.batch, time(i), head, p);
+    double y = call.has_D ? skip(p) * get(call.x, sequence.batch, time(i), head, p) : 0.0;
     for (std::int64_t n = 0; n < call.state; ++n)
       y += state[static_cast<std::size_t>(p * call.state + n)] * get(call.C, sequence.batch, time(i), group(), n);
     return y;
@@ -198,17 +157,19 @@ void backward_scan(const Scan& scan, const Tensor& grad_y, const Tensor& grad_fi
         sums.B[bc] += grad[at] * x * source;
         grad_u += grad[at] * get(call.B, batch, t, g, n);
         if (decay != 0.0) grad_log_decay += grad[at] * before[at] * decay;
-        grad[at] *= decay;
+        grad[at] = decay == 0.0 ? 0.0 : grad[at] * decay;
       }
       grad_source += grad_u * x;
-      put(out.x, grad_u * source + gy * scan.skip(p), batch, t, h, p);
+      put(out.x, grad_u * source + (call.has_D ? gy * scan.skip(p) : 0.0), batch, t, h, p);
       if (call.has_D) {
         const std::int64_t width = call.D.size(1);
         sums.D[static_cast<std::size_t>(h * width + (width == 1 ? 0 : p))] += gy * x;
       }
     }
-    sums.A[static_cast<std::size_t>(h)] += grad_log_decay * delta;
-    const double grad_delta = grad_log_decay * get(call.A, h) + (call.dt_on_x ? grad_source : 0.0);
+    // A decay of 0 has no slope, even where A or delta is infinite.
+    const bool decays = grad_log_decay != 0.0;
+    if (decays) sums.A[static_cast<std::size_t>(h)] += grad_log_decay * delta;
+    const double grad_delta = (decays ? grad_log_decay * get(call.A, h) : 0.0) + (call.dt_on_x ? grad_source : 0.0);
     put(out.dt, grad_delta * scan.dt_slope(i), batch, t, h);
     sums.dt_bias[static_cast<std::size_t>(h)] += grad_delta * scan.dt_slope(i);
   }
@@ -223,7 +184,7 @@ void put_all(const Tensor& t, const Row& values) {  // contiguous
 }  // namespace
 
 void reference_forward(const Call& call, const Tensor& y, const Tensor& final_state, const Tensor& chunk_states) {
-  const bool save = chunk_states.data != nullptr;
+  const bool save = chunk_states.data != nullptr && chunk_states.numel() > 0;
   for (std::int64_t i = chunk_count(sequences_of(call)); save && i < chunk_states.size(0); ++i)
     for (std::int64_t e = 0; e < chunk_states.stride(0); ++e)
       store_element(chunk_states.data, chunk_states.dtype, i * chunk_states.stride(0) + e, 0.0);
@@ -258,4 +219,4 @@ void reference_backward(const Call& call, const Tensor& grad_y, const Tensor& gr
   if (call.has_dt_bias) put_all(out.dt_bias, sums.dt_bias);
 }
 
-}  // namespace mambasdk::ssd_family
+}  // namespace mambasdk::ssd

@@ -32,6 +32,8 @@ void prepare_group(const Plan<Cells>& plan, const SsdProblem& p, const SsdSequen
     product<Cells>(out + plan.cbt + j, plan.steps, b_rows, plan.state_cells, columns + j, plan.steps, j + width, width,
                    plan.state_cells, false);
   }
+  const std::int64_t cells = plan.steps * plan.state_cells;
+  out[plan.finite] = is_finite_dot<Cells>(b_rows, b_rows, cells) && is_finite_dot<Cells>(c_rows, c_rows, cells);
 }
 
 // Rows of dB and dC: the sum of the parts of all head blocks, and what dCB^T adds.
@@ -50,22 +52,24 @@ void finish_group(const Plan<Cells>& plan, const SsdBackward& call, const SsdSeq
     for (std::int64_t b = 1; b < plan.blocks; ++b) sum += load(parts + b * plan.part + i);
     store(scratch + i, sum);
   }
-  // dCB^T is zero where m > l, and its vectors there were never written: a stripe of columns l needs steps up to its
-  // end, a stripe of columns m steps from its begin.
-  for (std::int64_t m = 0; m < plan.steps; ++m)
-    for (std::int64_t l = 0; l < m / kLanes * kLanes; l += kLanes) store(dcbt + m * plan.steps + l, zero());
-  to_columns<Cells>(columns, plan.steps, dcbt, plan.steps, plan.steps, plan.steps);
-  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
-    const std::int64_t width = min64(kTriangleColumns, plan.steps - j);
-    product<Cells>(dct + j, plan.steps, shared + plan.bt_rows, plan.step_cells, columns + j, plan.steps, plan.state,
-                   width, cells<Cells>(j + width), true);
-  }
-  to_rows<Cells>(rows, plan.step_cells, dcbt, plan.steps, plan.steps, plan.steps);
-  transpose(columns, plan.steps, rows, plan.step_cells, plan.steps, plan.step_cells);
-  for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
-    const std::int64_t width = min64(kTriangleColumns, plan.steps - j), k0 = cells<Cells>(j);
-    product<Cells>(dbt + j, plan.steps, shared + plan.ct_rows + k0, plan.step_cells, columns + k0 * plan.steps + j,
-                   plan.steps, plan.state, width, plan.step_cells - k0, true);
+  if (shared[plan.finite] != 0.0f) {
+    // dCB^T is zero where m > l, and its vectors there were never written: a stripe of columns l needs steps up to its
+    // end, a stripe of columns m steps from its begin.
+    for (std::int64_t m = 0; m < plan.steps; ++m)
+      for (std::int64_t l = 0; l < m / kLanes * kLanes; l += kLanes) store(dcbt + m * plan.steps + l, zero());
+    to_columns<Cells>(columns, plan.steps, dcbt, plan.steps, plan.steps, plan.steps);
+    for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
+      const std::int64_t width = min64(kTriangleColumns, plan.steps - j);
+      product<Cells>(dct + j, plan.steps, shared + plan.bt_rows, plan.step_cells, columns + j, plan.steps, plan.state,
+                     width, cells<Cells>(j + width), true);
+    }
+    to_rows<Cells>(rows, plan.step_cells, dcbt, plan.steps, plan.steps, plan.steps);
+    transpose(columns, plan.steps, rows, plan.step_cells, plan.steps, plan.step_cells);
+    for (std::int64_t j = 0; j < plan.steps; j += kTriangleColumns) {
+      const std::int64_t width = min64(kTriangleColumns, plan.steps - j), k0 = cells<Cells>(j);
+      product<Cells>(dbt + j, plan.steps, shared + plan.ct_rows + k0, plan.step_cells, columns + k0 * plan.steps + j,
+                     plan.steps, plan.state, width, plan.step_cells - k0, true);
+    }
   }
   const std::int64_t stride[2] = {p.length, 1};
   const Steps where = steps(p, sequence, stride);
@@ -105,6 +109,13 @@ struct Task {
     const std::int64_t begin = chunk * kChunk, count = min64(kChunk, sequence.length - begin);
     make_decay<T>(d, p, sequence, h, begin, count);
     read_rows<T, Cells>(at.x_rows, plan.head_cells, p, sequence, p.x, h, begin, count, plan.steps, p.head_dim);
+    const bool finite = d.finite && group(chunk)[plan.finite] != 0.0f &&
+                        is_finite_dot<FloatCells>(from, from, plan.carry) &&
+                        is_finite_dot<Cells>(at.x_rows, at.x_rows, plan.steps * plan.head_cells);
+    if (__builtin_expect(!finite, 0)) {
+      for (std::int64_t i = 0; i < plan.carry; i += kLanes) store(to + i, load(from + i));
+      return step_chunk<T>(p, sequence, h, begin, count, d, to, plan.heads, at.weighted);
+    }
     scaled_columns<Cells>(at.weighted, plan.heads, at.x_rows, plan.head_cells, plan.steps, plan.heads, d.weight);
     prefetch_steps<T>(p, sequence, p.x, h, begin + kChunk, kChunk, 0, p.head_dim);
     for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
@@ -133,9 +144,9 @@ struct Task {
   // Rows operand of the state that ssd saved before a chunk: the saved memory itself where it has that form and lies on
   // whole cells.
   const float* saved_state(std::int64_t h, std::int64_t chunk) const {
-    const T* saved = static_cast<const T*>(call.chunk_states) +
-                     ((sequence.first_chunk + chunk) * p.heads + h) * p.state * p.head_dim;
-    if (sizeof(T) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state &&
+    const Saved<T>* saved = static_cast<const Saved<T>*>(call.chunk_states) +
+                            ((sequence.first_chunk + chunk) * p.heads + h) * p.state * p.head_dim;
+    if (sizeof(Saved<T>) * Cells::kPerCell == sizeof(float) && plan.heads == p.head_dim && plan.state == p.state &&
         reinterpret_cast<std::uintptr_t>(saved) % alignof(float) == 0)
       return reinterpret_cast<const float*>(saved);
     for (std::int64_t n = 0; n < plan.state; ++n)
@@ -148,7 +159,7 @@ struct Task {
   void run() const {
     const std::int64_t chunk_count = (sequence.length + kChunk - 1) / kChunk;
     const std::int64_t window_count = (chunk_count + kWindow - 1) / kWindow;
-    const ChunkDerivative<T, Cells> derivative{plan, call, p, sequence, s, head0, head1, partials, at};
+    const ChunkDerivative<T, Cells> derivative{{plan, call, p, sequence, s, head0, head1, partials, at}};
     Decay d;
     HeadSums sums[kHeadBlock];
     for (std::int64_t h = head0; h < head1; ++h) {
@@ -264,6 +275,7 @@ void run(const SsdBackward& call, float* workspace, const Parallel& parallel) {
 
 std::int64_t ssd_backward_workspace_bytes(const SsdBackward& call) {
   const SsdProblem& p = call.problem;
+  MAMBASDK_SHARE_AVX512(p.dtype == dtype::bf16, ssd_backward_workspace_bytes(call));
   return with_cells(p.dtype, [&]<class T, class Cells>(T, Cells) {
     const Plan<Cells> plan(call);
     std::int64_t partials = 0;
@@ -274,6 +286,7 @@ std::int64_t ssd_backward_workspace_bytes(const SsdBackward& call) {
 }
 
 void ssd_backward(const SsdBackward& call, void* workspace, const Parallel& parallel) {
+  MAMBASDK_SHARE_AVX512(call.problem.dtype == dtype::bf16, ssd_backward(call, workspace, parallel));
   with_cells(call.problem.dtype,
              [&]<class T, class Cells>(T, Cells) { run<T, Cells>(call, static_cast<float*>(workspace), parallel); });
 }

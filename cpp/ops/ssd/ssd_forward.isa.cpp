@@ -2,7 +2,7 @@
 //
 // C, B^T and C B^T of every chunk are made once per group and shared by its heads; then a few heads of a group at a
 // time walk through the chunks of a sequence with their states in cache. The state is (N,P) here, P along vectors.
-#include "ops/ssd/chunk.hpp"
+#include "ops/ssd/recurrence.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -93,7 +93,8 @@ __attribute__((noinline)) void make_scores(float* scores, const Plan<Cells>& pla
 
 // Heads [head0, head1) of one group and one sequence: they go through the chunks together, so that what they share of a
 // chunk, and the rows of x and y, which lie side by side, are read while near.
-template <class T, class Cells>
+// T: of x; Y: of y.
+template <class T, class Cells, class Y>
 struct HeadScan {
   const Plan<Cells>& plan;
   const SsdForward& call;
@@ -121,24 +122,42 @@ struct HeadScan {
   }
 
   // Where the state before a chunk is saved.
-  T* saved(std::int64_t h, std::int64_t begin) const {
-    return static_cast<T*>(call.chunk_states) +
+  Saved<T>* saved(std::int64_t h, std::int64_t begin) const {
+    return static_cast<Saved<T>*>(call.chunk_states) +
            ((sequence.first_chunk + begin / kChunk) * p.heads + h) * p.state * p.head_dim;
   }
 
-  // Columns [j, j + NV vectors) of y = from_begin o (C state) + scores x + D x, then the gate.
+  // The vector of z from element `at` on.
+  MAMBASDK_ALWAYS_INLINE vf gate_at(std::int64_t at) const {
+    return p.wide_z ? load(static_cast<const float*>(p.z.data) + at) : load(static_cast<const T*>(p.z.data) + at);
+  }
+  // n elements of z from element `at` on.
+  MAMBASDK_ALWAYS_INLINE vf gate_row(std::int64_t at, int n) const {
+    alignas(64) float gate[kLanes];
+    if (p.wide_z) {
+      read_row(gate, static_cast<const float*>(p.z.data) + at, p.z.stride[3], n, kLanes);
+    } else {
+      read_row(gate, static_cast<const T*>(p.z.data) + at, p.z.stride[3], n, kLanes);
+    }
+    return load(gate);
+  }
+
+  // Columns [j, j + NV vectors) of y = from_begin o (C state) + scores x + D x, then the gate. Returns whether all of
+  // y before D x and the gate is finite: every input and the state are factors or terms of it, so it is not where one
+  // of them is not.
   template <int NV>
-  __attribute__((noinline)) void outputs(const Decay& d, const float* c_rows, std::int64_t h, std::int64_t begin,
+  __attribute__((noinline)) bool outputs(const Decay& d, const float* c_rows, std::int64_t h, std::int64_t begin,
                                          std::int64_t count, std::int64_t j, bool empty) const {
     const float* state_columns = columns_of(h);
     // Where the task goes next.
     const std::int64_t next_head = h + 1 < head1 ? h + 1 : head0, next = h + 1 < head1 ? begin : begin + kChunk;
     const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
     const Steps y_at = steps(p, sequence, y_stride), z_at = steps(p, sequence, p.z.stride);
-    T* y = static_cast<T*>(call.y) + y_at.offset + begin * y_at.stride + h * p.head_dim + j;
-    const T* z = static_cast<const T*>(p.z.data);
-    if (z) z += z_at.offset + begin * z_at.stride + h * p.z.stride[2] + j * p.z.stride[3];
-    const bool whole_columns = j + NV * kLanes <= p.head_dim && (!z || p.z.stride[3] == 1);
+    Y* y = static_cast<Y*>(call.y) + y_at.offset + begin * y_at.stride + h * p.head_dim + j;
+    const bool gated = p.z.data != nullptr;
+    const std::int64_t z = z_at.offset + begin * z_at.stride + h * p.z.stride[2] + j * p.z.stride[3];
+    const bool whole_columns = j + NV * kLanes <= p.head_dim && (!gated || p.z.stride[3] == 1);
+    vf nothing[NV] = {};  // 0 times what must be finite
     for (std::int64_t l = 0; l < count; l += kProductRows) {
       const std::int64_t rows = min64(kProductRows, count - l);
       prefetch_output(y + l * y_at.stride, y_at.stride, rows, min64(NV * kLanes, p.head_dim - j));
@@ -152,6 +171,10 @@ struct HeadScan {
       }
       multiply<Cells>(acc, scores + l * plan.step_cells, plan.step_cells, x_columns + j, plan.heads,
                       cells<Cells>(l + kProductRows));
+#pragma GCC unroll 16
+      for (int r = 0; r < kProductRows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) nothing[v] += acc[r][v] * 0.0f;
       if (p.D) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
@@ -165,11 +188,11 @@ struct HeadScan {
         }
       }
       if (whole_columns && rows == kProductRows) {
-        if (z) {
+        if (gated) {
 #pragma GCC unroll 16
           for (int r = 0; r < kProductRows; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) acc[r][v] *= silu(load(z + (l + r) * z_at.stride + v * kLanes));
+            for (int v = 0; v < NV; ++v) acc[r][v] *= silu(gate_at(z + (l + r) * z_at.stride + v * kLanes));
         }
         store_rows(y + l * y_at.stride, y_at.stride, acc);
         continue;
@@ -182,22 +205,50 @@ struct HeadScan {
           const int n = static_cast<int>(min64(kLanes, p.head_dim - j - column));
           if (n <= 0) break;
           vf value = load(&tile[r][column]);
-          if (z) {
-            alignas(64) float gate[kLanes];
-            read_row(gate, z + (l + r) * z_at.stride + column * p.z.stride[3], p.z.stride[3], n, kLanes);
-            value *= silu(load(gate));
-          }
+          if (gated) value *= silu(gate_row(z + (l + r) * z_at.stride + column * p.z.stride[3], n));
           store_n(y + (l + r) * y_at.stride + column, value, n);
         }
       }
     }
+    float sum = 0.0f;
+    for (int v = 0; v < NV; ++v) sum += reduce_add(nothing[v]);
+    return sum == 0.0f;
+  }
+
+  // y and the state across a chunk, step by step.
+  __attribute__((noinline)) void recur(const Decay& d, std::int64_t h, std::int64_t begin, std::int64_t count) const {
+    const std::int64_t g = h / (p.heads / p.groups), ld = plan.heads;
+    const std::int64_t y_stride[4] = {p.length * p.heads * p.head_dim, p.heads * p.head_dim, p.head_dim, 1};
+    const Steps y_at = steps(p, sequence, y_stride), z_at = steps(p, sequence, p.z.stride);
+    float *x = weighted, *out = weighted + ld, *state = state_of(h);  // rows
+    for (std::int64_t i = 0; i < count; ++i) {
+      read_chunk<T>(x, ld, p, sequence, p.x, h, begin + i, 1, 1, p.head_dim);
+      step_state<T>(p, sequence, h, begin + i, x, d.source[i], step_decay(p, sequence, h, begin + i, d.dt[i]), state,
+                    ld);
+      Y* y = static_cast<Y*>(call.y) + y_at.offset + (begin + i) * y_at.stride + h * p.head_dim;
+      const std::int64_t z = z_at.offset + (begin + i) * z_at.stride + h * p.z.stride[2];
+      for (std::int64_t j = 0; j < ld; j += kLanes) store(out + j, zero());
+      for (std::int64_t n = 0; n < p.state; ++n) {
+        const float c = element_at<T>(p, sequence, p.C, g, begin + i, n);
+        for (std::int64_t j = 0; j < ld; j += kLanes) store(out + j, load(out + j) + load(state + n * ld + j) * c);
+      }
+      for (std::int64_t j = 0; j < p.head_dim; j += kLanes) {
+        const int n = static_cast<int>(min64(kLanes, p.head_dim - j));
+        vf value = load(out + j);
+        if (p.D) value += (p.skip_width == 1 ? set1(p.D[h]) : load_n(p.D + h * p.head_dim + j, n)) * load(x + j);
+        if (p.z.data) value *= silu(gate_row(z + j * p.z.stride[3], n));
+        store_n(y + j, value, n);
+      }
+    }
+    if constexpr (Cells::kPerCell != 1)
+      to_columns<Cells>(columns_of(h), plan.heads, state, plan.heads, plan.state, plan.heads);
   }
 
   // Columns [j, j + NV vectors) of the state across the chunk: through o state + B^T (weight o x). Saved where `save`
   // points to.
   template <int NV>
   __attribute__((noinline)) void carry(float through, const float* bt_rows, std::int64_t h, std::int64_t j,
-                                       T* save) const {
+                                       Saved<T>* save) const {
     float *state = state_of(h), *state_columns = columns_of(h);
     const bool whole_columns = j + NV * kLanes <= p.head_dim;
     for (std::int64_t n = 0; n < plan.state; n += kProductRows) {
@@ -223,9 +274,12 @@ struct HeadScan {
     read_state(plan, p, state_of(h), p.initial_state, s, h);
     if constexpr (Cells::kPerCell != 1)
       to_columns<Cells>(columns_of(h), plan.heads, state_of(h), plan.heads, plan.state, plan.heads);
-    if (call.chunk_states && sequence.length > 0)
-      for (std::int64_t n = 0; n < p.state; ++n)
-        write_row(saved(h, 0) + n * p.head_dim, state_of(h) + n * plan.heads, p.head_dim);
+    if (call.chunk_states && sequence.length > 0) save_state(h, 0);
+  }
+  // The state before the chunk that begins at `begin`.
+  void save_state(std::int64_t h, std::int64_t begin) const {
+    for (std::int64_t n = 0; n < p.state; ++n)
+      write_row(saved(h, begin) + n * p.head_dim, state_of(h) + n * plan.heads, p.head_dim);
   }
 
   // Head h, steps from `begin` on. `group`: what the heads share; `empty`: the state is zero.
@@ -237,12 +291,19 @@ struct HeadScan {
                               d.weight);
     make_scores(scores, plan, group + plan.cb, d);
     const bool last = begin + kChunk >= sequence.length;
+    bool finite = true;
     for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
-      constexpr int NV = decltype(width)::value;
-      outputs<NV>(d, group + plan.c_rows, h, begin, count, j, empty);
-      if (!last || call.final_state)
-        carry<NV>(d.through, group + plan.bt_rows, h, j,
-                  call.chunk_states && !last ? saved(h, begin + kChunk) : nullptr);
+      finite &= outputs<decltype(width)::value>(d, group + plan.c_rows, h, begin, count, j, empty);
+    });
+    if (__builtin_expect(!finite, 0)) {
+      recur(d, h, begin, count);
+      if (call.chunk_states && !last) save_state(h, begin + kChunk);
+      return;
+    }
+    if (last && !call.final_state) return;
+    for_stripes(plan.heads, [&](std::int64_t j, auto width) __attribute__((always_inline)) {
+      carry<decltype(width)::value>(d.through, group + plan.bt_rows, h, j,
+                                    call.chunk_states && !last ? saved(h, begin + kChunk) : nullptr);
     });
   }
 
@@ -260,7 +321,7 @@ struct HeadScan {
   }
 };
 
-template <class T, class Cells>
+template <class T, class Cells, class Y>
 void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
   const SsdProblem& p = call.problem;
   const Plan<Cells> plan(p);
@@ -279,7 +340,7 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
     for (std::int64_t t = begin * tasks / plan.slots, next = t; t < last; t = next) {
       const std::int64_t h = t % p.heads;
       next = min64(min64(last, t + min64(kHeadsTogether, end - begin)), t + group_heads - h % group_heads);
-      HeadScan<T, Cells>(plan, call, t / p.heads, h, h + next - t, scratch + begin * plan.scratch).run(groups);
+      HeadScan<T, Cells, Y>(plan, call, t / p.heads, h, h + next - t, scratch + begin * plan.scratch).run(groups);
     }
   });
 }
@@ -288,14 +349,19 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
 
 std::int64_t ssd_workspace_bytes(const SsdForward& call) {
   const SsdProblem& p = call.problem;
+  MAMBASDK_SHARE_AVX512(p.dtype == dtype::bf16, ssd_workspace_bytes(call));
   return with_cells(p.dtype, [&]<class T, class Cells>(T, Cells) {
     return Plan<Cells>(p).floats(p) * static_cast<std::int64_t>(sizeof(float));
   });
 }
 
 void ssd(const SsdForward& call, void* workspace, const Parallel& parallel) {
-  with_cells(call.problem.dtype,
-             [&]<class T, class Cells>(T, Cells) { run<T, Cells>(call, static_cast<float*>(workspace), parallel); });
+  MAMBASDK_SHARE_AVX512(call.problem.dtype == dtype::bf16, ssd(call, workspace, parallel));
+  with_cells(call.problem.dtype, [&]<class T, class Cells>(T, Cells) {
+    float* work = static_cast<float*>(workspace);
+    if (call.wide_y) return run<T, Cells, Saved<T>>(call, work, parallel);
+    run<T, Cells, T>(call, work, parallel);
+  });
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

@@ -1,6 +1,6 @@
 // ssd and ssd_state_update: vector kernels against the recurrence, the derivative against differences of the
 // recurrence, and what the scan guarantees about splitting, resetting and reversing sequences.
-#include "ops/ssd/ssd.hpp"
+#include "ops/ssd/ssd_args.hpp"
 
 #include <cstring>
 
@@ -207,7 +207,7 @@ TEST(Ssd, SavedStatesMayBeginAtAnyElement) {
   const Case c{1, 130, 3, 64, 1, 32, dtype::bf16};
   Arena arena(9);
   std::vector<Value> b = backward_args(arena, c);
-  const Tensor saved = *arena.normal(c.type, {130 / kSsdChunk + 1, c.H, c.N, c.P});
+  const Tensor saved = *arena.normal(c.type, {130 / ssd::kSsdChunk + 1, c.H, c.N, c.P});
   std::vector<std::byte> memory(static_cast<std::size_t>(saved.nbytes()) + 64);
   Tensor shifted = saved;
   shifted.data = memory.data() + 2 + 4 - reinterpret_cast<std::uintptr_t>(memory.data()) % 4;
@@ -243,7 +243,9 @@ std::vector<Value> step_args(Arena& arena, const Case& c) {
           arg(c.softplus),
           arg(c.limits ? 0.3 : 0.0),
           arg(c.limits ? 1.1 : std::numeric_limits<double>::infinity()),
-          arg(c.dt_on_x)};
+          arg(c.dt_on_x),
+          arg(nullptr),  // state_indices
+          arg(-1)};
 }
 
 TEST(Ssd, UpdateAndItsDerivativeMatchRecurrence) {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "ops/ssd/operands.hpp"
-#include "ops/ssd/ssd.hpp"
+#include "ops/ssd/ssd_args.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
+
+using namespace ssd;
 
 inline constexpr std::int64_t kChunk = kSsdChunk;
 
@@ -20,7 +22,7 @@ MAMBASDK_SIMD Steps steps(const SsdProblem& p, const SsdSequence& sequence, cons
 // Rows of one chunk of an input, for one head or group: (count -> rows, columns), zeros beyond.
 template <class T>
 MAMBASDK_SIMD void read_chunk(float* dst, std::int64_t ld, const SsdProblem& p, const SsdSequence& sequence,
-                              const SsdInput& input, std::int64_t head, std::int64_t begin, std::int64_t count,
+                              const StridedView& input, std::int64_t head, std::int64_t begin, std::int64_t count,
                               std::int64_t rows, std::int64_t columns) {
   const Steps at = steps(p, sequence, input.stride);
   const T* src = static_cast<const T*>(input.data) + at.offset + head * input.stride[2];
@@ -34,7 +36,7 @@ MAMBASDK_SIMD void read_chunk(float* dst, std::int64_t ld, const SsdProblem& p, 
 // zero. Bfloat16 products take bfloat16 as it lies in memory.
 template <class T, class Cells>
 MAMBASDK_SIMD void read_rows(float* dst, std::int64_t ld, const SsdProblem& p, const SsdSequence& sequence,
-                             const SsdInput& input, std::int64_t head, std::int64_t begin, std::int64_t count,
+                             const StridedView& input, std::int64_t head, std::int64_t begin, std::int64_t count,
                              std::int64_t rows, std::int64_t columns) {
   if constexpr (Cells::kPerCell == 1) {
     read_chunk<T>(dst, ld, p, sequence, input, head, begin, count, rows, columns);
@@ -67,7 +69,7 @@ MAMBASDK_SIMD void prefetch_output(T* out, std::int64_t apart, std::int64_t rows
 // Asks for `rows` steps of an input, from `begin` on and `columns` elements wide, ahead of read_chunk: rows of one head
 // lie too far apart for the hardware to foresee them.
 template <class T>
-MAMBASDK_SIMD void prefetch_steps(const SsdProblem& p, const SsdSequence& sequence, const SsdInput& input,
+MAMBASDK_SIMD void prefetch_steps(const SsdProblem& p, const SsdSequence& sequence, const StridedView& input,
                                   std::int64_t head, std::int64_t begin, std::int64_t rows, std::int64_t column,
                                   std::int64_t columns) {
   if (!input.data) return;

@@ -1,9 +1,9 @@
-// unfold2d, concat_rows and mean_rows: between an image, its tokens and one vector. Argument structs of the kernels.
+// unfold2d: from an image to its tokens. Argument struct of its kernel.
 #pragma once
 
 #include <cstdint>
 
-#include "ops/rows.hpp"
+#include "core/isa.hpp"
 
 namespace mambasdk {
 
@@ -11,8 +11,6 @@ class Registry;
 void register_tokens(Registry& registry);
 
 namespace tokens {
-
-inline constexpr std::int64_t kMeanRows = 256;  // rows that are summed at once; their sums are added in order
 
 struct UnfoldArgs {
   std::int64_t batch = 0, channels = 0, height = 0, width = 0;  // B, C, H, W
@@ -24,17 +22,8 @@ struct UnfoldArgs {
   void* y = nullptr;                        // (B, out_height, out_width, C * kernel[0] * kernel[1]), contiguous
 };
 
-struct MeanArgs {
-  std::int64_t count = 0, rows = 0, columns = 0;  // count means of `rows` rows each
-  Rows x;
-  float* sums = nullptr;  // scratch, (count, parts, columns)
-  std::int64_t parts = 0;
-  void* y = nullptr;  // (count, columns) of x's type
-};
-
 }  // namespace tokens
 
 MAMBASDK_DECLARE_KERNEL(void, unfold2d, const tokens::UnfoldArgs&, const Parallel&);
-MAMBASDK_DECLARE_KERNEL(void, mean_rows, const tokens::MeanArgs&, const Parallel&);
 
 }  // namespace mambasdk

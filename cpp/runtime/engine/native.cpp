@@ -1,9 +1,12 @@
 #include "runtime/engine/native.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 
+#include "runtime/engine/memory_limit.hpp"
+#include "runtime/engine/prepare.hpp"
 #include "runtime/engine/views.hpp"
+#include "runtime/package/json.hpp"
 
 namespace mambasdk::runtime {
 
@@ -17,44 +20,83 @@ Tensor stored_view(const StoredTensor& t) {
 
 }  // namespace
 
-NativeModel::NativeModel(Package package) : Model(std::move(package)) {
-  program_ = Program::parse(this->package().program_text());
+NativeModel::NativeModel(Package package, const LoadOptions& options)
+    : Model(std::move(package)),
+      max_memory_(options.max_memory),
+      max_work_(options.max_work == 0 ? kUnlimitedWork : options.max_work) {
+  const std::string text = this->package().program_text();
+  program_ = Program::parse(text);
+  identity_ = state_identity(this->package(), text);
+  if (const std::string& file = this->package().manifest().constants; !file.empty()) {
+    constants_ = Safetensors::open(this->package().file_path(file));
+  }
   weights_.resize(program_.weights.size());
   std::vector<bool> known(program_.weights.size(), false);
-  std::vector<bool> made(program_.weights.size(), false);
+  made_.assign(program_.weights.size(), false);
   for (const Node& node : program_.prepare) {
     for (const Slot& slot : node.outputs) {
-      if (slot.kind == Slot::Kind::weight) made[static_cast<std::size_t>(slot.index)] = true;
+      if (slot.kind == Slot::Kind::weight) made_[static_cast<std::size_t>(slot.index)] = true;
     }
   }
   for (std::size_t i = 0; i < weights_.size(); ++i) {
-    if (made[i]) continue;
-    weights_[i] = stored_view(this->package().weights().at(program_.weights[i]));
+    if (made_[i]) continue;
+    weights_[i] = stored_view(stored(i));
     known[i] = true;
   }
   for (const Node& node : program_.prepare) {
     for (const Slot& slot : node.inputs) {
       if (slot.kind == Slot::Kind::weight && !known[static_cast<std::size_t>(slot.index)]) {
-        fail(ErrorCode::corrupt, "program.json: prepare reads ", program_.weights[static_cast<std::size_t>(slot.index)],
-             " before it is made");
+        fail(ErrorCode::corrupt, "program.json: prepare reads ",
+             printable(program_.weights[static_cast<std::size_t>(slot.index)]), " before it is made");
       }
     }
     for (const Slot& slot : node.outputs) {
       if (slot.kind == Slot::Kind::weight) known[static_cast<std::size_t>(slot.index)] = true;
     }
   }
-  prepared_ = run_prepare(program_, weights_, default_context());
+  std::uint64_t stored = kPrepareFreeBytes;
+  for (const Tensor& t : weights_) stored += dense_bytes(t).bytes();
+  prepared_ = run_prepare(
+      program_, weights_, default_context(),
+      {max_memory_, WorkBudget(std::min(stored, kUnlimitedWork / kPrepareWorkPerByte / 2) * kPrepareWorkPerByte)},
+      [this](std::size_t weight) { give_back(weight); });
+  std::map<std::string_view, const TensorSpec*> listed;
+  for (const TensorSpec& spec : this->package().manifest().outputs) listed.emplace(spec.name, &spec);
+  for (const auto& [name, value] : program_.outputs) {
+    const auto found = listed.find(name);
+    stated_.push_back(found == listed.end() ? nullptr : found->second);
+  }
+}
+
+const StoredTensor& NativeModel::stored(std::size_t weight) const {
+  const std::string& name = program_.weights[weight];
+  const StoredTensor* constant = constants_.find(name);
+  return constant != nullptr ? *constant : package().weights().at(name);
+}
+
+void NativeModel::give_back(std::size_t weight) {
+  const StoredTensor& tensor = this->stored(weight);
+  constants_.give_back(tensor);  // each looks whether the tensor is its own
+  own_package().give_back(tensor);
 }
 
 std::vector<TensorSpec> NativeModel::outputs() const {
   // The manifest describes the outputs it knows; the program may offer more (last_logits).
   std::vector<TensorSpec> specs;
-  for (const auto& [name, value] : program_.outputs) {
-    const auto& listed = package().manifest().outputs;
-    const auto found = std::find_if(listed.begin(), listed.end(), [&](const TensorSpec& s) { return s.name == name; });
-    specs.push_back(found != listed.end() ? *found : TensorSpec{name, "f32", {}});
+  for (std::size_t i = 0; i < program_.outputs.size(); ++i) {
+    specs.push_back(stated_[i] != nullptr ? *stated_[i] : TensorSpec{program_.outputs[i].first, "f32", {}});
   }
   return specs;
+}
+
+std::span<const Tensor> NativeModel::weights(const Place& place) const {
+  if (place.is_host()) return weights_;
+  std::vector<Tensor> owners;
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (!made_[i]) owners.push_back(stored_view(stored(i)));
+  }
+  for (const OwnedTensor& t : prepared_) owners.push_back(t.view);
+  return device_weights_.get(place, program_, weights_, owners);
 }
 
 std::unique_ptr<Session> NativeModel::new_session(std::unique_ptr<Context> context) const {
@@ -62,11 +104,44 @@ std::unique_ptr<Session> NativeModel::new_session(std::unique_ptr<Context> conte
                                          std::move(context));
 }
 
+namespace {
+
+// The context's place; on a stream of its own where the host gave none.
+Place place_of(Context& context) {
+  context.make_stream();
+  return Place::at(context.device(), context.device_index(), context.stream());
+}
+
+}  // namespace
+
 NativeSession::NativeSession(std::shared_ptr<const NativeModel> model, std::unique_ptr<Context> context)
-    : model_(std::move(model)), context_(std::move(context)), states_(model_->program().states) {}
+    : model_(std::move(model)),
+      context_(std::move(context)),
+      place_(place_of(*context_)),
+      weights_(model_->weights(place_)),
+      states_(model_->program().states, model_->max_memory(), place_) {}
+
+NativeSession::NativeSession(std::shared_ptr<const NativeModel> model, std::shared_ptr<Context> context,
+                             SessionStates states)
+    : model_(std::move(model)),
+      context_(std::move(context)),
+      place_(place_of(*context_)),
+      weights_(model_->weights(place_)),
+      states_(std::move(states)) {}
 
 void NativeSession::reset() {
   states_.clear();
+}
+
+void NativeSession::make_room(Extent bytes) {
+  const Extent needed = states_.bytes() + bytes;
+  check_memory(needed, model_->max_memory(), "the run");
+  Extent kept;
+  for (const auto& plan : plans_) kept += plan->memory();
+  while (!plans_.empty() && static_cast<std::uint64_t>((needed + kept).value()) > model_->max_memory()) {
+    kept -= plans_.back()->memory();
+    plans_.pop_back();
+  }
 }
 
 Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
@@ -78,55 +153,83 @@ Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const st
     return *plans_.front();
   }
   if (plans_.size() == kMaxPlans) plans_.pop_back();
-  plans_.insert(plans_.begin(), std::make_unique<Plan>(model_->program(), model_->weights(), inputs, states, outputs));
+  const std::function<void(Extent)> admit = [this](Extent bytes) { make_room(bytes); };
+  auto plan = std::make_unique<Plan>(model_->program(), weights_, inputs, states, outputs,
+                                     Plan::Limits{admit, model_->max_work()}, place_);
+  plans_.insert(plans_.begin(), std::move(plan));
   return *plans_.front();
+}
+
+std::vector<Tensor> NativeSession::ordered_inputs(std::span<const NamedTensor> inputs) const {
+  std::map<std::string_view, const Tensor*> given;
+  for (const NamedTensor& input : inputs) {
+    if (!given.emplace(input.name, &input.tensor).second) {
+      fail(ErrorCode::invalid_argument, "input ", printable(input.name), " is given twice");
+    }
+  }
+  std::vector<Tensor> ordered;
+  for (const TensorSpec& spec : model_->program().inputs) {
+    const auto found = given.find(spec.name);
+    if (found == given.end()) {
+      fail(ErrorCode::invalid_argument, "input ", printable(spec.name), " is missing, expected ", spec_text(spec));
+    }
+    const Tensor& input = *found->second;
+    if (input.device != Device::cpu && (input.device != place_.type() || input.device_index != place_.index)) {
+      fail(ErrorCode::unsupported, "input ", printable(spec.name), " is on ",
+           device_text(input.device, input.device_index), ", the session runs on ",
+           device_text(place_.type(), place_.index), "; copy it to the CPU");
+    }
+    ordered.push_back(input);
+    given.erase(found);
+  }
+  if (!given.empty()) {
+    fail(ErrorCode::invalid_argument, "the model has no input ", printable(given.begin()->first));
+  }
+  return ordered;
+}
+
+std::vector<std::size_t> NativeSession::wanted_outputs(std::span<const std::string_view> names) const {
+  const Program& program = model_->program();
+  std::vector<std::size_t> wanted;
+  for (const std::string_view name : names) {
+    const auto found = program.output_index.find(name);
+    if (found == program.output_index.end()) {
+      constexpr std::size_t kMostShown = 8;
+      std::string known;
+      for (std::size_t i = 0; i < std::min(program.outputs.size(), kMostShown); ++i) {
+        known += (i == 0 ? "" : ", ") + printable(program.outputs[i].first);
+      }
+      fail(ErrorCode::invalid_argument, "the model has no output ", printable(name), "; it has ", known,
+           program.outputs.size() > kMostShown ? concat(" and ", program.outputs.size() - kMostShown, " more") : "");
+    }
+    wanted.push_back(found->second);
+  }
+  return wanted;
 }
 
 std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
                                             std::span<const std::string_view> outputs) {
   const Program& program = model_->program();
-  std::vector<Tensor> ordered;
-  for (const TensorSpec& spec : program.inputs) {
-    const auto found = std::find_if(inputs.begin(), inputs.end(), [&](auto& n) { return n.name == spec.name; });
-    if (found == inputs.end()) fail(ErrorCode::invalid_argument, "input ", spec.name, " is missing");
-    if (found->tensor.device != Device::cpu) {
-      fail(ErrorCode::unsupported, "input ", spec.name, " is on device type ", static_cast<int>(found->tensor.device),
-           "; this engine runs on the CPU: copy it there");
-    }
-    ordered.push_back(found->tensor);
-  }
-  if (inputs.size() != ordered.size()) {
-    for (const NamedTensor& n : inputs) {
-      const bool known =
-          std::any_of(program.inputs.begin(), program.inputs.end(), [&](auto& s) { return s.name == n.name; });
-      if (!known) fail(ErrorCode::invalid_argument, "the model has no input ", n.name);
-    }
-    fail(ErrorCode::invalid_argument, "an input is given twice");
-  }
-  std::vector<std::int32_t> wanted;
-  for (const std::string_view name : outputs) {
-    const auto found =
-        std::find_if(program.outputs.begin(), program.outputs.end(), [&](auto& o) { return o.first == name; });
-    if (found == program.outputs.end()) {
-      std::string known;
-      for (const auto& [other, value] : program.outputs) known += (known.empty() ? "" : ", ") + other;
-      fail(ErrorCode::invalid_argument, "the model has no output ", name, "; it has ", known);
-    }
-    wanted.push_back(found->second);
-  }
+  const std::vector<Tensor> ordered = ordered_inputs(inputs);
+  const std::vector<std::size_t> wanted = wanted_outputs(outputs);
+  std::vector<std::int32_t> values;
+  for (const std::size_t output : wanted) values.push_back(program.outputs[output].second);
   const bool fresh = states_.empty();
   std::vector<OwnedTensor> results;
   try {
     states_.bind(bind_symbols(program.inputs, ordered));
     std::vector<StateBuffers> buffers;
     for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
-    Plan& plan = plan_for(ordered, wanted, buffers);
-    plan.run(*context_, ordered, buffers);
-    for (const std::int32_t value : wanted) {
-      const Tensor& from = plan.value(value);
-      results.push_back(OwnedTensor::allocate(from.dtype, from.shape.data(), from.ndim));
-      copy_strided(from, results.back().view.data);
+    Plan& plan = plan_for(ordered, values, buffers);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      if (const TensorSpec* spec = model_->stated(wanted[i])) {
+        check_output(*spec, plan.value(values[i]), plan.symbols());
+      }
     }
+    Transfer transfer(place_);
+    plan.run(*context_, transfer, ordered, buffers);
+    for (const std::int32_t value : values) results.push_back(transfer.out(plan.value(value)));
+    transfer.finish();
     for (std::size_t i = 0; i < states_.size(); ++i) {
       if (plan.writes_state(i)) states_.advance(i);
     }
@@ -138,19 +241,33 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
 }
 
 std::unique_ptr<Session> NativeSession::clone() const {
-  auto copy = std::make_unique<NativeSession>(model_, nullptr);
-  copy->context_ = context_;
-  copy->states_ = states_.copy();
-  return copy;
+  return std::unique_ptr<Session>(new NativeSession(model_, context_, states_.copy()));
+}
+
+namespace {
+
+struct NativeSnapshot final : Snapshot {
+  explicit NativeSnapshot(SessionStates held) : states(std::move(held)) {}
+  SessionStates states;
+};
+
+}  // namespace
+
+std::unique_ptr<Snapshot> NativeSession::snapshot() const {
+  if (model_->program().states.empty()) return nullptr;
+  return std::make_unique<NativeSnapshot>(states_.copy());
+}
+
+void NativeSession::roll_back(std::unique_ptr<Snapshot> snapshot) noexcept {
+  states_ = std::move(static_cast<NativeSnapshot&>(*snapshot).states);
 }
 
 std::vector<std::byte> NativeSession::save() const {
-  const Manifest& manifest = model_->package().manifest();
-  return states_.save({{"family", manifest.family}, {"variant", manifest.variant}});
+  return states_.save(model_->identity().metadata());
 }
 
 void NativeSession::restore(std::span<const std::byte> image) {
-  states_.restore(image);
+  states_.restore(image, &model_->identity());
 }
 
 }  // namespace mambasdk::runtime

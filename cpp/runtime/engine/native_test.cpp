@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "abi/convert.hpp"
+#include "runtime/engine/engines.hpp"
 
 namespace mambasdk::runtime {
 namespace {
@@ -195,7 +196,7 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
     }
     return std::string("accepted");
   };
-  EXPECT_NE(broken("\"format\": 1", "\"format\": 2").find("upgrade mambasdk"), std::string::npos);
+  EXPECT_NE(broken("\"format\": 1", "\"format\": 3").find("upgrade mambasdk"), std::string::npos);
   EXPECT_NE(broken("\"embedding\", \"args\"", "\"embodding\", \"args\"").find("no operation"), std::string::npos);
   EXPECT_NE(broken("\"indices\"", "\"indexes\"").find("nodes[0]"), std::string::npos);
   EXPECT_NE(broken("%h\", \"weight\": \"@conv", "%nope\", \"weight\": \"@conv").find("used before it is defined"),
@@ -209,7 +210,7 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
     const std::string message = broken(reshape, concat("\"expand\", \"in\": \"%d\", \"shape\": [", extents, "]"));
     EXPECT_TRUE(message.find("expand: ") != std::string::npos ||
                 message.find("negative extent -2") != std::string::npos ||
-                message.find("dim X is in no input") != std::string::npos ||
+                message.find("dim \"X\" is in no input") != std::string::npos ||
                 message.find("more than 8 dims") != std::string::npos)
         << message;
   }
@@ -217,6 +218,70 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
   EXPECT_NE(broken("[\"B\", 3, 6]", "[\"B\", 2, 6]").find("conv"), std::string::npos);
   EXPECT_NE(broken("\"%c\", \"final_state\": \"$conv\"", "\"%h\", \"final_state\": \"$conv\"").find("defined twice"),
             std::string::npos);
+}
+
+// x (B, L) as two halves of every other entry, and as rows whose number depends on the inputs.
+constexpr const char* kExpressions = R"json({"format": 2,
+  "inputs": [{"name": "x", "dtype": "f32", "shape": ["B", "L"]}],
+  "nodes": [
+    {"view": "slice", "in": "%x", "dim": 1, "start": 1, "length": "L//2", "step": 2, "out": "%odd"},
+    {"op": "copy", "args": {"x": "%odd"}, "out": {"y": "%y"}},
+    {"view": "reshape", "in": "%x", "shape": ["B*L", 1], "out": "%rows"},
+    {"op": "topk", "args": {"x": "%x", "k": "min(L - 1, 2)"}, "out": {"values": "%top"}}],
+  "outputs": [{"name": "y", "value": "%y"}, {"name": "top", "value": "%top"}]})json";
+
+class ExpressionTest : public NativeTest {
+ protected:
+  // The outputs for x (1, length) = 0, 1, …; or the message of an error.
+  std::string run(const std::string& program, std::int64_t length) {
+    write_package(directory_, program);
+    std::vector<float> x(static_cast<std::size_t>(length));
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+    const std::int64_t shape[] = {1, length};
+    try {
+      const auto session = load_model(directory_)->new_session(std::make_unique<abi::HostContext>(nullptr));
+      const NamedTensor inputs[] = {{"x", Tensor::contiguous(x.data(), dtype::f32, shape, 2)}};
+      const std::string_view names[] = {"y", "top"};
+      std::string text;
+      for (const OwnedTensor& t : session->run(inputs, names)) {
+        for (std::int64_t i = 0; i < t.view.numel(); ++i) {
+          text += concat(static_cast<int>(t.view.ptr<const float>()[i]), " ");
+        }
+        text += "| ";
+      }
+      return text;
+    } catch (const Error& e) {
+      return e.what();
+    }
+  }
+
+  static std::string with(const std::string& from, const std::string& to) {
+    std::string program = kExpressions;
+    return program.replace(program.find(from), from.size(), to);
+  }
+};
+
+TEST_F(ExpressionTest, FollowTheInputs) {
+  EXPECT_EQ(run(kExpressions, 6), "1 3 5 | 5 4 | ");
+  EXPECT_EQ(run(kExpressions, 2), "1 | 1 | ");
+}
+
+TEST_F(ExpressionTest, BadOnesAreRefusedWithTheirPlace) {
+  const auto says = [&](const std::string& program, const std::string& what) {
+    const std::string message = run(program, 6);
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+  };
+  says(with("L//2", "Q//2"), "nodes[0]: dim \"Q\" is in no input");
+  says(with("L//2", "L//"), "nodes[0]: length: expected a dim at position 3");
+  says(with("L//2", "L L"), "is no expression");
+  says(with("L//2", std::string(200, '(')), "fewer parentheses");
+  says(with("L//2", "L"), "is outside extent 6");
+  says(with("L//2", "0 - L"), "is outside extent 6");
+  says(with("L//2", "L//(L - 6)"), "has no value");
+  says(with("min(L - 1, 2)", "L*L*999999999999*999999999999"), "has no value");
+  says(with("min(L - 1, 2)", "7"), "topk");
+  says(with("\"step\": 2", "\"step\": 0"), "step is 0");
+  says(with("\"step\": 2", "\"step\": 9223372036854775807"), "is outside extent 6");
 }
 
 }  // namespace

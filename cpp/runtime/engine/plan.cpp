@@ -1,114 +1,75 @@
 #include "runtime/engine/plan.hpp"
 
 #include <algorithm>
-#include <cstring>
 
-#include "runtime/engine/views.hpp"
+#include "runtime/engine/arena.hpp"
+#include "runtime/engine/memory_limit.hpp"
+#include "runtime/engine/nodes.hpp"
+#include "runtime/package/json.hpp"
 
 namespace mambasdk::runtime {
 
 namespace {
 constexpr std::int32_t kState = -2;
 constexpr std::int32_t kWeight = -3;
-constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
-constexpr std::size_t kAlignment = 64;
+constexpr std::int64_t kNowhere = -1;
+constexpr std::int64_t kAlignment = 64;
 
-std::size_t aligned(std::int64_t bytes) {
-  return (static_cast<std::size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-std::string describe(const Node& node) {
-  if (node.kind == Node::Kind::op) return node.op->signature.name;
-  switch (node.kind) {
-    case Node::Kind::slice:
-      return "slice";
-    case Node::Kind::reshape:
-      return "reshape";
-    case Node::Kind::expand:
-      return "expand";
-    default:
-      return "permute";
-  }
-}
-
-// `shape`: of a reshape or an expand, symbols filled in.
-Tensor view_of(const Node& node, const Tensor& in, std::span<const std::int64_t> shape) {
-  switch (node.kind) {
-    case Node::Kind::slice:
-      return slice_view(in, node.dim, node.start, node.length);
-    case Node::Kind::permute:
-      return permute_view(in, node.dims);
-    case Node::Kind::expand:
-      return expand_view(in, shape);
-    default:
-      return reshape_view(in, shape);
-  }
-}
-
-// What a few lines of a program can blow up to; memory runs out far below, arithmetic on sizes does not.
-void check_size(const Tensor& t) {
-  std::int64_t count = 1;
-  for (int d = 0; d < t.ndim; ++d) {
-    if (t.size(d) > 0 && count > kMostElements / t.size(d)) {
-      fail(ErrorCode::out_of_memory, "a tensor of ", t.shape_text(), " has more than ", kMostElements, " elements");
-    }
-    count *= t.size(d) > 0 ? t.size(d) : 1;
-  }
+Extent aligned_bytes(const Tensor& t) {
+  return dense_bytes(t).rounded_up(kAlignment);
 }
 
 bool same_shape(const Tensor& a, const Tensor& b) {
   return a.ndim == b.ndim && std::equal(a.shape.begin(), a.shape.begin() + a.ndim, b.shape.begin());
 }
 
-// First-fit allocator over offsets; only sizes are known while planning.
-class OffsetAllocator {
- public:
-  std::size_t take(std::size_t bytes) {
-    for (auto block = free_.begin(); block != free_.end(); ++block) {
-      if (block->second < bytes) continue;
-      const std::size_t offset = block->first;
-      block->first += bytes;
-      block->second -= bytes;
-      if (block->second == 0) free_.erase(block);
-      return offset;
+// Equal but for extents of 1, so that dense tensors have their elements in the same places.
+bool same_but_ones(const Tensor& a, const Tensor& b) {
+  const auto extents = [](const Tensor& t) {
+    std::vector<std::int64_t> kept;
+    for (int d = 0; d < t.ndim; ++d) {
+      if (t.size(d) != 1) kept.push_back(t.size(d));
     }
-    const std::size_t offset = end_;
-    end_ += bytes;
-    return offset;
-  }
-  void give(std::size_t offset, std::size_t bytes) {
-    if (bytes == 0) return;
-    const auto at = std::lower_bound(free_.begin(), free_.end(), std::pair{offset, std::size_t{0}});
-    const auto block = free_.insert(at, {offset, bytes});
-    if (const auto next = std::next(block); next != free_.end() && block->first + block->second == next->first) {
-      block->second += next->second;
-      free_.erase(next);
-    }
-    if (block != free_.begin()) {
-      if (const auto previous = std::prev(block); previous->first + previous->second == block->first) {
-        previous->second += block->second;
-        free_.erase(block);
-      }
-    }
-  }
-  [[nodiscard]] std::size_t end() const { return end_; }
+    return kept;
+  };
+  return extents(a) == extents(b);
+}
 
- private:
-  std::vector<std::pair<std::size_t, std::size_t>> free_;
-  std::size_t end_ = 0;
-};
+// "tokens is i32 (1, 0)": what a program that does not fit was given.
+std::string inputs_text(const std::vector<TensorSpec>& specs, std::span<const Tensor> inputs) {
+  constexpr std::size_t kMostShown = 4;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(specs.size(), kMostShown); ++i) {
+    text += concat(i > 0 ? ", " : "", printable(specs[i].name), " is ", dtype_name(inputs[i].dtype), " ",
+                   inputs[i].shape_text());
+    const auto shape = inputs[i].shape.begin();
+    if (std::find(shape, shape + inputs[i].ndim, 0) != shape + inputs[i].ndim) text += ", which is empty";
+  }
+  return text + (specs.size() > kMostShown ? ", …" : "");
+}
 
 }  // namespace
 
-std::int64_t Plan::extent(const Dimension& d) const {
-  return symbol_value(symbols_, d);
+std::int64_t Plan::amount(const Amount& a) const {
+  if (a.is_fixed()) return a.number;
+  const std::optional<std::int64_t> value = a.expression.evaluate(extents_);
+  if (!value) {
+    fail(ErrorCode::invalid_argument, printable(a.expression.text), " has no value: a division by 0, or past 2^63");
+  }
+  return *value;
 }
 
 Plan::Plan(const Program& program, std::span<const Tensor> weights, std::span<const Tensor> inputs,
-           std::span<const StateBuffers> states, std::span<const std::int32_t> outputs)
+           std::span<const StateBuffers> states, std::span<const std::int32_t> outputs, const Limits& limits,
+           const Place& place)
     : program_(program), weights_(weights), outputs_(outputs.begin(), outputs.end()) {
   symbols_ = bind_symbols(program.inputs, inputs);
-  for (const Tensor& t : inputs) inputs_.push_back(Tensor::contiguous(nullptr, t.dtype, t.shape.data(), t.ndim));
+  for (const std::string& name : program.symbols) extents_.push_back(symbols_.at(name));
+  for (const Tensor& t : inputs) {
+    inputs_.push_back(Tensor::contiguous(nullptr, t.dtype, t.shape.data(), t.ndim));
+    inputs_.back().device = place.type();
+    inputs_.back().device_index = place.index;
+  }
   values_.resize(program.values.size());
   root_.assign(program.values.size(), -1);
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
@@ -121,9 +82,19 @@ Plan::Plan(const Program& program, std::span<const Tensor> weights, std::span<co
   }
   state_written_.assign(states.size(), false);
   select_nodes(outputs);
-  infer_shapes();
-  place_values(outputs);
+  infer_shapes(limits.work);
+  place_values(outputs, limits, place);
   bind_addresses();
+  start_profile();
+}
+
+void Plan::start_profile() {
+  profile_ = Profile::wanted("nodes");
+  if (profile_ == nullptr) return;
+  for (const Step& step : steps_) {
+    if (step.node->kind != Node::Kind::op) continue;
+    profile_->add(*step.node, static_cast<std::size_t>(step.node - program_.nodes.data()), step.inputs, step.outputs);
+  }
 }
 
 bool Plan::fits(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs) const {
@@ -153,6 +124,18 @@ void Plan::select_nodes(std::span<const std::int32_t> outputs) {
   std::reverse(steps_.begin(), steps_.end());
 }
 
+// Whether the inputs or the program are wrong cannot be told where extents come from the inputs.
+void Plan::refuse_node(const Node& node, const Error& e) const {
+  const bool free = std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const TensorSpec& spec) {
+    return std::any_of(spec.shape.begin(), spec.shape.end(), [](const Dimension& d) { return !d.symbol.empty(); });
+  });
+  const ErrorCode code = e.code() == ErrorCode::out_of_memory ? e.code()
+                         : free                               ? ErrorCode::invalid_argument
+                                                              : ErrorCode::corrupt;
+  fail(code, "the model cannot run on these inputs: ", inputs_text(program_.inputs, inputs_), "; program.json, nodes[",
+       &node - program_.nodes.data(), "] (", describe(node), "): ", e.what());
+}
+
 const Tensor* Plan::source(const Slot& slot) const {
   const auto i = static_cast<std::size_t>(slot.index);
   switch (slot.kind) {
@@ -168,12 +151,11 @@ const Tensor* Plan::source(const Slot& slot) const {
 }
 
 Tensor Plan::view(const Node& node) const {
-  std::array<std::int64_t, kMaxDims> shape{};
-  for (std::size_t d = 0; d < node.shape.size(); ++d) shape[d] = extent(node.shape[d]);
-  return view_of(node, *source(node.inputs[0]), {shape.data(), node.shape.size()});
+  return view_of(node, *source(node.inputs[0]), [this](const Amount& a) { return amount(a); });
 }
 
-void Plan::infer_shapes() {
+void Plan::infer_shapes(std::uint64_t most_work) {
+  WorkBudget budget(most_work);
   for (Step& step : steps_) {
     const Node& node = *step.node;
     try {
@@ -189,19 +171,21 @@ void Plan::infer_shapes() {
       }
       for (const Slot& slot : node.inputs) {
         Value value = slot.scalar;
-        if (slot.kind != Slot::Kind::scalar) value.tensor = source(slot);
+        if (slot.kind == Slot::Kind::amount) {
+          value.integer = amount(node.amounts[static_cast<std::size_t>(slot.index)]);
+        } else if (slot.kind != Slot::Kind::scalar) {
+          value.tensor = source(slot);
+        }
         step.inputs.push_back(value);
       }
       Op::Plan planned = node.op->plan(step.inputs);
       step.dims = std::move(planned.dims);
       step.outputs = std::move(planned.outputs);
       for (const Tensor& t : step.outputs) check_size(t);
+      budget.spend(operation_work(*node.op, step.inputs, step.outputs, step.dims), "the run");
     } catch (const Error& e) {
-      fail(ErrorCode::corrupt, "program.json: the node that makes ",
-           node.outputs.empty() || node.outputs[0].kind != Slot::Kind::value
-               ? std::string("a state")
-               : program_.values[static_cast<std::size_t>(node.outputs[0].index)],
-           ": ", e.what());
+      if (e.code() == ErrorCode::unsupported) throw;
+      refuse_node(node, e);
     }
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
       const Slot& slot = node.outputs[i];
@@ -211,7 +195,7 @@ void Plan::infer_shapes() {
         root_[index] = slot.index;
       } else if (slot.kind == Slot::Kind::state) {
         const Tensor& state = state_write_[index];
-        if (!same_shape(step.outputs[i], state) || !(step.outputs[i].dtype == state.dtype)) {
+        if (!same_but_ones(step.outputs[i], state) || !(step.outputs[i].dtype == state.dtype)) {
           fail(ErrorCode::corrupt, "program.json: ", describe(node), " makes state ", program_.states[index].name,
                " as ", dtype_name(step.outputs[i].dtype), " ", step.outputs[i].shape_text(), ", declared ",
                dtype_name(state.dtype), " ", state.shape_text());
@@ -222,7 +206,7 @@ void Plan::infer_shapes() {
   }
 }
 
-void Plan::place_values(std::span<const std::int32_t> outputs) {
+void Plan::place_values(std::span<const std::int32_t> outputs, const Limits& limits, const Place& place) {
   // Last step that reads each root; wanted outputs live on.
   std::vector<std::size_t> last(values_.size(), 0);
   for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -238,8 +222,8 @@ void Plan::place_values(std::span<const std::int32_t> outputs) {
   }
 
   OffsetAllocator arena;
-  std::vector<std::size_t> offset_of(values_.size(), kNowhere);
-  for (std::size_t i = 0; i < inputs_.size(); ++i) offset_of[i] = arena.take(aligned(inputs_[i].nbytes()));
+  std::vector<Extent> offset_of(values_.size(), kNowhere);
+  for (std::size_t i = 0; i < inputs_.size(); ++i) offset_of[i] = arena.take(aligned_bytes(inputs_[i]));
   std::vector<std::vector<std::size_t>> dying(steps_.size() + 1);
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     Step& step = steps_[i];
@@ -248,23 +232,26 @@ void Plan::place_values(std::span<const std::int32_t> outputs) {
     for (std::size_t o = 0; o < step.outputs.size(); ++o) {
       const Slot& slot = step.node->outputs[o];
       if (slot.kind == Slot::Kind::state || step.outputs[o].numel() == 0) continue;
-      step.offsets[o] = arena.take(aligned(step.outputs[o].nbytes()));
+      const Extent offset = arena.take(aligned_bytes(step.outputs[o]));
+      step.offsets[o] = offset.value();
       if (slot.kind == Slot::Kind::value) {
         const auto value = static_cast<std::size_t>(slot.index);
-        offset_of[value] = step.offsets[o];
+        offset_of[value] = offset;
         dying[std::max(last[value], i)].push_back(value);
       } else {
         dropped.push_back(o);
       }
     }
-    for (const std::size_t o : dropped) arena.give(step.offsets[o], aligned(step.outputs[o].nbytes()));
-    for (const std::size_t value : dying[i]) arena.give(offset_of[value], aligned(values_[value].nbytes()));
+    for (const std::size_t o : dropped) arena.give(step.offsets[o], aligned_bytes(step.outputs[o]));
+    for (const std::size_t value : dying[i]) arena.give(offset_of[value], aligned_bytes(values_[value]));
   }
-  arena_bytes_ = arena.end();
-  const auto bytes = static_cast<std::int64_t>(arena_bytes_);
-  arena_ = OwnedTensor::allocate(dtype::u8, &bytes, 1);
+  memory_ = arena.end();
+  for (const std::int32_t value : outputs) memory_ += dense_bytes(values_[static_cast<std::size_t>(value)]);
+  limits.admit(memory_);
+  const std::int64_t bytes = arena.end().value();
+  arena_ = OwnedTensor::allocate(dtype::u8, &bytes, 1, place);
   std::byte* base = arena_.memory.get();
-  for (std::size_t i = 0; i < inputs_.size(); ++i) inputs_[i].data = values_[i].data = base + offset_of[i];
+  for (std::size_t i = 0; i < inputs_.size(); ++i) inputs_[i].data = values_[i].data = base + offset_of[i].value();
 }
 
 void Plan::bind_addresses() {
@@ -284,14 +271,14 @@ void Plan::bind_addresses() {
   }
 }
 
-void Plan::run(const Context& context, std::span<const Tensor> inputs, std::span<const StateBuffers> states) {
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    copy_strided(inputs[i], inputs_[i].data);
-  }
+void Plan::run(const Context& context, Transfer& transfer, std::span<const Tensor> inputs,
+               std::span<const StateBuffers> states) {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) transfer.in(inputs[i], inputs_[i].data);
   for (std::size_t i = 0; i < states.size(); ++i) {
     state_read_[i].data = states[i].read.data;
     state_write_[i].data = states[i].write.data;
   }
+  std::size_t operation = 0;
   for (Step& step : steps_) {
     const Node& node = *step.node;
     if (node.kind != Node::Kind::op) {
@@ -304,45 +291,10 @@ void Plan::run(const Context& context, std::span<const Tensor> inputs, std::span
         step.outputs[o].data = state_write_[static_cast<std::size_t>(node.outputs[o].index)].data;
       }
     }
+    if (profile_ != nullptr) profile_->begin();
     node.op->execute({node.op->signature, context, step.inputs, step.outputs, step.dims});
+    if (profile_ != nullptr) profile_->end(operation++);
   }
-}
-
-std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>& weights, const Context& context) {
-  std::vector<OwnedTensor> made;
-  for (const Node& node : program.prepare) {
-    const auto input = [&](const Slot& slot) { return weights[static_cast<std::size_t>(slot.index)]; };
-    if (node.kind != Node::Kind::op) {
-      std::array<std::int64_t, kMaxDims> shape{};
-      for (std::size_t d = 0; d < node.shape.size(); ++d) {
-        if (!node.shape[d].symbol.empty())
-          fail(ErrorCode::corrupt, "program.json: prepare cannot use dim ", node.shape[d].symbol);
-        shape[d] = node.shape[d].size;
-      }
-      weights[static_cast<std::size_t>(node.outputs[0].index)] =
-          view_of(node, input(node.inputs[0]), {shape.data(), node.shape.size()});
-      continue;
-    }
-    std::vector<Value> inputs;
-    for (const Slot& slot : node.inputs) {
-      Value value = slot.scalar;
-      if (slot.kind == Slot::Kind::weight) value.tensor = &weights[static_cast<std::size_t>(slot.index)];
-      inputs.push_back(value);
-    }
-    const Op::Plan planned = node.op->plan(inputs);
-    std::vector<Tensor> outputs;
-    for (const Tensor& t : planned.outputs) {
-      check_size(t);
-      made.push_back(OwnedTensor::allocate(t.dtype, t.shape.data(), t.ndim));
-      outputs.push_back(made.back().view);
-    }
-    node.op->execute({node.op->signature, context, inputs, outputs, planned.dims});
-    for (std::size_t o = 0; o < outputs.size(); ++o) {
-      if (node.outputs[o].kind == Slot::Kind::weight)
-        weights[static_cast<std::size_t>(node.outputs[o].index)] = outputs[o];
-    }
-  }
-  return made;
 }
 
 }  // namespace mambasdk::runtime

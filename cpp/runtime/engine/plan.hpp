@@ -1,13 +1,17 @@
 // A program made ready for given input shapes and wanted outputs: which nodes run, every shape, where every value lies.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "runtime/engine/profile.hpp"
 #include "runtime/engine/program.hpp"
 #include "runtime/engine/shapes.hpp"
+#include "runtime/engine/transfer.hpp"
+#include "runtime/engine/work.hpp"
 
 namespace mambasdk::runtime {
 
@@ -19,20 +23,31 @@ struct StateBuffers {
 
 class Plan {
  public:
-  // `states` give shapes and dtypes. Throws Error(invalid_argument) for inputs that do not fit the program, and
-  // Error(corrupt) for a program whose nodes do not fit each other.
+  struct Limits {
+    // Asked once, before the memory is taken: bytes of activations and of the outputs' copies. Throws to refuse.
+    const std::function<void(Extent)>& admit;
+    std::uint64_t work;  // most steps of one run, as operation_work counts them
+  };
+  // Values lie at `place`, whose stream must outlive this, and so do weights and states. `states` give shapes and
+  // dtypes. Throws Error(invalid_argument) for inputs that do not fit the program, Error(corrupt) for a program whose
+  // nodes do not fit each other, whatever the inputs, Error(unsupported) for more than limits.work, and what
+  // limits.admit throws.
   Plan(const Program& program, std::span<const Tensor> weights, std::span<const Tensor> inputs,
-       std::span<const StateBuffers> states, std::span<const std::int32_t> outputs);
+       std::span<const StateBuffers> states, std::span<const std::int32_t> outputs, const Limits& limits,
+       const Place& place);
 
   // True when this plan was made for these shapes and outputs.
   [[nodiscard]] bool fits(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs) const;
 
-  // Copies the inputs in and runs the nodes. State buffers must have the planned shapes.
-  void run(const Context& context, std::span<const Tensor> inputs, std::span<const StateBuffers> states);
+  // Copies the inputs in and runs the nodes, all in the order of the place's stream. State buffers must have the
+  // planned shapes.
+  void run(const Context& context, Transfer& transfer, std::span<const Tensor> inputs,
+           std::span<const StateBuffers> states);
 
   [[nodiscard]] const Tensor& value(std::int32_t index) const { return values_[static_cast<std::size_t>(index)]; }
   [[nodiscard]] bool writes_state(std::size_t index) const { return state_written_[index]; }
-  [[nodiscard]] std::size_t arena_bytes() const { return arena_bytes_; }
+  [[nodiscard]] Extent memory() const { return memory_; }  // what `admit` was asked for
+  [[nodiscard]] const Symbols& symbols() const { return symbols_; }
 
  private:
   struct Step {
@@ -40,33 +55,34 @@ class Plan {
     std::vector<Value> inputs;
     std::vector<Tensor> outputs;
     std::vector<std::int64_t> dims;
-    std::vector<std::size_t> offsets;  // of each output in the arena; kNowhere for states and absent outputs
-    bool dynamic = false;              // a view whose root is a state: its address changes from run to run
+    std::vector<std::int64_t> offsets;  // of each output in the arena; kNowhere for states and absent outputs
+    bool dynamic = false;               // a view whose root is a state: its address changes from run to run
   };
 
   void select_nodes(std::span<const std::int32_t> outputs);
-  void infer_shapes();
-  void place_values(std::span<const std::int32_t> outputs);
+  void infer_shapes(std::uint64_t most_work);
+  void place_values(std::span<const std::int32_t> outputs, const Limits& limits, const Place& place);
   void bind_addresses();
+  void start_profile();
+  [[noreturn]] void refuse_node(const Node& node, const Error& e) const;
   [[nodiscard]] Tensor view(const Node& node) const;
   [[nodiscard]] const Tensor* source(const Slot& slot) const;
-  [[nodiscard]] std::int64_t extent(const Dimension& d) const;
+  [[nodiscard]] std::int64_t amount(const Amount& a) const;
 
   const Program& program_;
   std::span<const Tensor> weights_;
   std::vector<Tensor> inputs_;
   std::vector<std::int32_t> outputs_;
   Symbols symbols_;
+  std::vector<std::int64_t> extents_;  // of the program's symbols
   std::vector<Step> steps_;
   std::vector<Tensor> values_;
   std::vector<std::int32_t> root_;  // value -> the value that owns its memory; kState, kWeight otherwise
   std::vector<Tensor> state_read_, state_write_;
   std::vector<bool> state_written_;
   OwnedTensor arena_;
-  std::size_t arena_bytes_ = 0;
+  Extent memory_;
+  std::unique_ptr<Profile> profile_;
 };
-
-// Runs `prepare`: fills the weights that are made from other weights; returns the memory that holds them.
-std::vector<OwnedTensor> run_prepare(const Program& program, std::vector<Tensor>& weights, const Context& context);
 
 }  // namespace mambasdk::runtime

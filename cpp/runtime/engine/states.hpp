@@ -2,25 +2,22 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/device.hpp"
+#include "core/extent.hpp"
 #include "core/tensor.hpp"
+#include "runtime/engine/owned_tensor.hpp"
 #include "runtime/engine/shapes.hpp"
 #include "runtime/package/safetensors.hpp"
 
 namespace mambasdk::runtime {
 
-// A contiguous tensor that owns its memory (64-byte aligned).
-struct OwnedTensor {
-  std::shared_ptr<std::byte[]> memory;
-  Tensor view;
-
-  static OwnedTensor allocate(DType dtype, const std::int64_t* shape, int ndim);
-};
+struct StateIdentity;
 
 struct StateSpec {
   std::string name;
@@ -33,28 +30,40 @@ struct StateSpec {
 
 class SessionStates {
  public:
-  explicit SessionStates(std::span<const StateSpec> specs) : specs_(specs) {}  // which must outlive this
+  // `specs` must outlive this, and so must the place's stream. max_memory: bytes that the states may take, both sides
+  // of each counted.
+  explicit SessionStates(std::span<const StateSpec> specs, std::uint64_t max_memory = UINT64_MAX,
+                         const Place& place = Place::host())
+      : specs_(specs), max_memory_(max_memory), place_(place) {}
 
-  // Makes zeros where nothing is held yet. Throws Error(invalid_argument) where what is held has another shape.
+  // Makes zeros where nothing is held yet. Throws Error(invalid_argument) where what is held has another shape, and
+  // Error(out_of_memory) for more than max_memory; then what was held is held still.
   void bind(const Symbols& symbols);
   [[nodiscard]] bool empty() const noexcept { return states_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return states_.size(); }
   [[nodiscard]] const Tensor& now(std::size_t i) const { return states_[i].now.view; }    // what the next run reads
   [[nodiscard]] const Tensor& next(std::size_t i) const { return states_[i].next.view; }  // what it writes
   void advance(std::size_t i) { std::swap(states_[i].now, states_[i].next); }
-  void clear() { states_.clear(); }
+  void clear() noexcept { states_.clear(); }
+  [[nodiscard]] Extent bytes() const;  // of both sides
   [[nodiscard]] SessionStates copy() const;
 
   // A safetensors image of what is held; `metadata` is stored beside it.
   [[nodiscard]] std::vector<std::byte> save(std::map<std::string, std::string> metadata) const;
-  // Errors: corrupt, invalid_argument (another model's); then what was held is held still.
-  void restore(std::span<const std::byte> image);
+  // Errors: corrupt, invalid_argument (another model's, by `identity` where it is given), out_of_memory; then what was
+  // held is held still.
+  void restore(std::span<const std::byte> image, const StateIdentity* identity = nullptr);
 
  private:
   struct State {
     OwnedTensor now, next;
   };
+  void check_total(Extent one_side) const;
+  [[nodiscard]] State make_state(DType dtype, const std::int64_t* shape, int ndim) const;
+
   std::span<const StateSpec> specs_;
+  std::uint64_t max_memory_;
+  Place place_;
   std::vector<State> states_;  // empty until the first run binds the batch
 };
 

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "core/error.hpp"
+#include "core/extent.hpp"
 
 namespace mambasdk::runtime {
 
@@ -15,16 +15,16 @@ std::size_t dim_index(const Tensor& t, std::int64_t dim, const char* what) {
   return static_cast<std::size_t>(d);
 }
 
-// How many extents are 0, and the product of the others (0 where it is beyond 2^62).
+// How many extents are 0, and the product of the others.
 struct EmptyShape {
   std::int64_t empty = 0;
-  std::int64_t rest = 1;
+  Extent rest = 1;
 
   void add(std::int64_t extent) {
     if (extent == 0) {
       ++empty;
     } else {
-      rest = rest > (std::int64_t{1} << 62) / extent ? 0 : rest * extent;
+      rest *= extent;
     }
   }
 };
@@ -38,26 +38,29 @@ std::int64_t inferred_of_empty(const Tensor& t, std::span<const std::int64_t> sh
     if (extent >= 0) named.add(extent);
   }
   if (have.empty > named.empty) return 0;
-  if (have.empty < named.empty || have.rest == 0 || named.rest == 0 || have.rest % named.rest != 0) {
-    fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " does not divide by ", named.rest);
+  if (have.empty < named.empty || have.rest.value() % named.rest.value() != 0) {
+    fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " does not divide by ", named.rest.value());
   }
-  return have.rest / named.rest;
+  return have.rest.value() / named.rest.value();
 }
 }  // namespace
 
-Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length) {
+Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length, std::int64_t step) {
   const std::size_t d = dim_index(t, dim, "slice");
   const std::int64_t extent = t.shape[d];
   const std::int64_t first = start < 0 ? start + extent : start;
-  if (first < 0 || length < 0 || first > extent || length > extent - first) {
-    fail(ErrorCode::invalid_argument, "slice: [", start, ", +", length, ") is outside extent ", extent, " of dim ", d,
-         " of ", t.shape_text());
+  const bool inside = first >= 0 && first <= extent && length >= 0 && step > 0 &&
+                      (length == 0 || (first < extent && length - 1 <= (extent - 1 - first) / step));
+  if (!inside) {
+    fail(ErrorCode::invalid_argument, "slice: [", start, ", +", length, step != 1 ? concat(" by ", step) : "",
+         ") is outside extent ", extent, " of dim ", d, " of ", t.shape_text());
   }
   Tensor out = t;
   out.shape[d] = length;
   if (out.data != nullptr) {
-    out.data = static_cast<std::byte*>(t.data) + first * t.strides[d] * (t.dtype.bits / 8);
+    out.data = static_cast<std::byte*>(t.data) + (Extent(first) * t.strides[d] * element_bytes(t.dtype)).value();
   }
+  if (length > 1) out.strides[d] = (Extent(t.strides[d]) * step).value();
   return out;
 }
 
@@ -82,18 +85,19 @@ Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
   Tensor out = t;
   out.ndim = static_cast<int>(shape.size());
   const std::int64_t count = t.numel();
-  std::int64_t known = 1;
+  Extent named = 1;
   int inferred = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1 && inferred < 0) {
       inferred = static_cast<int>(i);
-    } else if (shape[i] < 0 || (shape[i] > 0 && known > (std::int64_t{1} << 62) / shape[i])) {
+    } else if (shape[i] < 0) {
       fail(ErrorCode::invalid_argument, "reshape: extent ", shape[i], " at ", i);
     } else {
-      known *= shape[i];
+      named *= shape[i];
     }
     out.shape[i] = shape[i];
   }
+  const std::int64_t known = named.value();
   if (inferred >= 0 && known == 0) {
     out.shape[static_cast<std::size_t>(inferred)] = inferred_of_empty(t, shape);
   } else if (inferred >= 0) {
@@ -104,7 +108,10 @@ Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
   } else if (known != count) {
     fail(ErrorCode::invalid_argument, "reshape: ", t.shape_text(), " has ", count, " elements, the new shape ", known);
   }
-  if (count == 0) return Tensor::contiguous(t.data, t.dtype, out.shape.data(), out.ndim);
+  if (count == 0) {
+    out.strides = Tensor::contiguous(nullptr, t.dtype, out.shape.data(), out.ndim).strides;
+    return out;
+  }
 
   // Walk old dims from the last: each run of dims that lies in one arithmetic progression may be split anew.
   int to = out.ndim - 1;
@@ -114,15 +121,15 @@ Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape) {
       --from;
       continue;
     }
-    std::int64_t run = t.size(from);
-    const std::int64_t base = t.stride(from);
-    while (from > 0 && (t.size(from - 1) == 1 || t.stride(from - 1) == run * base)) {
+    Extent run = t.size(from);
+    const Extent base = t.stride(from);
+    while (from > 0 && (t.size(from - 1) == 1 || Extent(t.stride(from - 1)) == run * base)) {
       run *= t.size(from - 1);
       --from;
     }
-    std::int64_t made = 1;
+    Extent made = 1;
     while (to >= 0 && made < run) {
-      out.strides[static_cast<std::size_t>(to)] = base * made;
+      out.strides[static_cast<std::size_t>(to)] = (base * made).value();
       made *= out.size(to);
       --to;
     }
@@ -144,7 +151,7 @@ Tensor expand_view(const Tensor& t, std::span<const std::int64_t> shape) {
   }
   Tensor out = t;
   out.ndim = static_cast<int>(shape.size());
-  std::int64_t count = 1;
+  Extent count = 1;
   for (int d = 0; d < out.ndim; ++d) {
     const auto i = static_cast<std::size_t>(d);
     const bool is_new = d < added;
@@ -156,10 +163,10 @@ Tensor expand_view(const Tensor& t, std::span<const std::int64_t> shape) {
     }
     out.shape[i] = extent;
     out.strides[i] = is_new || (own == 1 && extent != 1) ? 0 : t.stride(d - added);
-    if (extent > 0 && count > kMostElements / extent) {
+    if (extent > 0 && count.value() > kMostElements / extent) {
       fail(ErrorCode::invalid_argument, "expand: ", t.shape_text(), " to more than ", kMostElements, " elements");
     }
-    count *= extent > 0 ? extent : 1;
+    if (extent > 0) count *= extent;
   }
   return out;
 }
@@ -170,7 +177,7 @@ void copy_strided(const Tensor& from, void* to) {
     std::memcpy(to, from.data, static_cast<std::size_t>(from.nbytes()));
     return;
   }
-  const std::int64_t size = from.dtype.bits / 8;
+  const std::int64_t size = element_bytes(from.dtype);
   std::array<std::int64_t, kMaxDims> at{};
   auto* out = static_cast<std::byte*>(to);
   for (std::int64_t n = from.numel(); n > 0; --n, out += size) {

@@ -9,8 +9,10 @@
 
 namespace mambasdk::runtime {
 
-// `dim` and `start` may be negative (from the end). Throws Error(invalid_argument) when out of range.
-[[nodiscard]] Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length);
+// Every `step`th entry of `length` ones. `dim` and `start` may be negative (from the end). Throws
+// Error(invalid_argument) when out of range.
+[[nodiscard]] Tensor slice_view(const Tensor& t, std::int64_t dim, std::int64_t start, std::int64_t length,
+                                std::int64_t step = 1);
 [[nodiscard]] Tensor permute_view(const Tensor& t, std::span<const std::int64_t> dims);
 // One extent may be -1. Throws where the element count differs or the strides do not allow a view.
 [[nodiscard]] Tensor reshape_view(const Tensor& t, std::span<const std::int64_t> shape);

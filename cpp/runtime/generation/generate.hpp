@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,9 +17,10 @@ namespace mambasdk::runtime {
 struct GenerateOptions {
   SamplingOptions sampling;
   std::int64_t max_new_tokens = 128;
-  std::vector<std::string> stop;  // the text ends before the first of these
-  std::optional<std::int32_t> end_token;
-  std::function<bool(std::string_view)> on_text;  // whole UTF-8 characters; false stops
+  std::vector<std::string> stop;         // the text ends before the first of these
+  std::vector<std::int32_t> end_tokens;  // any of them ends the text; ascending
+  // Whole UTF-8 characters; false stops. What it throws leaves generate, with the session as it was.
+  std::function<bool(std::string_view)> on_text;
 };
 
 struct GenerateResult {
@@ -44,8 +45,15 @@ class StopFilter {
   bool stopped_ = false;
 };
 
+// Throws Error(unsupported) where a model states that it takes no tokens, i32 (B, L), or has no last_logits.
+void check_generates_text(const Model& model);
+
 // Feeds the prompt in chunks, so that memory does not grow with its length. The session's state goes on from where it
-// is and afterwards includes every token but the last one sampled. Throws Error(invalid_argument) for an empty prompt.
+// is and afterwards includes every token but the last one sampled; it is as it was if this throws. Errors:
+// invalid_argument for an empty prompt or an option out of range, corrupt for logits that are not f32 (1, vocabulary).
+GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+                        const GenerateOptions& options);
+// The same for a text.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::string_view prompt,
                         const GenerateOptions& options);
 

@@ -1,23 +1,24 @@
-// JSON from untrusted files: size and depth limits, no duplicate keys, errors that name the file and the place.
-// Users of the returned values include <nlohmann/json.hpp> in their .cpp file.
+// JSON from untrusted files: limits on size, depth and values, no duplicate keys, errors that name the file and the
+// place. The reader itself is mambasdk/plugin/json.hpp, which plugins use too.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "mambasdk/plugin/json.hpp"
+
 namespace mambasdk::runtime {
 
-struct JsonLimits {
-  std::size_t max_bytes = std::size_t{64} << 20;
-  int max_depth = 64;
-};
+using plugin::JsonDocument;
+using plugin::JsonLimits;
 
-// `source` names the text in errors (a file name). Errors: corrupt.
-[[nodiscard]] nlohmann::json parse_json(std::string_view text, std::string_view source, const JsonLimits& limits = {});
+// `source` names the text in errors (a file name). Keep the document as it is: only so does it go without asking for
+// memory. Errors: corrupt; std::bad_alloc.
+[[nodiscard]] JsonDocument parse_json(std::string_view text, std::string_view source, const JsonLimits& limits = {});
 
 // Typed access to the members of an object; `where` names the object in errors ("mambasdk.json: processors.text").
 // A missing or wrongly typed member is corrupt; an absent or null one is nullptr / nullopt for the find_ forms.
@@ -38,7 +39,7 @@ const nlohmann::json& json_array(const nlohmann::json& value, std::string_view w
 [[nodiscard]] std::optional<std::int64_t> json_find_int(const nlohmann::json& object, std::string_view key,
                                                         std::string_view where);
 
-// `text` shortened and made printable ASCII, for quoting untrusted text in an error.
+// `text` in printable ASCII, cut after 80 characters, for quoting untrusted text in an error.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace mambasdk::runtime

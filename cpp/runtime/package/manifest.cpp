@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr JsonLimits kManifestLimits{.max_bytes = std::size_t{16} << 20, .max_depth = 64};
+constexpr JsonLimits kManifestLimits{.max_bytes = std::size_t{16} << 20, .max_depth = 64, .max_values = 400'000};
 
 Version read_version(const json& value, const std::string& where) {
   json_array(value, where);
@@ -63,12 +63,27 @@ std::vector<TensorSpec> read_tensor_specs(const json& manifest, std::string_view
   return specs;
 }
 
-std::optional<std::int64_t> read_token_id(const json& processor, std::string_view key, const std::string& where) {
-  const std::optional<std::int64_t> id = json_find_int(processor, key, where);
-  if (id && (*id < 0 || *id > std::numeric_limits<std::int32_t>::max())) {
-    fail(ErrorCode::corrupt, where, ".", key, ": ", *id, " is no token id");
+std::int32_t token_id(const json& value, const std::string& where) {
+  const std::int64_t id = json_int(value, where);
+  if (id < 0 || id > std::numeric_limits<std::int32_t>::max()) {
+    fail(ErrorCode::corrupt, where, ": ", id, " is no token id; leave it out where there is none");
   }
-  return id;
+  return static_cast<std::int32_t>(id);
+}
+
+// One id, or a list of them.
+std::vector<std::int32_t> read_token_ids(const json& processor, std::string_view key, const std::string& where) {
+  std::vector<std::int32_t> ids;
+  const json* value = json_find(json_object(processor, where), key);
+  if (value == nullptr) return ids;
+  const std::string place = concat(where, ".", key);
+  if (value->is_array()) {
+    for (const json& item : *value) ids.push_back(token_id(item, place));
+  } else {
+    ids.push_back(token_id(*value, place));
+  }
+  std::ranges::sort(ids);
+  return ids;
 }
 
 TextProcessor read_text_processor(const json& value, const std::string& where) {
@@ -78,8 +93,10 @@ TextProcessor read_text_processor(const json& value, const std::string& where) {
     text.file = json_string_at(value, "file", where);
     check_package_file_name(text.file, concat(where, ".file"));
   }  // another kind is somebody else's processor: the model runs, and whoever asks for its text is told
-  text.eos_token_id = read_token_id(value, "eos_token_id", where);
-  text.bos_token_id = read_token_id(value, "bos_token_id", where);
+  text.eos_token_ids = read_token_ids(value, "eos_token_id", where);
+  if (const json* begin = json_find(value, "bos_token_id")) {
+    text.bos_token_id = token_id(*begin, concat(where, ".bos_token_id"));
+  }
   return text;
 }
 
@@ -119,6 +136,15 @@ void read_requirements(const json& value, std::string_view source, Manifest& man
   }
 }
 
+void add_reference(Manifest& manifest, std::string place, const json* name, std::string_view source) {
+  if (name == nullptr) return;
+  const std::string where = concat(source, ": ", place);
+  const std::string& file = json_string(*name, where);
+  if (file.empty() && place == "engine.program") return;  // says that there is none
+  check_package_file_name(file, where);
+  manifest.references.emplace(std::move(place), file);
+}
+
 }  // namespace
 
 void check_package_file_name(std::string_view name, std::string_view where) {
@@ -142,7 +168,8 @@ void check_package_file_name(std::string_view name, std::string_view where) {
 }
 
 Manifest parse_manifest(std::string_view text, std::string_view source) {
-  const json root = parse_json(text, source, kManifestLimits);
+  const JsonDocument document = parse_json(text, source, kManifestLimits);
+  const json& root = *document;
   const std::string where(source);
   json_object(root, where);
 
@@ -163,8 +190,15 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   manifest.engine = json_string_at(engine, "name", engine_where);
   manifest.program = json_string_or(engine, "program", "", engine_where);
   if (!manifest.program.empty()) check_package_file_name(manifest.program, concat(engine_where, ".program"));
+  manifest.constants = json_string_or(engine, "constants", "", engine_where);
+  if (!manifest.constants.empty()) check_package_file_name(manifest.constants, concat(engine_where, ".constants"));
   if (manifest.engine == "native" && manifest.program.empty()) {
     fail(ErrorCode::corrupt, engine_where, ": the native engine needs \"program\"");
+  }
+
+  manifest.executes_code = manifest.engine == "aoti" || json_bool_or(engine, "executes_code", false, engine_where);
+  for (const char* key : {"program", "file", "constants"}) {
+    add_reference(manifest, concat("engine.", key), json_find(engine, key), source);
   }
 
   manifest.states = read_tensor_specs(engine, "states", engine_where);
@@ -173,6 +207,9 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   if (const json* processors = json_find(root, "processors")) {
     for (const auto& [name, value] : json_object(*processors, concat(source, ": processors")).items()) {
       if (value.is_null()) continue;
+      const std::string slot = concat("processors.", printable(name));
+      add_reference(manifest, concat(slot, ".file"), json_find(json_object(value, concat(source, ": ", slot)), "file"),
+                    source);
       manifest.processors_json.emplace(name, value.dump());
       if (name == "text") {
         manifest.text = read_text_processor(value, concat(source, ": processors.text"));

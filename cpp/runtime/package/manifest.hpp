@@ -12,7 +12,7 @@ namespace mambasdk::runtime {
 
 inline constexpr std::string_view kManifestFile = "mambasdk.json";
 inline constexpr int kPackageFormatMajor = 1;  // newest package format this build reads
-inline constexpr int kPackageFormatMinor = 1;
+inline constexpr int kPackageFormatMinor = 2;
 
 struct Version {
   int major = 0;
@@ -31,9 +31,9 @@ struct TensorSpec {
 };
 
 struct TextProcessor {
-  std::string kind;  // "bytes" and "tokenizer" are known here; a plugin may have others
-  std::string file;  // for "tokenizer"
-  std::optional<std::int64_t> eos_token_id;
+  std::string kind;                         // "bytes" and "tokenizer" are known here; a plugin may have others
+  std::string file;                         // for "tokenizer"
+  std::vector<std::int32_t> eos_token_ids;  // any of them ends a text; ascending
   std::optional<std::int64_t> bos_token_id;
 };
 
@@ -56,6 +56,8 @@ struct Manifest {
   std::string config_json;               // the model's configuration, as JSON text
   std::string engine;                    // "native", "aoti"
   std::string program;                   // file of the native program; empty for other engines
+  std::string constants;                 // file of tensors that are no weights of the model; empty: none
+  bool executes_code = false;            // of the package: what the engine says, and always for aoti
   std::vector<TensorSpec> states;        // what sessions carry, for other engines; native: in the program
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
@@ -64,6 +66,9 @@ struct Manifest {
   std::optional<Version> requires_abi;
   std::vector<PluginRequirement> requires_plugins;
   std::map<std::string, FileRecord> files;
+  // What the package uses besides model.safetensors: place in the manifest -> file, for every program, archive and
+  // processor.
+  std::map<std::string, std::string> references;
 };
 
 // Unknown members are ignored. Errors: corrupt (with the place), version (a newer major format).

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "runtime/package/hash_cache.hpp"
 #include "runtime/package/json.hpp"
 #include "runtime/package/mapped_file.hpp"
 #include "runtime/package/sha256.hpp"
@@ -14,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxManifestBytes = std::size_t{16} << 20;
-constexpr std::size_t kMaxProgramBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
 bool is_inside(const fs::path& file, const fs::path& directory) {
   const auto [rest, ignored] = std::mismatch(directory.begin(), directory.end(), file.begin(), file.end());
@@ -64,15 +65,18 @@ Package Package::open(const fs::path& directory) {
            record.size, "; the file is truncated or was changed, copy or download it again");
     }
   }
+  for (const auto& [place, name] : package.manifest_.references) (void)package.file_path(name);
   if (package.manifest_.files.contains(std::string(kWeightsFile)) || fs::exists(directory / kWeightsFile, error)) {
-    package.weights_ = Safetensors::open(package.file_path(kWeightsFile));
+    (void)package.file_path(kWeightsFile);
+    package.weights_ = std::make_unique<Weights>();
   }
   return package;
 }
 
 const Safetensors& Package::weights() const {
   if (!weights_) fail(ErrorCode::not_found, "package ", directory_.string(), " has no ", kWeightsFile);
-  return *weights_;
+  std::call_once(weights_->once, [&] { weights_->tensors = Safetensors::open(file_path(kWeightsFile)); });
+  return weights_->tensors;
 }
 
 std::string Package::program_text() const {
@@ -88,14 +92,28 @@ std::optional<fs::path> Package::tokenizer_path() const {
   return file_path(manifest_.text->file);
 }
 
-void Package::verify_files() const {
+void Package::verify(bool again) const {
+  // A package that lists no file at all was not written by a release, but by hand: there is nothing to compare.
+  const auto check_listed = [&](const std::string& name, std::string_view place) {
+    if (!manifest_.files.contains(name) && (again || !manifest_.files.empty())) {
+      fail(ErrorCode::corrupt, directory_.string(), ": ", place, " is \"", printable(name),
+           "\", which `files` does not list, so nothing tells whether it is whole; export the package again");
+    }
+  };
+  if (has_weights()) check_listed(std::string(kWeightsFile), "the weights' file");
+  for (const auto& [place, name] : manifest_.references) check_listed(name, place);
   for (const auto& [name, record] : manifest_.files) {
     const fs::path path = file_path(name);
-    const std::string actual = sha256_file(path);
+    // The native engine computes with these very bytes, whatever the file is by then; others read it themselves.
+    const bool loaded = name == kWeightsFile && manifest_.engine == "native" && weights().file().is_whole();
+    FileState state = loaded ? weights().file().state() : file_state(path);
+    if (!again && recall_hash(path, state) == record.sha256) continue;
+    const std::string actual = loaded ? sha256_hex(weights().file().bytes()) : sha256_file(path, &state);
     if (actual != record.sha256) {
       fail(ErrorCode::corrupt, path.string(), ": SHA-256 is ", actual, ", the manifest says ", record.sha256,
            "; the file is damaged or was changed, copy or download it again");
     }
+    remember_hash(path, state, actual);
   }
 }
 

@@ -2,12 +2,20 @@
 #include "runtime/package/package.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
 
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <string>
 
 #include "core/error.hpp"
+#include "runtime/package/atomic_write.hpp"
+#include "runtime/package/hash_cache.hpp"
 #include "runtime/package/mapped_file.hpp"
 #include "runtime/package/sha256.hpp"
 
@@ -56,10 +64,21 @@ TEST(Manifest, ReadsTheDocumentedFormat) {
   EXPECT_EQ(manifest.outputs[0].shape[2].size, 256);
   ASSERT_TRUE(manifest.text.has_value());
   EXPECT_EQ(manifest.text->kind, "bytes");
-  EXPECT_EQ(manifest.text->eos_token_id, 0);
+  EXPECT_EQ(manifest.text->eos_token_ids, std::vector<std::int32_t>{0});
   EXPECT_FALSE(manifest.text->bos_token_id.has_value());
   ASSERT_EQ(manifest.requires_plugins.size(), 1u);
   EXPECT_EQ(manifest.requires_plugins[0].name, "mambasdk-language");
+}
+
+TEST(Manifest, EveryEndTokenOfAListIsRead) {
+  using Ids = std::vector<std::int32_t>;
+  const auto ids = [](const std::string& value) {
+    return parse_manifest(with(R"("eos_token_id": 0)", R"("eos_token_id": )" + value)).text->eos_token_ids;
+  };
+  EXPECT_EQ(ids("[266, 0]"), (Ids{0, 266}));
+  EXPECT_EQ(ids("[]"), Ids{});
+  EXPECT_EQ(ids("null"), Ids{});
+  EXPECT_EQ(ids("2147483647"), Ids{2147483647});
 }
 
 TEST(Manifest, NewerMinorIsReadNewerMajorRefused) {
@@ -88,6 +107,9 @@ TEST(Manifest, RefusesDamage) {
            {R"(["B", "L"])", "[1.5]"},
            {R"("eos_token_id": 0)", R"("eos_token_id": -1)"},
            {R"("eos_token_id": 0)", R"("eos_token_id": 4294967296)"},
+           {R"("eos_token_id": 0)", R"("eos_token_id": [0, -1])"},
+           {R"("eos_token_id": 0)", R"("eos_token_id": ["0"])"},
+           {R"("eos_token_id": 0)", R"("eos_token_id": true)"},
            {R"("kind": "bytes")", R"("kind": "tokenizer")"},
            {R"("kind": "bytes")", R"("kind": "tokenizer", "file": "/etc/passwd")"},
            {R"("files": {})", R"("files": {"a": {"sha256": "xyz", "size": 1}})"},
@@ -164,6 +186,15 @@ TEST_F(PackageDirectory, MissingPartsAreNamed) {
   EXPECT_EQ(open_error().first, ErrorCode::not_found);
 }
 
+TEST(Manifest, WhatExecutesCodeSaysSo) {
+  EXPECT_FALSE(parse_manifest(manifest_text()).executes_code);
+  const std::string native = R"("engine": {"name": "native", "program": "program.json")";
+  EXPECT_TRUE(parse_manifest(with(native, native + R"(, "executes_code": true)")).executes_code);
+  EXPECT_TRUE(parse_manifest(with(native, R"("engine": {"name": "aoti")")).executes_code) << "also where it is unsaid";
+  const std::string lie = R"("engine": {"name": "aoti", "executes_code": false)";
+  EXPECT_TRUE(parse_manifest(with(native, lie)).executes_code);
+}
+
 TEST_F(PackageDirectory, SizesAreCheckedOnOpenHashesByVerify) {
   const Package package = Package::open(directory_);
   write("program.json", R"({"format": 2})");
@@ -188,6 +219,108 @@ TEST_F(PackageDirectory, LinksMayNotLeaveThePackage) {
   fs::remove(outside);
 }
 
+TEST_F(PackageDirectory, OnlyRegularFilesInEverySlot) {
+  const auto with_slot = [&](const std::string& file) {
+    std::string text = manifest_text(files());
+    const std::string slot = R"("processors": {"second": {"kind": "tokenizer", "file": ")" + file + R"("}, )";
+    text.replace(text.find(R"("processors": {)"), std::string(R"("processors": {)").size(), slot);
+    write("mambasdk.json", text);
+  };
+  const fs::path outside = directory_.string() + "_outside.json";
+  std::ofstream(outside) << "{}";
+  fs::create_symlink(outside, directory_ / "link.json");
+  ASSERT_EQ(::mkfifo((directory_ / "pipe.json").c_str(), 0600), 0);
+  fs::create_symlink("/dev/zero", directory_ / "zero.json");
+  fs::create_directory(directory_ / "folder.json");
+  for (const char* name : {"link.json", "pipe.json", "zero.json", "folder.json"}) {
+    with_slot(name);
+    const auto [code, text] = open_error();
+    EXPECT_EQ(code, ErrorCode::corrupt) << name;
+    EXPECT_NE(text.find(name), std::string::npos) << text;
+  }
+  with_slot("absent.json");
+  EXPECT_EQ(open_error().first, ErrorCode::not_found);
+  with_slot("../x");
+  EXPECT_EQ(open_error().first, ErrorCode::corrupt);
+  fs::remove(outside);
+  for (const char* name : {"pipe.json", "zero.json"}) {  // as the manifest itself
+    fs::remove(directory_ / "mambasdk.json");
+    fs::rename(directory_ / name, directory_ / "mambasdk.json");
+    EXPECT_EQ(open_error().first, ErrorCode::corrupt) << name;
+  }
+}
+
+TEST_F(PackageDirectory, WhatIsUsedMustBeListed) {
+  for (const char* name : {"model.safetensors", "program.json"}) {
+    std::string text = manifest_text(files());
+    const std::size_t at = text.find(std::string("\"") + name + R"(": {"sha256")");
+    text.replace(at, std::string(name).size() + 2, R"("other.json")");
+    write("mambasdk.json", text);
+    write("other.json", name == std::string("program.json") ? R"({"format": 1})" : "");
+    if (name == std::string("model.safetensors")) {
+      fs::copy_file(directory_ / name, directory_ / "other.json", fs::copy_options::overwrite_existing);
+    }
+    const Package package = Package::open(directory_);
+    for (const bool all : {true, false}) {
+      const auto [code, message] = error_of([&] { all ? package.verify_files() : package.verify_changed_files(); });
+      EXPECT_EQ(code, ErrorCode::corrupt);
+      EXPECT_NE(message.find(name), std::string::npos) << message;
+      EXPECT_NE(message.find("does not list"), std::string::npos) << message;
+    }
+  }
+}
+
+TEST_F(PackageDirectory, EveryFlippedByteIsSeenAndAnUnchangedFileIsHashedOnce) {
+  const fs::path cache = directory_.string() + "_cache";
+  ::setenv("XDG_CACHE_HOME", cache.c_str(), 1);
+  std::string weights = [&] {
+    const std::vector<float> data(1 << 19, 1.5F);  // large enough to be remembered
+    const StoredTensor tensor{"w", "F32", {1 << 19}, std::as_bytes(std::span(data)).data(), data.size() * 4};
+    const auto bytes = serialize_safetensors({&tensor, 1});
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }();
+  write("model.safetensors", weights);
+  write("mambasdk.json", manifest_text(files()));
+  const auto long_ago = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  fs::last_write_time(directory_ / "model.safetensors", long_ago);
+  FileState state = file_state(directory_ / "model.safetensors");
+  EXPECT_NO_THROW(Package::open(directory_).verify_changed_files());
+  EXPECT_FALSE(recall_hash(directory_ / "model.safetensors", state)) << "its inode changed just now";
+  const std::string hash = sha256_file(directory_ / "model.safetensors");
+  FileState settled = state;
+  settled.ctime = settled.mtime;
+  remember_hash(directory_ / "model.safetensors", settled, hash);
+  EXPECT_EQ(recall_hash(directory_ / "model.safetensors", settled), hash);
+  EXPECT_FALSE(recall_hash(directory_ / "model.safetensors", state)) << "another state of the file";
+
+  weights[weights.size() / 2] ^= 1;  // the same size and time of change
+  write("model.safetensors", weights);
+  fs::last_write_time(directory_ / "model.safetensors", long_ago);
+  const auto [code, text] = error_of([&] { Package::open(directory_).verify_changed_files(); });
+  EXPECT_EQ(code, ErrorCode::corrupt);
+  EXPECT_NE(text.find("model.safetensors"), std::string::npos) << text;
+  EXPECT_NE(text.find("damaged"), std::string::npos) << text;
+
+  ::setenv("XDG_CACHE_HOME", "/proc/no/such", 1);  // cannot be written
+  EXPECT_NO_THROW(remember_hash(directory_ / "model.safetensors", settled, hash));
+  EXPECT_FALSE(recall_hash(directory_ / "model.safetensors", settled));
+  ::unsetenv("XDG_CACHE_HOME");
+  fs::remove_all(cache);
+}
+
+TEST_F(PackageDirectory, WeightsInUseSurviveTruncation) {
+  const std::vector<float> data(1 << 16, 2.0F);
+  const StoredTensor tensor{"w", "F32", {1 << 16}, std::as_bytes(std::span(data)).data(), data.size() * 4};
+  write_safetensors(directory_ / "model.safetensors", {&tensor, 1});
+  write("mambasdk.json", manifest_text(files()));
+  const Package package = Package::open(directory_);
+  const StoredTensor& loaded = package.weights().at("w");
+  fs::resize_file(directory_ / "model.safetensors", 100);
+  float last = 0;
+  std::memcpy(&last, loaded.data + loaded.size - 4, 4);
+  EXPECT_EQ(last, 2.0F);
+}
+
 TEST_F(PackageDirectory, AWeightsFileThatIsADirectoryIsRefused) {
   fs::remove(directory_ / "model.safetensors");
   fs::create_directory(directory_ / "model.safetensors");
@@ -197,17 +330,55 @@ TEST_F(PackageDirectory, AWeightsFileThatIsADirectoryIsRefused) {
 TEST(MappedFile, EmptyMissingAndMoved) {
   const fs::path path = fs::path(testing::TempDir()) / "mambasdk_mapped_file";
   write_file_atomically(path, {});
-  EXPECT_EQ(MappedFile::open(path).size(), 0u);
+  EXPECT_EQ(MappedFile::read(path).size(), 0u);
   const std::string text = "hello";
   write_file_atomically(path, std::as_bytes(std::span(text)));
-  MappedFile file = MappedFile::open(path);
+  MappedFile file = MappedFile::read(path);
   MappedFile moved = std::move(file);
   EXPECT_EQ(moved.text(), "hello");
   EXPECT_EQ(file.size(), 0u);
   EXPECT_EQ(error_of([&] { (void)read_text_file(path, 4); }).first, ErrorCode::corrupt);
   fs::remove(path);
-  EXPECT_EQ(error_of([&] { (void)MappedFile::open(path); }).first, ErrorCode::not_found);
-  EXPECT_EQ(error_of([&] { (void)MappedFile::open(testing::TempDir()); }).first, ErrorCode::io);
+  EXPECT_EQ(error_of([&] { (void)MappedFile::read(path); }).first, ErrorCode::not_found);
+  EXPECT_EQ(error_of([&] { (void)MappedFile::read(testing::TempDir()); }).first, ErrorCode::io);
+  write_file_atomically(path, std::as_bytes(std::span(text)));
+  EXPECT_EQ(MappedFile::map(path).text(), "hello");
+  ::setenv("MAMBASDK_WEIGHTS", "map", 1);
+  EXPECT_EQ(MappedFile::weights(path).text(), "hello");
+  ::unsetenv("MAMBASDK_WEIGHTS");
+  fs::remove(path);
+}
+
+TEST(MappedFile, LargeFilesAreReadInParts) {
+  const fs::path path = fs::path(testing::TempDir()) / "mambasdk_large_file";
+  std::vector<std::uint32_t> numbers((std::size_t{9} << 20) + 5);  // 36 MiB and 20 bytes
+  std::iota(numbers.begin(), numbers.end(), 7u);
+  write_file_atomically(path, std::as_bytes(std::span(numbers)));
+  const MappedFile file = MappedFile::read(path);
+  ASSERT_EQ(file.size(), numbers.size() * sizeof(std::uint32_t));
+  EXPECT_EQ(std::memcmp(file.bytes().data(), numbers.data(), file.size()), 0);
+  fs::remove(path);
+}
+
+// A file that is mapped is read anew, memory of its own is gone; neighbours in the same page stay.
+TEST(MappedFile, GivesBackWholePages) {
+  const fs::path path = fs::path(testing::TempDir()) / "mambasdk_given_back";
+  const std::string text(std::size_t{1} << 20, 'x');
+  write_file_atomically(path, std::as_bytes(std::span(text)));
+  MappedFile mapped = MappedFile::map(path), read = MappedFile::read(path);
+  for (MappedFile* file : {&mapped, &read}) {
+    EXPECT_TRUE(file->is_whole());
+    file->give_back(file->bytes().subspan(10, 20));   // less than a page
+    file->give_back(std::as_bytes(std::span(text)));  // not the file's
+    EXPECT_TRUE(file->is_whole());
+    file->give_back(file->bytes().subspan(1, file->size() - 2));
+    EXPECT_FALSE(file->is_whole());
+    EXPECT_EQ(file->text().front(), 'x');
+    EXPECT_EQ(file->text().back(), 'x');
+  }
+  EXPECT_EQ(mapped.text(), text);
+  EXPECT_EQ(read.text()[text.size() / 2], '\0');
+  fs::remove(path);
 }
 
 }  // namespace

@@ -2,14 +2,16 @@
 #include "runtime/package/safetensors.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/dtype_info.hpp"
 #include "core/error.hpp"
+#include "runtime/package/atomic_write.hpp"
 #include "runtime/package/json.hpp"
+#include "runtime/package/safetensors_header.hpp"
 
 namespace mambasdk::runtime {
 namespace {
@@ -17,34 +19,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::size_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
-
-struct ElementType {
-  std::string_view name;
-  std::size_t size;
-};
-constexpr std::array<ElementType, 17> kElementTypes = {{{"F64", 8},
-                                                        {"I64", 8},
-                                                        {"U64", 8},
-                                                        {"C64", 8},
-                                                        {"F32", 4},
-                                                        {"I32", 4},
-                                                        {"U32", 4},
-                                                        {"F16", 2},
-                                                        {"BF16", 2},
-                                                        {"I16", 2},
-                                                        {"U16", 2},
-                                                        {"I8", 1},
-                                                        {"U8", 1},
-                                                        {"BOOL", 1},
-                                                        {"F8_E4M3", 1},
-                                                        {"F8_E5M2", 1},
-                                                        {"F8_E8M0", 1}}};
-
-struct Range {
-  std::uint64_t begin;
-  std::uint64_t end;
-};
 
 std::uint64_t read_u64_le(const std::byte* bytes) {
   std::uint64_t value = 0;
@@ -52,19 +26,9 @@ std::uint64_t read_u64_le(const std::byte* bytes) {
   return value;
 }
 
-std::vector<std::int64_t> read_shape(const json& value, const std::string& where) {
-  std::vector<std::int64_t> shape;
-  for (const json& dim : json_array(value, where)) {
-    const std::int64_t size = json_int(dim, where);
-    if (size < 0) fail(ErrorCode::corrupt, where, ": dimension ", size, " is negative");
-    shape.push_back(size);
-  }
-  return shape;
-}
-
-// Bytes of a tensor, or an error where that does not fit 63 bits.
-std::uint64_t byte_size(const std::vector<std::int64_t>& shape, std::size_t element_size, const std::string& where) {
-  std::uint64_t size = element_size;
+// Bytes of a tensor, or an error where that does not fit 63 bits or cuts a block in two.
+std::uint64_t byte_size(const std::vector<std::int64_t>& shape, const DTypeInfo& type, const std::string& where) {
+  auto size = static_cast<std::uint64_t>(type.bytes);  // of blocks, as if each element were one
   // A zero anywhere makes the tensor empty, but the other dimensions may still not overflow the product.
   bool empty = false;
   for (const std::int64_t dim : shape) {
@@ -78,36 +42,21 @@ std::uint64_t byte_size(const std::vector<std::int64_t>& shape, std::size_t elem
     }
     size *= factor;
   }
-  return empty ? 0 : size;
-}
-
-Range read_range(const json& value, std::uint64_t buffer_size, const std::string& where) {
-  json_array(value, where);
-  if (value.size() != 2) fail(ErrorCode::corrupt, where, ": expected [begin, end], got ", value.size(), " numbers");
-  const std::int64_t begin = json_int(value[0], where);
-  const std::int64_t end = json_int(value[1], where);
-  if (begin < 0 || end < begin || static_cast<std::uint64_t>(end) > buffer_size) {
-    fail(ErrorCode::corrupt, where, ": [", begin, ", ", end, "] does not lie in the file's ", buffer_size,
-         " bytes of tensors; the file is truncated or damaged");
+  if (empty) return 0;
+  if (type.block != 1 && (shape.empty() || shape.back() % type.block != 0)) {
+    fail(ErrorCode::corrupt, where, ": the last dim of ", type.name, " must be a multiple of ", type.block);
   }
-  return {static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end)};
+  return size / static_cast<std::uint64_t>(type.block);
 }
 
-bool is_aligned(const std::byte* data, std::size_t alignment) {
-  return reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
+bool is_aligned(const std::byte* data, std::int64_t alignment) {
+  return reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(alignment) == 0;
 }
 
 }  // namespace
 
-std::size_t safetensors_element_size(std::string_view dtype) noexcept {
-  for (const ElementType& type : kElementTypes) {
-    if (type.name == dtype) return type.size;
-  }
-  return 0;
-}
-
 Safetensors Safetensors::open(const std::filesystem::path& path) {
-  MappedFile file = MappedFile::open(path);
+  MappedFile file = MappedFile::weights(path);
   Safetensors result = from_bytes(file.bytes(), path.string());
   result.file_ = std::move(file);  // moving a mapping does not move its bytes
   return result;
@@ -118,67 +67,55 @@ Safetensors Safetensors::from_bytes(std::span<const std::byte> bytes, std::strin
     fail(ErrorCode::corrupt, source, ": ", bytes.size(), " bytes are too few for a safetensors file");
   }
   const std::uint64_t header_size = read_u64_le(bytes.data());
-  if (header_size > kMaxHeaderBytes || header_size > bytes.size() - kLengthBytes) {
+  if (header_size > kMaxSafetensorsHeader || header_size > bytes.size() - kLengthBytes) {
     fail(ErrorCode::corrupt, source, ": the header claims ", header_size, " bytes, the file has ",
-         bytes.size() - kLengthBytes, " after the length (limit ", kMaxHeaderBytes, ")");
+         bytes.size() - kLengthBytes, " after the length (limit ", kMaxSafetensorsHeader, ")");
   }
   const auto header_length = static_cast<std::size_t>(header_size);
   const std::string_view header_text(reinterpret_cast<const char*>(bytes.data() + kLengthBytes), header_length);
   if (!header_text.starts_with('{')) fail(ErrorCode::corrupt, source, ": the header does not start with '{'");
   const std::span<const std::byte> buffer = bytes.subspan(kLengthBytes + header_length);
-  const json header = parse_json(header_text, source, {.max_bytes = kMaxHeaderBytes, .max_depth = 4});
-
-  Safetensors result;
-  result.source_ = source;
-  std::vector<std::pair<Range, StoredTensor>> entries;
-  entries.reserve(header.size());
-  for (const auto& [name, value] : header.items()) {
-    const std::string where = concat(source, ": tensor ", printable(name));
-    if (name == "__metadata__") {
-      for (const auto& [key, text] : json_object(value, concat(source, ": __metadata__")).items()) {
-        result.metadata_.emplace(key, json_string(text, concat(source, ": __metadata__.", printable(key))));
-      }
-      continue;
-    }
-    StoredTensor tensor;
-    tensor.name = name;
-    tensor.dtype = json_string(json_at(value, "dtype", where), where);
-    const std::size_t element_size = safetensors_element_size(tensor.dtype);
-    if (element_size == 0) {
-      fail(ErrorCode::unsupported, where, ": dtype ", printable(tensor.dtype), " is unknown to this build of mambasdk");
-    }
-    tensor.shape = read_shape(json_at(value, "shape", where), concat(where, ".shape"));
-    const Range range =
-        read_range(json_at(value, "data_offsets", where), buffer.size(), concat(where, ".data_offsets"));
-    const std::uint64_t expected = byte_size(tensor.shape, element_size, where);
-    if (expected != range.end - range.begin) {
-      fail(ErrorCode::corrupt, where, ": shape and dtype need ", expected, " bytes, data_offsets hold ",
-           range.end - range.begin);
-    }
-    tensor.data = buffer.data() + range.begin;
-    tensor.size = static_cast<std::size_t>(expected);
-    entries.emplace_back(range, std::move(tensor));
-  }
+  SafetensorsHeader header = parse_safetensors_header(header_text, source);
 
   // The tensors must tile the buffer: no overlap, no hole, nothing after the last.
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.first.begin, a.first.end) < std::pair(b.first.begin, b.first.end);
-  });
+  std::sort(header.entries.begin(), header.entries.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  Safetensors result;
+  result.source_ = source;
+  result.metadata_ = std::move(header.metadata);
+  result.tensors_.reserve(header.entries.size());
   std::uint64_t at = 0;
-  for (auto& [range, tensor] : entries) {
-    if (range.begin != at) {
-      fail(ErrorCode::corrupt, source, ": tensor ", printable(tensor.name), " starts at byte ", range.begin,
-           ", expected ", at, " (tensors may neither overlap nor leave holes)");
+  for (SafetensorsEntry& entry : header.entries) {
+    const std::string where = concat(source, ": tensor ", printable(entry.name));
+    const DTypeInfo* type = find_dtype_stored_as(entry.dtype);
+    if (type == nullptr) {
+      fail(ErrorCode::unsupported, where, ": dtype ", printable(entry.dtype), " is unknown to this build of mambasdk");
     }
-    at = range.end;
-    const std::size_t element_size = safetensors_element_size(tensor.dtype);
-    if (tensor.size != 0 && !is_aligned(tensor.data, element_size)) {
+    if (entry.end < entry.begin || entry.end > buffer.size()) {
+      fail(ErrorCode::corrupt, where, ".data_offsets: [", entry.begin, ", ", entry.end, "] does not lie in the file's ",
+           buffer.size(), " bytes of tensors; the file is truncated or damaged");
+    }
+    const std::uint64_t expected = byte_size(entry.shape, *type, where);
+    if (expected != entry.end - entry.begin) {
+      fail(ErrorCode::corrupt, where, ": shape and dtype need ", expected, " bytes, data_offsets hold ",
+           entry.end - entry.begin);
+    }
+    if (entry.begin != at) {
+      fail(ErrorCode::corrupt, where, " starts at byte ", entry.begin, ", expected ", at,
+           " (tensors may neither overlap nor leave holes)");
+    }
+    at = entry.end;
+    StoredTensor tensor{std::move(entry.name), std::move(entry.dtype), std::move(entry.shape),
+                        buffer.data() + entry.begin, static_cast<std::size_t>(expected)};
+    if (tensor.size != 0 && !is_aligned(tensor.data, type->alignment())) {
       auto copy = std::make_unique<std::byte[]>(tensor.size);
       std::memcpy(copy.get(), tensor.data, tensor.size);
       tensor.data = copy.get();
       result.copies_.push_back(std::move(copy));
     }
-    result.index_.emplace(tensor.name, result.tensors_.size());
+    if (!result.index_.emplace(tensor.name, result.tensors_.size()).second) {
+      fail(ErrorCode::corrupt, where, " is there twice");
+    }
     result.tensors_.push_back(std::move(tensor));
   }
   if (at != buffer.size()) {
@@ -200,44 +137,60 @@ const StoredTensor& Safetensors::at(std::string_view name) const {
   return *tensor;
 }
 
+namespace {
+
+std::string strict_json(std::string_view text) {
+  try {
+    return json(text).dump();
+  } catch (const json::exception&) {
+    fail(ErrorCode::invalid_argument, "write_safetensors: a tensor name or metadata text is not valid UTF-8");
+  }
+}
+
+}  // namespace
+
 std::vector<std::byte> serialize_safetensors(std::span<const StoredTensor> tensors,
                                              const std::map<std::string, std::string>& metadata) {
-  std::vector<const StoredTensor*> order;
+  std::vector<std::pair<const StoredTensor*, std::int64_t>> order;  // with the alignment of its elements
   for (const StoredTensor& tensor : tensors) {
     const std::string where = concat("write_safetensors: tensor ", printable(tensor.name));
-    const std::size_t element_size = safetensors_element_size(tensor.dtype);
-    if (element_size == 0) fail(ErrorCode::invalid_argument, where, ": unknown dtype ", printable(tensor.dtype));
+    const DTypeInfo* type = find_dtype_stored_as(tensor.dtype);
+    if (type == nullptr) fail(ErrorCode::invalid_argument, where, ": unknown dtype ", printable(tensor.dtype));
     if (tensor.name == "__metadata__") fail(ErrorCode::invalid_argument, where, ": this name is reserved");
     if (std::any_of(tensor.shape.begin(), tensor.shape.end(), [](std::int64_t dim) { return dim < 0; })) {
       fail(ErrorCode::invalid_argument, where, ": negative dimension");
     }
-    const std::uint64_t expected = byte_size(tensor.shape, element_size, where);
+    const std::uint64_t expected = byte_size(tensor.shape, *type, where);
     if (expected != tensor.size) {
       fail(ErrorCode::invalid_argument, where, ": shape and dtype need ", expected, " bytes, got ", tensor.size);
     }
-    order.push_back(&tensor);
+    order.emplace_back(&tensor, type->alignment());
   }
-  std::sort(order.begin(), order.end(), [](const StoredTensor* a, const StoredTensor* b) {
-    const std::size_t size_a = safetensors_element_size(a->dtype);
-    const std::size_t size_b = safetensors_element_size(b->dtype);
-    return size_a != size_b ? size_a > size_b : a->name < b->name;
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first->name < b.first->name;
   });
-  json header = json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::map<std::string_view, std::string> entries;  // in the order of names; text, which goes without asking for memory
   std::size_t at = 0;
-  for (const StoredTensor* tensor : order) {
-    json entry = {{"dtype", tensor->dtype}, {"shape", tensor->shape}, {"data_offsets", {at, at + tensor->size}}};
-    if (!header.emplace(tensor->name, std::move(entry)).second) {
+  for (const auto& [tensor, alignment] : order) {
+    plugin::JsonWriter entry;
+    entry.open('{').key("data_offsets").open('[').number(at).number(at + tensor->size).close(']');
+    entry.key("dtype").string(tensor->dtype).key("shape").open('[');
+    for (const std::int64_t extent : tensor->shape) entry.number(extent);
+    if (!entries.emplace(tensor->name, entry.close(']').close('}').take()).second) {
       fail(ErrorCode::invalid_argument, "write_safetensors: two tensors are named ", printable(tensor->name));
     }
     at += tensor->size;
   }
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const json::exception&) {
-    fail(ErrorCode::invalid_argument, "write_safetensors: a tensor name or metadata text is not valid UTF-8");
+  if (!metadata.empty()) {
+    plugin::JsonWriter entry;
+    entry.open('{');
+    for (const auto& [key, value] : metadata) entry.json(strict_json(key) + ':' + strict_json(value));
+    entries.emplace("__metadata__", entry.close('}').take());
   }
+  plugin::JsonWriter header;
+  header.open('{');
+  for (const auto& [name, entry] : entries) header.json(strict_json(name) + ':' + entry);
+  std::string text = header.close('}').take();
   text.append((8 - text.size() % 8) % 8, ' ');  // keeps the buffer aligned to 8 bytes
 
   std::vector<std::byte> bytes(kLengthBytes + text.size() + at);
@@ -245,7 +198,7 @@ std::vector<std::byte> serialize_safetensors(std::span<const StoredTensor> tenso
     bytes[i] = static_cast<std::byte>(static_cast<std::uint64_t>(text.size()) >> (8 * i));
   std::memcpy(bytes.data() + kLengthBytes, text.data(), text.size());
   std::byte* out = bytes.data() + kLengthBytes + text.size();
-  for (const StoredTensor* tensor : order) {
+  for (const auto& [tensor, alignment] : order) {
     if (tensor->size != 0) std::memcpy(out, tensor->data, tensor->size);
     out += tensor->size;
   }

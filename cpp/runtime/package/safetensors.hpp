@@ -1,4 +1,4 @@
-// The safetensors format: a length, a JSON header, one buffer of tensors. Reading is zero-copy and trusts nothing.
+// The safetensors format: a length, a JSON header, one buffer of tensors. Reading trusts nothing.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,11 @@ namespace mambasdk::runtime {
 
 struct StoredTensor {
   std::string name;
-  std::string dtype;                // as in the file: "F32", "BF16", "I64", …
+  std::string dtype;                // as in the file: "F32", "BF16", "I64", … (core/dtype_table.hpp)
   std::vector<std::int64_t> shape;  // empty: a scalar
   const std::byte* data = nullptr;  // aligned to the element size
   std::size_t size = 0;             // bytes
 };
-
-// Bytes per element of a safetensors dtype; 0 if unknown.
-[[nodiscard]] std::size_t safetensors_element_size(std::string_view dtype) noexcept;
 
 class Safetensors {
  public:
@@ -40,6 +37,10 @@ class Safetensors {
   [[nodiscard]] const StoredTensor* find(std::string_view name) const;
   [[nodiscard]] const StoredTensor& at(std::string_view name) const;  // error: not_found
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+  // The file, where it came from one.
+  [[nodiscard]] const MappedFile& file() const noexcept { return file_; }
+  // For a tensor that nobody reads again (MappedFile::give_back).
+  void give_back(const StoredTensor& tensor) noexcept { file_.give_back({tensor.data, tensor.size}); }
   // Tensors whose place in the file is not aligned to their element size; these were copied.
   [[nodiscard]] std::size_t copied_count() const noexcept { return copies_.size(); }
 

@@ -2,12 +2,15 @@
 #include "runtime/package/safetensors.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <optional>
 #include <string>
 
+#include "core/dtype_info.hpp"
 #include "core/error.hpp"
+#include "runtime/package/safetensors_header.hpp"
 
 namespace mambasdk::runtime {
 namespace {
@@ -173,6 +176,19 @@ TEST(Safetensors, HostileHeadersAreRefused) {
       {"duplicate name",
        R"({"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})"},
       {"deep", R"({"a":)" + std::string(100'000, '[')},
+      {"two shapes", R"({"t":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})"},
+      {"unknown member", R"({"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})"},
+      {"many dimensions", one("F32", "[2" + std::string(400, '0') + "]", "[0,8]")},
+      {"many ones", one(
+                        "F32",
+                        "[2" +
+                            [] {
+                              std::string s;
+                              for (int i = 0; i < 100; ++i) s += ",1";
+                              return s;
+                            }() +
+                            "]",
+                        "[0,8]")},
   };
   for (const Case& c : cases) expect_refused(file_of(c.header, c.buffer), c.code, c.what);
   const std::string good = one("F32", "[2]", "[0,8]");
@@ -180,6 +196,45 @@ TEST(Safetensors, HostileHeadersAreRefused) {
   for (const std::uint64_t claimed : {std::uint64_t{0}, std::uint64_t{1}, good.size() + 9, std::uint64_t{100'000'001},
                                       std::uint64_t{1} << 63, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
     expect_refused(file_of(good, 8, claimed), ErrorCode::corrupt, "length " + std::to_string(claimed));
+  }
+}
+
+// What a header takes is bounded by its length, and its length by a limit (issue: a header of 99 MB took 3.2 GB).
+TEST(Safetensors, LargeHeadersTakeMemoryInProportion) {
+  std::string header = "{";
+  std::size_t count = 0;
+  while (header.size() < kMaxSafetensorsHeader - 200) {
+    header +=
+        (count == 0 ? "\"" : ",\"") + std::to_string(count) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+    ++count;
+  }
+  header += "}";
+  EXPECT_EQ(Safetensors::from_bytes(file_of(header, 0), "x").tensors().size(), count);
+  expect_refused(file_of(header + std::string(kMaxSafetensorsHeader, ' '), 0), ErrorCode::corrupt, "past the limit");
+  struct rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  EXPECT_LT(usage.ru_maxrss, 700 << 10) << "KiB";  // 16 MiB of header; the rest are this process's other tests
+}
+
+TEST(Safetensors, EveryStoredTypeGoesThroughAFile) {
+  std::vector<std::byte> memory(4096);
+  for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<std::byte>(i * 7);
+  std::vector<StoredTensor> tensors;
+  for (const DTypeInfo& info : dtype_table()) {
+    if (info.stored.empty()) continue;
+    const auto bytes = static_cast<std::size_t>(3 * info.bytes);
+    tensors.push_back(tensor(std::string(info.name), std::string(info.stored), {3, info.block},
+                             std::span<const std::byte>(memory).first(bytes)));
+  }
+  const std::vector<std::byte> file = serialize_safetensors(tensors);
+  const Safetensors read = Safetensors::from_bytes(file, "x");
+  EXPECT_EQ(read.tensors().size(), tensors.size());
+  EXPECT_EQ(read.copied_count(), 0u);  // aligned as they lie
+  for (const StoredTensor& t : tensors) {
+    const StoredTensor& found = read.at(t.name);
+    EXPECT_EQ(found.dtype, t.dtype);
+    ASSERT_EQ(found.size, t.size) << t.name;
+    EXPECT_EQ(std::memcmp(found.data, t.data, t.size), 0) << t.name;
   }
 }
 

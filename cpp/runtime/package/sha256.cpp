@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 
-#include "runtime/package/mapped_file.hpp"
-
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define MAMBASDK_SHA_NI 1
 #include <cpuid.h>
@@ -110,17 +108,6 @@ void compress(std::uint32_t* state, const std::byte* data, std::size_t blocks) {
   compress_scalar(state, data, blocks);
 }
 
-std::string to_hex(const std::array<std::uint8_t, 32>& digest) {
-  constexpr char digits[] = "0123456789abcdef";
-  std::string hex;
-  hex.reserve(64);
-  for (const std::uint8_t byte : digest) {
-    hex += digits[byte >> 4];
-    hex += digits[byte & 15];
-  }
-  return hex;
-}
-
 }  // namespace
 
 void Sha256::update(std::span<const std::byte> data) {
@@ -153,15 +140,21 @@ std::array<std::uint8_t, 32> Sha256::finish() {
   return digest;
 }
 
+std::string to_hex(const std::array<std::uint8_t, 32>& digest) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string hex;
+  hex.reserve(64);
+  for (const std::uint8_t byte : digest) {
+    hex += digits[byte >> 4];
+    hex += digits[byte & 15];
+  }
+  return hex;
+}
+
 std::string sha256_hex(std::span<const std::byte> data) {
   Sha256 hash;
   hash.update(data);
   return to_hex(hash.finish());
-}
-
-std::string sha256_file(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  return sha256_hex(file.bytes());
 }
 
 }  // namespace mambasdk::runtime

@@ -1,10 +1,9 @@
-// SHA-256 (FIPS 180-4) of bytes and files; uses the x86 SHA instructions where the processor has them.
+// SHA-256 (FIPS 180-4) of bytes; uses the x86 SHA instructions where the processor has them.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string>
 
@@ -25,7 +24,7 @@ class Sha256 {
 };
 
 // 64 lower-case hexadecimal digits.
+[[nodiscard]] std::string to_hex(const std::array<std::uint8_t, 32>& digest);
 [[nodiscard]] std::string sha256_hex(std::span<const std::byte> data);
-[[nodiscard]] std::string sha256_file(const std::filesystem::path& path);
 
 }  // namespace mambasdk::runtime

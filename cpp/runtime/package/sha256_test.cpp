@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/package/mapped_file.hpp"
+
 namespace mambasdk::runtime {
 namespace {
 

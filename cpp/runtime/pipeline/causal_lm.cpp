@@ -1,9 +1,10 @@
-// The pipeline of a language model: text in, its continuation out.
+#include "runtime/pipeline/causal_lm.hpp"
+
 #include <nlohmann/json.hpp>
 
+#include "mambasdk/plugin/json.hpp"
 #include "runtime/generation/generate.hpp"
 #include "runtime/package/json.hpp"
-#include "runtime/pipeline/pipeline.hpp"
 #include "runtime/pipeline/text.hpp"
 
 namespace mambasdk::runtime {
@@ -32,7 +33,8 @@ std::string text(const nlohmann::json& value, const std::string& where) {
 
 // Sets what `json` names; the rest stays.
 void apply(std::string_view json, const std::string& source, GenerateOptions& options) {
-  const nlohmann::json given = parse_json(json, source);
+  const JsonDocument document = parse_json(json, source);
+  const nlohmann::json& given = *document;
   for (const auto& [key, value] : json_object(given, source).items()) {
     const std::string where = concat(source, ".", printable(key));
     if (key == "max_new_tokens") {
@@ -62,49 +64,66 @@ void apply(std::string_view json, const std::string& source, GenerateOptions& op
   }
 }
 
-class TextPipeline final : public Pipeline {
+class CausalLmHead final : public Head {
  public:
-  TextPipeline(const Model& model, std::unique_ptr<Context> context)
-      : tokenizer_(package_tokenizer(model.package())), session_(model.new_session(std::move(context))) {
-    const Manifest& manifest = model.package().manifest();
+  explicit CausalLmHead(std::string_view config) {
     defaults_.sampling.temperature = 0.0;
-    apply(manifest.head_options_json, "head_options", defaults_);
-    if (manifest.text->eos_token_id) defaults_.end_token = static_cast<std::int32_t>(*manifest.text->eos_token_id);
+    apply(config, "head_options", defaults_);
   }
 
-  Result run(std::span<const NamedTensor> inputs, const PipelineOptions& options) override {
-    if (inputs.size() != 1 || inputs[0].name != "text") {
-      fail(ErrorCode::invalid_argument, "the pipeline takes one input, text (u8); got ", inputs.size(),
-           inputs.empty() ? "" : ", the first is ", inputs.empty() ? "" : printable(inputs[0].name));
-    }
+  void attach(const HeadModel& model) override {
+    check_generates_text(model.model());
+    const Package& package = model.model().package();
+    tokenizer_ = package_tokenizer(package);
+    defaults_.end_tokens = package.manifest().text->eos_token_ids;
+  }
+
+  void run(const HeadRun& run, Result& result) override {
     GenerateOptions wanted = defaults_;
-    if (!options.json.empty()) apply(options.json, "options", wanted);
+    std::span<const std::int32_t> prompt;
+    for (const NamedTensor& input : run.inputs()) {
+      if (input.name == "options") apply(bytes_of(input.tensor, "options"), "options", wanted);
+      if (input.name == "tokens") prompt = tokens_of(input.tensor);
+    }
     std::string made;
     wanted.on_text = [&](std::string_view piece) {
       made += piece;
-      return !options.on_text || options.on_text(piece);
+      return !run.on_text || run.on_text(piece);
     };
-    const GenerateResult done = generate(*session_, *tokenizer_, bytes_of(inputs[0].tensor, "text"), wanted);
-    const nlohmann::ordered_json json = {
-        {"text", made}, {"prompt_tokens", done.prompt_tokens}, {"new_tokens", done.new_tokens}};
-    Result result;
+    const GenerateResult done = generate(run.model->session(), *tokenizer_, prompt, wanted);
+    plugin::JsonWriter json;
+    json.open('{');
+    json.key("text").string(made);
+    json.key("prompt_tokens").number(done.prompt_tokens);
+    json.key("new_tokens").number(done.new_tokens);
+    json.close('}');
     result.add_text("text", made);
-    result.add_text("json", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-    return result;
+    result.add_text("json", json.take());
   }
 
-  void reset() override { session_->reset(); }
-
  private:
+  static std::span<const std::int32_t> tokens_of(const Tensor& tensor) {
+    if (tensor.dtype != dtype::i32 || tensor.ndim != 2 || tensor.size(0) != 1 || !tensor.is_contiguous() ||
+        tensor.device != Device::cpu) {
+      fail(ErrorCode::invalid_argument, "tokens is ", dtype_name(tensor.dtype), " ", tensor.shape_text(),
+           ", expected a contiguous i32 (1, L) on the CPU");
+    }
+    return {tensor.ptr<const std::int32_t>(), static_cast<std::size_t>(tensor.numel())};
+  }
+
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<Session> session_;
   GenerateOptions defaults_;
 };
 
 }  // namespace
 
-std::unique_ptr<Pipeline> make_text_pipeline(const Model& model, std::unique_ptr<Context> context) {
-  return std::make_unique<TextPipeline>(model, std::move(context));
+ProcessorKind causal_lm_head() {
+  return {Role::head,
+          "causal_lm",
+          "Continues the text of the slot `text`, token by token.",
+          "mambasdk",
+          {},
+          [](std::string_view config, std::string_view) { return std::make_unique<CausalLmHead>(config); }};
 }
 
 }  // namespace mambasdk::runtime

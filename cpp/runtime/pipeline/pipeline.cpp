@@ -1,10 +1,11 @@
-// Pipelines of tensors: processors run, then the model once, then the head.
+// The order of steps of a pipeline: processors, then the head, which runs the model.
 #include "runtime/pipeline/pipeline.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "runtime/package/json.hpp"
+#include "runtime/pipeline/kinds.hpp"
 
 namespace mambasdk::runtime {
 
@@ -24,10 +25,14 @@ bool belongs_to(std::string_view name, std::string_view slot) {
   return name == slot || (name.size() > slot.size() && name.starts_with(slot) && name[slot.size()] == '.');
 }
 
-class TensorPipeline final : public Pipeline {
+class ManifestPipeline final : public Pipeline {
  public:
-  TensorPipeline(const Model& model, std::unique_ptr<Context> for_session, std::unique_ptr<Context> for_processors)
-      : context_(std::move(for_processors)), model_(model.shared_from_this()) {
+  ManifestPipeline(const Model& model, std::unique_ptr<Context> for_session, std::unique_ptr<Context> for_processors,
+                   const Create<Head>& head)
+      : context_(std::move(for_processors)),
+        session_(model.new_session(std::move(for_session))),
+        model_(std::make_unique<HeadModel>(model, *session_)),
+        model_inputs_(model.inputs()) {
     const Package& package = model.package();
     const Manifest& manifest = package.manifest();
     const std::string directory = std::filesystem::absolute(package.directory()).string();
@@ -35,13 +40,14 @@ class TensorPipeline final : public Pipeline {
     for (const auto& [slot, config] : manifest.processors_json) {
       const std::string where = concat(package.directory().string(), ": processors.", printable(slot));
       const std::string kind = json_string_at(parse_json(config, where), "kind", where);
-      slots_.push_back({slot, kind, create_processor(Role::processor, kind, config, directory, hint)});
+      slots_.push_back({slot, kind, create_processor(kind, config, directory, hint)});
     }
-    if (!manifest.head.empty()) {
-      head_ = create_processor(Role::head, manifest.head, manifest.head_options_json, directory, hint);
+    if (head) {
+      head_ = head(manifest.head_options_json, directory);
+    } else if (!manifest.head.empty()) {
+      head_ = create_head(manifest.head, manifest.head_options_json, directory, hint);
     }
-    for (const TensorSpec& spec : model.outputs()) output_names_.push_back(spec.name);
-    session_ = model.new_session(std::move(for_session));
+    if (head_ != nullptr) head_->attach(*model_);
   }
 
   Result run(std::span<const NamedTensor> inputs, const PipelineOptions& options) override {
@@ -56,28 +62,24 @@ class TensorPipeline final : public Pipeline {
       slot.processor->run(*context_, own, processed);
     }
     check_cancelled();
-    const std::vector<std::string_view> names(output_names_.begin(), output_names_.end());
-    std::vector<OwnedTensor> made = session_->run(model_inputs(inputs, processed), names);
-    Result outputs;
-    for (std::size_t i = 0; i < made.size(); ++i) outputs.add(output_names_[i], std::move(made[i]));
-    if (head_ == nullptr) return outputs;
-
-    check_cancelled();
-    std::vector<NamedTensor> for_head;
-    for (const NamedOutput& output : outputs.items()) for_head.push_back({output.name, output.tensor.view});
-    for (const NamedOutput& item : processed.items()) {
-      if (outputs.find(item.name) != nullptr) {
-        fail(ErrorCode::invalid_argument, "both a processor and the model made the tensor ", printable(item.name),
-             "; rename one of them");
-      }
-      for_head.push_back({item.name, item.tensor.view});
-    }
-    if (!options.json.empty()) {
+    std::vector<NamedTensor> made;
+    for (const NamedOutput& item : processed.items()) made.push_back({item.name, item.tensor.view});
+    if (head_ != nullptr && !options.json.empty()) {
       json_object(parse_json(options.json, "options"), "options");
-      for_head.push_back({"options", text_view(options.json)});
+      made.push_back({"options", text_view(options.json)});
     }
+    const std::vector<NamedTensor> given = given_to_model(inputs, processed);
+    const HeadRun run{
+        .context = *context_, .made = made, .given = given, .model = model_.get(), .on_text = options.on_text};
+    Rollback rollback(*session_);
     Result result;
-    head_->run(*context_, for_head, result);
+    if (head_ == nullptr) {
+      result = model_->run_once(run.inputs());
+    } else {
+      head_->run(run, result);
+    }
+    if (options.before_commit) options.before_commit(result);
+    rollback.keep();
     return result;
   }
 
@@ -95,14 +97,20 @@ class TensorPipeline final : public Pipeline {
   };
 
   [[nodiscard]] bool is_model_input(std::string_view name) const {
-    const auto& listed = model_->package().manifest().inputs;
-    return std::any_of(listed.begin(), listed.end(), [&](const TensorSpec& s) { return s.name == name; });
+    return std::any_of(model_inputs_.begin(), model_inputs_.end(), [&](const TensorSpec& s) { return s.name == name; });
   }
 
+  [[nodiscard]] bool is_slot(std::string_view name) const {
+    return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return slot.name == name; });
+  }
+
+  // What a caller may give; a head that runs the model itself makes the model's inputs.
   [[nodiscard]] std::string wanted() const {
+    const bool made_by_head = !slots_.empty() && head_ != nullptr && head_->drives_model();
     std::string out;
     for (const Slot& slot : slots_) out += concat(out.empty() ? "" : ", ", slot.name, " (", slot.kind, ")");
-    for (const TensorSpec& spec : model_->package().manifest().inputs) {
+    if (made_by_head) return slots_.size() == 1 ? "one input, " + out : out;
+    for (const TensorSpec& spec : model_inputs_) {
       out += concat(out.empty() ? "" : ", ", spec.name, " (", spec.dtype, ")");
     }
     return out;
@@ -130,30 +138,16 @@ class TensorPipeline final : public Pipeline {
     }
   }
 
-  // By name: what the processors made, else what the caller gave.
-  [[nodiscard]] std::vector<NamedTensor> model_inputs(std::span<const NamedTensor> inputs,
-                                                      const Result& processed) const {
+  // Inputs of the model that came from the caller, past every processor.
+  [[nodiscard]] std::vector<NamedTensor> given_to_model(std::span<const NamedTensor> inputs,
+                                                        const Result& processed) const {
     std::vector<NamedTensor> out;
-    for (const TensorSpec& spec : model_->package().manifest().inputs) {
-      const auto given =
-          std::find_if(inputs.begin(), inputs.end(), [&](auto& input) { return input.name == spec.name; });
-      const bool is_slot =
-          std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return slot.name == spec.name; });
-      if (const OwnedTensor* made = processed.find(spec.name)) {
-        if (given != inputs.end() && !is_slot) {
-          fail(ErrorCode::invalid_argument, "input ", spec.name, " is made by a processor; do not give it too");
-        }
-        out.push_back({spec.name, made->view});
-      } else if (given != inputs.end() && !is_slot) {
-        out.push_back({spec.name, given->tensor});
-      } else {
-        std::string made_names;
-        for (const NamedOutput& item : processed.items()) {
-          made_names += (made_names.empty() ? "" : ", ") + printable(item.name);
-        }
-        fail(ErrorCode::invalid_argument, "the model's input ", spec.name, " is missing: the processors made ",
-             made_names.empty() ? "nothing" : made_names, " and it was not given");
+    for (const NamedTensor& input : inputs) {
+      if (is_slot(input.name) || !is_model_input(input.name)) continue;
+      if (processed.find(input.name) != nullptr) {
+        fail(ErrorCode::invalid_argument, "input ", input.name, " is made by a processor; do not give it too");
       }
+      out.push_back(input);
     }
     return out;
   }
@@ -163,23 +157,18 @@ class TensorPipeline final : public Pipeline {
   }
 
   std::unique_ptr<Context> context_;
-  std::shared_ptr<const Model> model_;
-  std::vector<std::string> output_names_;
-  std::vector<Slot> slots_;
-  std::unique_ptr<Processor> head_;  // may be null: the model's outputs are the result
   std::unique_ptr<Session> session_;
+  std::unique_ptr<HeadModel> model_;
+  std::vector<TensorSpec> model_inputs_;
+  std::vector<Slot> slots_;
+  std::unique_ptr<Head> head_;  // may be null: the model's outputs are the result
 };
 
 }  // namespace
 
 std::unique_ptr<Pipeline> make_pipeline(const Model& model, std::unique_ptr<Context> for_session,
-                                        std::unique_ptr<Context> for_processors) {
-  const Manifest& manifest = model.package().manifest();
-  const bool own_text = manifest.text && (manifest.text->kind == "bytes" || manifest.text->kind == "tokenizer");
-  if (manifest.head == "causal_lm" && own_text && manifest.processors_json.size() == 1) {
-    return make_text_pipeline(model, std::move(for_session));
-  }
-  return std::make_unique<TensorPipeline>(model, std::move(for_session), std::move(for_processors));
+                                        std::unique_ptr<Context> for_processors, const Create<Head>& head) {
+  return std::make_unique<ManifestPipeline>(model, std::move(for_session), std::move(for_processors), head);
 }
 
 }  // namespace mambasdk::runtime

@@ -1,8 +1,7 @@
-// Processors and heads: what stands before and after a model. Everything between them is a named tensor.
+// Processors, the parts before a model. Everything between them is a named tensor.
 #pragma once
 
-#include <functional>
-#include <memory>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +27,7 @@ class Result {
 
  private:
   std::vector<NamedOutput> items_;
+  std::map<std::string, std::size_t, std::less<>> index_;
 };
 
 // One-dimensional u8: how bytes and text are passed. Borrows.
@@ -35,33 +35,13 @@ class Result {
 // The bytes of such a tensor; Error(invalid_argument) naming `name` for another shape or dtype.
 [[nodiscard]] std::string_view bytes_of(const Tensor& tensor, std::string_view name);
 
-// An instance of a processor or a head. One thread at a time; may keep state from run to run.
+// An instance of a processor. One thread at a time; may keep state from run to run, which a run that throws must leave
+// as it was.
 class Processor {
  public:
   virtual ~Processor() = default;
   virtual void run(const Context& context, std::span<const NamedTensor> inputs, Result& result) = 0;
   virtual void reset() {}
 };
-
-enum class Role { processor, head };
-[[nodiscard]] std::string_view role_name(Role role) noexcept;
-
-struct ProcessorKind {
-  Role role;
-  std::string kind;
-  std::string doc;
-  std::string origin;  // "mambasdk" or the plugin's name
-  // config: a JSON object; directory: the package, or empty.
-  std::function<std::unique_ptr<Processor>(std::string_view config, std::string_view directory)> create;
-};
-
-// The kinds of the process: the built-in ones, and those that plugins bring. Entries live as long as the process.
-[[nodiscard]] const ProcessorKind* find_processor(Role role, std::string_view kind);
-[[nodiscard]] std::vector<const ProcessorKind*> list_processors(Role role);  // by kind
-void add_processor(ProcessorKind kind);                                      // Error(invalid_argument) when taken
-
-// Error(not_found) for an unknown kind, with the known ones and `hint`; else those of the kind's create.
-[[nodiscard]] std::unique_ptr<Processor> create_processor(Role role, std::string_view kind, std::string_view config,
-                                                          std::string_view directory, std::string_view hint = {});
 
 }  // namespace mambasdk::runtime

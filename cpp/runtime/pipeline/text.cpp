@@ -31,7 +31,8 @@ class TextToTokens final : public Processor {
 
 std::unique_ptr<Processor> make_tokenizer(std::string_view config, std::string_view directory) {
   const std::string where = "tokenizer";
-  const nlohmann::json options = parse_json(config, where);
+  const JsonDocument document = parse_json(config, where);
+  const nlohmann::json& options = *document;
   const std::string file = json_string_at(options, "file", where);
   if (directory.empty()) return std::make_unique<TextToTokens>(Tokenizer::from_file(file));
   check_package_file_name(file, where);
@@ -40,18 +41,12 @@ std::unique_ptr<Processor> make_tokenizer(std::string_view config, std::string_v
 
 }  // namespace
 
-std::vector<ProcessorKind> text_kinds() {
+std::vector<ProcessorKind> text_processors() {
   return {
       {Role::processor, "bytes", "Text to token ids, one per byte: tokens i32 (1, L).", "mambasdk",
        [](std::string_view, std::string_view) { return std::make_unique<TextToTokens>(Tokenizer::bytes()); }},
       {Role::processor, "tokenizer", "Text to token ids by a tokenizer.json: tokens i32 (1, L).", "mambasdk",
        make_tokenizer},
-      {Role::head, "causal_lm", "Continues the text of the slot `text`, token by token.", "mambasdk",
-       [](std::string_view, std::string_view) -> std::unique_ptr<Processor> {
-         fail(ErrorCode::unsupported,
-              "the head causal_lm runs the model itself, with a processor of kind bytes or tokenizer in slot text: "
-              "use a pipeline of such a package");
-       }},
   };
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/text/keyed_hash.hpp"
 #include "runtime/text/normalizer.hpp"
 
 namespace mambasdk::runtime {
@@ -36,8 +38,10 @@ class Trie {
  private:
   struct Node {
     std::int32_t value = kNone;
-    std::vector<std::pair<unsigned char, std::uint32_t>> edges;
+    std::vector<std::pair<unsigned char, std::uint32_t>> edges;  // by byte
   };
+  using Edges = decltype(Node::edges);
+  [[nodiscard]] static Edges::const_iterator edge_of(const Edges& edges, unsigned char byte);
   std::vector<Node> nodes_ = {Node{}};
   std::array<std::uint32_t, 256> roots_{};  // first edges; 0: none
 };
@@ -65,7 +69,7 @@ class AddedTokens {
  private:
   std::vector<AddedToken> tokens_;
   std::unordered_map<std::int32_t, std::size_t> by_id_;
-  std::unordered_map<std::string, std::size_t> by_content_;
+  std::unordered_map<std::string, std::size_t, KeyedHash, std::equal_to<>> by_content_;
   std::array<Trie, 2> tries_;  // not normalized, normalized; the values are indices into tokens_
   std::int32_t id_limit_ = 0;
 };

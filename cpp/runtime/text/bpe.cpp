@@ -110,7 +110,7 @@ const std::string* Bpe::id_to_token(std::int32_t id) const {
 const Bpe::Merge* Bpe::find_merge(std::int32_t left, std::int32_t right) const {
   const std::uint64_t pair = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
   const std::size_t mask = merges_.size() - 1;
-  for (std::size_t at = (pair * kMultiplier) >> 32;; ++at) {
+  for (std::size_t at = merge_place(pair);; ++at) {
     const Merge& merge = merges_[at & mask];
     if (merge.pair == pair) return &merge;
     if (merge.pair == kEmpty) return nullptr;
@@ -119,7 +119,7 @@ const Bpe::Merge* Bpe::find_merge(std::int32_t left, std::int32_t right) const {
 
 void Bpe::add_merge(std::uint64_t pair, std::uint32_t rank, std::int32_t merged) {
   const std::size_t mask = merges_.size() - 1;
-  for (std::size_t at = (pair * kMultiplier) >> 32;; ++at) {
+  for (std::size_t at = merge_place(pair);; ++at) {
     Merge& merge = merges_[at & mask];
     if (merge.pair != kEmpty && merge.pair != pair) continue;
     merge = {pair, rank, merged};  // a pair that is listed twice has its later rank
@@ -263,7 +263,7 @@ void Bpe::encode(std::string_view word, WordCache& cache, std::vector<std::int32
   std::optional<std::int32_t> whole;
   if (ignore_merges_) {
     if (byte_level_) {
-      const auto place = whole_words_.find(std::string(word));
+      const auto place = whole_words_.find(word);
       if (place != whole_words_.end()) whole = place->second;
     } else {
       whole = token_to_id(word);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -11,6 +12,8 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "runtime/text/keyed_hash.hpp"
 
 namespace mambasdk::runtime {
 
@@ -85,6 +88,9 @@ class Bpe {
   void read_symbols(const nlohmann::json& model);
   void add_merge(std::uint64_t pair, std::uint32_t rank, std::int32_t merged);
   [[nodiscard]] const Merge* find_merge(std::int32_t left, std::int32_t right) const;
+  [[nodiscard]] std::size_t merge_place(std::uint64_t pair) const {
+    return static_cast<std::size_t>(folded_product(pair ^ key_.first, key_.second));
+  }
 
   void append_symbols(std::string_view word, std::vector<std::int32_t>& symbols) const;
   [[nodiscard]] std::int32_t character_id(char32_t character) const;
@@ -96,14 +102,16 @@ class Bpe {
   bool ignore_merges_ = false;
   bool fuse_unk_ = false;
   std::int32_t unk_id_ = kNone;
-  std::vector<std::optional<std::string>> tokens_;             // by id
-  std::unordered_map<std::string_view, std::int32_t> ids_;     // views of tokens_
-  std::unordered_map<std::string, std::int32_t> whole_words_;  // by bytes; for ignore_merges with byte_level
+  std::vector<std::optional<std::string>> tokens_;                     // by id
+  std::unordered_map<std::string_view, std::int32_t, KeyedHash> ids_;  // views of tokens_
+  // By bytes; for ignore_merges with byte_level.
+  std::unordered_map<std::string, std::int32_t, KeyedHash, std::equal_to<>> whole_words_;
   std::unordered_map<char32_t, std::int32_t> character_ids_;
   std::array<std::int32_t, 0x80> ascii_ids_{};
   std::array<std::int32_t, 256> byte_ids_{};      // byte_level: the token of each byte
   std::array<std::int32_t, 256> fallback_ids_{};  // the tokens <0x00> to <0xFF>
   std::vector<Merge> merges_;                     // open addressing, a power of two in size
+  HashKey key_ = hash_key();
 };
 
 }  // namespace mambasdk::runtime

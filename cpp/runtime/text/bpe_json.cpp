@@ -6,6 +6,7 @@
 #include "core/error.hpp"
 #include "runtime/package/json.hpp"
 #include "runtime/text/bpe.hpp"
+#include "runtime/text/text_budget.hpp"
 #include "runtime/text/utf8.hpp"
 
 namespace mambasdk::runtime {
@@ -47,6 +48,10 @@ void Bpe::read_vocabulary(const json& vocabulary) {
     if (number < 0 || number > kMaxTokenId) {
       fail(ErrorCode::corrupt, where, ": token \"", printable(token), "\" has id ", number, ", expected 0 to ",
            kMaxTokenId);
+    }
+    if (token.size() > kMaxTokenBytes) {
+      fail(ErrorCode::unsupported, where, ": token \"", printable(token), "\" has ", token.size(), " bytes, at most ",
+           kMaxTokenBytes, " are taken");
     }
     largest = std::max(largest, number);
   }

@@ -15,12 +15,14 @@ class ByteTokenizer final : public Tokenizer {
   }
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids, bool) const override {
     std::string bytes;
-    for (const std::int32_t id : ids) bytes += token_bytes(id, false).value_or("");
+    for (const std::int32_t id : ids) {
+      if (id >= 0 && id <= 255) bytes += static_cast<char>(static_cast<unsigned char>(id));
+    }
     return to_valid_utf8(bytes);
   }
-  [[nodiscard]] std::optional<std::string> token_bytes(std::int32_t id, bool) const override {
+  [[nodiscard]] std::optional<TokenText> token_text(std::int32_t id, bool) const override {
     if (id < 0 || id > 255) return std::nullopt;
-    return std::string(1, static_cast<char>(static_cast<unsigned char>(id)));
+    return TokenText{std::string(1, static_cast<char>(static_cast<unsigned char>(id))), {}};
   }
   [[nodiscard]] std::int32_t vocab_size() const override { return 256; }
   [[nodiscard]] std::optional<std::int32_t> token_to_id(std::string_view token) const override {

@@ -56,38 +56,50 @@ std::size_t cut_start(std::string_view& text, std::string_view character, std::s
   return cut;
 }
 
-std::string as_bytes(std::string_view token) {
-  return byte_alphabet().decode(token).value_or(std::string(token));
+// What a token of a byte-level vocabulary adds to the text.
+TokenText as_bytes(const SpelledToken& token) {
+  if (token.kind == SpelledToken::Kind::added) return {token.spelling, {}};
+  std::optional<std::string> bytes = byte_alphabet().decode(token.spelling);
+  if (!bytes) return {token.spelling, {}};
+  const bool choice = token.kind == SpelledToken::Kind::both && *bytes != token.spelling;
+  return {std::move(*bytes), choice ? token.spelling : ""};
 }
 
-std::vector<std::string> joined(const std::vector<std::string>& tokens) {
-  std::string text;
-  for (const std::string& token : tokens) text += token;
+std::vector<SpelledToken> joined(const std::vector<SpelledToken>& tokens) {
+  SpelledToken text;
+  for (const SpelledToken& token : tokens) text.spelling += token.spelling;
   return {std::move(text)};
 }
 
-std::vector<std::string> join_fallback_bytes(const std::vector<std::string>& tokens) {
-  std::vector<std::string> result;
+std::vector<SpelledToken> join_fallback_bytes(std::vector<SpelledToken> tokens) {
+  std::vector<SpelledToken> result;
   std::string bytes;
   const auto flush = [&] {
     if (bytes.empty()) return;
     if (find_invalid_utf8(bytes) == std::string::npos) {
-      result.push_back(bytes);
+      result.push_back({bytes});
     } else {  // the reference gives one replacement character per byte of the run
-      for (std::size_t i = 0; i < bytes.size(); ++i) append_utf8(result.emplace_back(), kReplacementCharacter);
+      for (std::size_t i = 0; i < bytes.size(); ++i) append_utf8(result.emplace_back().spelling, kReplacementCharacter);
     }
     bytes.clear();
   };
-  for (const std::string& token : tokens) {
-    if (const auto byte = fallback_byte(token)) {
+  for (SpelledToken& token : tokens) {
+    if (const auto byte = fallback_byte(token.spelling)) {
       bytes += *byte;
     } else {
       flush();
-      result.push_back(token);
+      result.push_back(std::move(token));
     }
   }
   flush();
   return result;
+}
+
+// A Strip of one token.
+std::string stripped(std::string_view text, std::string_view character, std::size_t start, std::size_t stop) {
+  (void)cut_start(text, character, start);
+  for (std::size_t i = 0; i < stop && text.ends_with(character); ++i) text.remove_suffix(character.size());
+  return std::string(text);
 }
 
 }  // namespace
@@ -104,6 +116,7 @@ Decoder Decoder::from_json(const json& value) {
 }
 
 void Decoder::add(const json& value, int depth) {
+  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, kWhere, ": more than ", kMaxTextSteps, " steps");
   const std::string type = json_string_at(value, "type", kWhere);
   if (depth > kMaxDepth) fail(ErrorCode::corrupt, kWhere, ": sequences are nested too deeply");
   if (type == "Sequence") {
@@ -120,14 +133,13 @@ void Decoder::add(const json& value, int depth) {
   } else if (type == "Metaspace") {
     const bool prefix = json_bool_or(value, "add_prefix_space", true, kWhere);
     const std::string scheme = json_string_or(value, "prepend_scheme", prefix ? "always" : "never", kWhere);
-    const std::string replacement = json_string_at(value, "replacement", kWhere);
-    if (replacement.empty()) fail(ErrorCode::corrupt, kWhere, ": Metaspace with an empty replacement");
+    const std::string replacement = character_from_json(value, "replacement", kWhere);
     steps_.emplace_back(Metaspace{replacement, scheme != "never"});
   } else if (type == "Strip") {
-    const std::string character = json_string_at(value, "content", kWhere);
+    const std::string character = character_from_json(value, "content", kWhere);
     const std::int64_t start = json_int(json_at(value, "start", kWhere), kWhere);
     const std::int64_t stop = json_int(json_at(value, "stop", kWhere), kWhere);
-    if (character.empty() || start < 0 || stop < 0) fail(ErrorCode::corrupt, kWhere, ": malformed Strip");
+    if (start < 0 || stop < 0) fail(ErrorCode::corrupt, kWhere, ": malformed Strip");
     steps_.emplace_back(Strip{character, static_cast<std::size_t>(start), static_cast<std::size_t>(stop)});
   } else {
     fail(ErrorCode::unsupported, kWhere, ": \"", printable(type), "\" is not supported by the native tokenizer");
@@ -167,33 +179,33 @@ void Decoder::check_order() {
   }
 }
 
-std::string Decoder::decode(std::vector<std::string> tokens) const {
+std::string Decoder::decode(std::vector<SpelledToken> tokens) const {
+  std::size_t size = 0;
+  for (const SpelledToken& token : tokens) size += token.spelling.size();
+  TextBudget budget(size);
   for (const Step& step : steps_) {
     std::visit(Overloaded{[&](const ByteLevel&) {
-                            std::string text;
-                            for (const std::string& token : tokens) text += as_bytes(token);
-                            tokens = {to_valid_utf8(text)};
+                            SpelledText text;
+                            for (const SpelledToken& token : tokens) text.add(as_bytes(token));
+                            tokens = {{text.take(/*at_end=*/true)}};
                           },
-                          [&](const ByteFallback&) { tokens = join_fallback_bytes(tokens); },
+                          [&](const ByteFallback&) { tokens = join_fallback_bytes(std::move(tokens)); },
                           [&](const Fuse&) { tokens = joined(tokens); },
                           [&](const Replace& replace) {
-                            for (std::string& token : tokens)
-                              token = replace_all(token, replace.pattern, replace.content);
+                            for (SpelledToken& token : tokens) {
+                              token.spelling =
+                                  replace_all(token.spelling, replace.pattern, replace.content, budget, kWhere);
+                            }
                           },
                           [&](const Metaspace& meta) {
                             for (std::size_t i = 0; i < tokens.size(); ++i) {
-                              tokens[i] =
-                                  replace_text(tokens[i], meta.replacement, i == 0 && meta.cut_first ? "" : " ");
+                              tokens[i].spelling = replace_text(tokens[i].spelling, meta.replacement,
+                                                                i == 0 && meta.cut_first ? "" : " ");
                             }
                           },
                           [&](const Strip& strip) {
-                            for (std::string& token : tokens) {
-                              std::string_view rest = token;
-                              (void)cut_start(rest, strip.character, strip.start);
-                              for (std::size_t i = 0; i < strip.stop && rest.ends_with(strip.character); ++i) {
-                                rest.remove_suffix(strip.character.size());
-                              }
-                              token = std::string(rest);
+                            for (SpelledToken& token : tokens) {
+                              token.spelling = stripped(token.spelling, strip.character, strip.start, strip.stop);
                             }
                           }},
                step);
@@ -201,37 +213,34 @@ std::string Decoder::decode(std::vector<std::string> tokens) const {
   std::string text;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (i != 0 && join_with_spaces_) text += ' ';
-    text += tokens[i];
+    text += tokens[i].spelling;
   }
   return text;
 }
 
-std::string Decoder::token_bytes(std::string_view token, bool first) const {
-  std::string text(token);
-  if (join_with_spaces_) return first ? text : std::string(1, ' ').append(text);
+TokenText Decoder::token_text(SpelledToken token, bool first) const {
+  std::string& text = token.spelling;
+  if (join_with_spaces_) return {first ? text : std::string(1, ' ').append(text), {}};
+  TextBudget budget(text.size());
+  std::optional<TokenText> bytes;
   for (const Step& step : steps_) {
     bool joins = false;
-    std::visit(Overloaded{[&](const ByteLevel&) { text = as_bytes(text), joins = true; },
+    std::visit(Overloaded{[&](const ByteLevel&) { bytes = as_bytes(token), joins = true; },
                           [&](const ByteFallback&) {
                             if (const auto byte = fallback_byte(text)) text.assign(1, *byte);
                           },
                           [&](const Fuse&) { joins = true; },
-                          [&](const Replace& replace) { text = replace_all(text, replace.pattern, replace.content); },
+                          [&](const Replace& replace) {
+                            text = replace_all(text, replace.pattern, replace.content, budget, kWhere);
+                          },
                           [&](const Metaspace& meta) {
                             text = replace_text(text, meta.replacement, first && meta.cut_first ? "" : " ");
                           },
-                          [&](const Strip& strip) {
-                            std::string_view rest = text;
-                            (void)cut_start(rest, strip.character, strip.start);
-                            for (std::size_t i = 0; i < strip.stop && rest.ends_with(strip.character); ++i) {
-                              rest.remove_suffix(strip.character.size());
-                            }
-                            text = std::string(rest);
-                          }},
+                          [&](const Strip& strip) { text = stripped(text, strip.character, strip.start, strip.stop); }},
                step);
     if (joins) break;  // what follows concerns the whole text: leading_cut()
   }
-  return text;
+  return bytes ? std::move(*bytes) : TokenText{std::move(text), {}};
 }
 
 }  // namespace mambasdk::runtime

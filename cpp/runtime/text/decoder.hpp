@@ -9,8 +9,21 @@
 #include <vector>
 
 #include "runtime/text/pattern.hpp"
+#include "runtime/text/spelled_text.hpp"
+#include "runtime/text/text_budget.hpp"
 
 namespace mambasdk::runtime {
+
+// A token as its tokenizer.json spells it. Added tokens are plain text, where byte-level vocabularies spell bytes.
+struct SpelledToken {
+  enum class Kind {
+    vocabulary,
+    added,
+    both,  // added under the id that the vocabulary has for the same spelling: bytes where these make a character
+  };
+  std::string spelling;
+  Kind kind = Kind::vocabulary;
+};
 
 class Decoder {
  public:
@@ -18,11 +31,12 @@ class Decoder {
   // token-by-token decoder can follow), corrupt.
   [[nodiscard]] static Decoder from_json(const nlohmann::json& value);
 
-  // The whole text, valid UTF-8, exactly as the `tokenizers` package decodes it.
-  [[nodiscard]] std::string decode(std::vector<std::string> tokens) const;
+  // The whole text, valid UTF-8, as the `tokenizers` package decodes it, but for added tokens of byte-level
+  // vocabularies, which are what they say. Errors: unsupported (replacements that make too much of the tokens).
+  [[nodiscard]] std::string decode(std::vector<SpelledToken> tokens) const;
 
-  // The bytes that one token adds to the text, which may end inside a character. first: it starts the text.
-  [[nodiscard]] std::string token_bytes(std::string_view token, bool first) const;
+  // What one token adds to the text. first: it starts the text.
+  [[nodiscard]] TokenText token_text(SpelledToken token, bool first) const;
 
   // What is cut from the start of the joined text: up to `count` of `character`.
   struct LeadingCut {

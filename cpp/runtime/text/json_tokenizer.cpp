@@ -20,16 +20,21 @@ namespace {
 
 using nlohmann::json;
 
-constexpr JsonLimits kTokenizerLimits{.max_bytes = std::size_t{256} << 20, .max_depth = 32};
+constexpr JsonLimits kTokenizerLimits{
+    .max_bytes = std::size_t{256} << 20, .max_depth = 32, .max_values = std::size_t{16} << 20};
+constexpr std::size_t kMaxTemplate = 1024;  // tokens around a text
+constexpr std::size_t kMaxTemplates = 256;  // processors of post_processor, nested ones included
 
 // Special tokens around an encoded text.
 struct Template {
   std::vector<std::int32_t> before, after;
+  std::size_t read = 0;  // processors
 };
 
 void read_template(const json& value, Template& out, int depth) {
   const std::string where = "tokenizer.json: post_processor";
   if (depth > 16) fail(ErrorCode::corrupt, where, ": sequences are nested too deeply");
+  if (++out.read > kMaxTemplates) fail(ErrorCode::unsupported, where, ": more than ", kMaxTemplates, " processors");
   const std::string type = json_string_at(value, "type", where);
   if (type == "ByteLevel") return;  // concerns offsets only
   if (type == "Sequence") {
@@ -57,6 +62,9 @@ void read_template(const json& value, Template& out, int depth) {
         fail(ErrorCode::corrupt, where, ": \"", printable(name), "\" has id ", number);
       }
       (seen ? after : before).push_back(static_cast<std::int32_t>(number));
+      if (out.before.size() + out.after.size() + before.size() + after.size() > kMaxTemplate) {
+        fail(ErrorCode::unsupported, where, ": more than ", kMaxTemplate, " tokens around a text");
+      }
     }
   }
   if (!seen) fail(ErrorCode::unsupported, where, ": a template without the sequence A");
@@ -90,14 +98,15 @@ class JsonTokenizer final : public Tokenizer {
     ids.reserve(text.size() / 3 + 8);
     if (add_special) ids = template_.before;
     std::unique_ptr<WordCache> cache = borrow_cache();
+    TextBudget budget(text.size());
     if (!added_.any(false)) {
-      encode_raw(text, true, *cache, ids);
+      encode_raw(text, true, *cache, budget, ids);
     } else {
       for (const AddedTokens::Stretch& stretch : added_.find(text, false)) {
         if (stretch.id >= 0) {
           ids.push_back(stretch.id);
         } else {
-          encode_raw(text.substr(stretch.begin, stretch.end - stretch.begin), stretch.begin == 0, *cache, ids);
+          encode_raw(text.substr(stretch.begin, stretch.end - stretch.begin), stretch.begin == 0, *cache, budget, ids);
         }
       }
     }
@@ -107,20 +116,20 @@ class JsonTokenizer final : public Tokenizer {
   }
 
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids, bool skip_special) const override {
-    std::vector<std::string> tokens;
+    std::vector<SpelledToken> tokens;
     tokens.reserve(ids.size());
     for (const std::int32_t id : ids) {
       const std::string* token = spelling(id);
       if (token == nullptr || (skip_special && added_.is_special(*token))) continue;
-      tokens.push_back(*token);
+      tokens.push_back({*token, kind_of(id, *token)});
     }
     return decoder_.decode(std::move(tokens));
   }
 
-  [[nodiscard]] std::optional<std::string> token_bytes(std::int32_t id, bool first) const override {
+  [[nodiscard]] std::optional<TokenText> token_text(std::int32_t id, bool first) const override {
     const std::string* token = spelling(id);
     if (token == nullptr) return std::nullopt;
-    return decoder_.token_bytes(*token, first);
+    return decoder_.token_text({*token, kind_of(id, *token)}, first);
   }
 
   [[nodiscard]] std::int32_t vocab_size() const override { return vocab_size_; }
@@ -140,34 +149,41 @@ class JsonTokenizer final : public Tokenizer {
   }
 
  private:
+  [[nodiscard]] SpelledToken::Kind kind_of(std::int32_t id, const std::string& token) const {
+    if (added_.by_id(id) == nullptr) return SpelledToken::Kind::vocabulary;
+    return model_.token_to_id(token) == id ? SpelledToken::Kind::both : SpelledToken::Kind::added;
+  }
+
   [[nodiscard]] const std::string* spelling(std::int32_t id) const {
     const AddedToken* added = added_.by_id(id);
     return added != nullptr ? &added->content : model_.id_to_token(id);
   }
 
   // Text between added tokens that are looked for as they stand.
-  void encode_raw(std::string_view text, bool at_start, WordCache& cache, std::vector<std::int32_t>& ids) const {
+  void encode_raw(std::string_view text, bool at_start, WordCache& cache, TextBudget& budget,
+                  std::vector<std::int32_t>& ids) const {
     std::string normalized;
     if (!normalizer_.is_identity()) {
-      normalized = normalizer_.apply(text);
+      normalized = normalizer_.apply(text, budget);
       text = normalized;
     }
-    if (!added_.any(true)) return encode_words(text, at_start, cache, ids);
+    if (!added_.any(true)) return encode_words(text, at_start, cache, budget, ids);
     for (const AddedTokens::Stretch& stretch : added_.find(text, true)) {
       if (stretch.id >= 0) {
         ids.push_back(stretch.id);
       } else {
         const bool start = at_start && stretch.begin == 0;
-        encode_words(text.substr(stretch.begin, stretch.end - stretch.begin), start, cache, ids);
+        encode_words(text.substr(stretch.begin, stretch.end - stretch.begin), start, cache, budget, ids);
       }
     }
   }
 
-  void encode_words(std::string_view text, bool at_start, WordCache& cache, std::vector<std::int32_t>& ids) const {
+  void encode_words(std::string_view text, bool at_start, WordCache& cache, TextBudget& budget,
+                    std::vector<std::int32_t>& ids) const {
     Words words;
     words.views.push_back(text);
     words.at_start = at_start;
-    pre_tokenizer_.apply(words);
+    pre_tokenizer_.apply(words, budget);
     for (const std::string_view word : words.views) model_.encode(word, cache, ids);
   }
 
@@ -202,12 +218,12 @@ class JsonTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> Tokenizer::from_json(std::string_view text, std::string_view source) {
-  const json root = parse_json(text, source, kTokenizerLimits);
-  return std::make_unique<JsonTokenizer>(json_object(root, source));
+  const JsonDocument root = parse_json(text, source, kTokenizerLimits);
+  return std::make_unique<JsonTokenizer>(json_object(*root, source));
 }
 
 std::unique_ptr<Tokenizer> Tokenizer::from_file(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
+  const MappedFile file = MappedFile::read(path);
   return from_json(file.text(), path.string());
 }
 

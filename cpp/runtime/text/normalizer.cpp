@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 16;  // nested sequences
+constexpr std::string_view kWhere = "tokenizer.json: normalizer";
 
 }  // namespace
 
@@ -24,12 +25,26 @@ Pattern pattern_from_json(const json& value, std::string_view where) {
   return Pattern::compile(json_string_at(value, "Regex", where));
 }
 
-std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content) {
+std::string character_from_json(const json& object, std::string_view key, std::string_view where) {
+  std::string text = json_string_at(object, key, where);
+  std::size_t at = 0;
+  if (!text.empty() && find_invalid_utf8(text) == std::string::npos) (void)next_code_point(text, at);
+  if (at == 0 || at != text.size()) {
+    fail(ErrorCode::corrupt, where, ".", key, ": expected one character, got \"", printable(text), "\"");
+  }
+  return text;
+}
+
+std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content, TextBudget& budget,
+                        std::string_view where) {
   std::string result;
+  budget.spend(text.size(), where);
   result.reserve(text.size());
+  PatternScan scan(pattern, text);
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = pattern.match(text, at);
+    const std::size_t end = scan.match(at);
     if (end != Pattern::npos) {
+      budget.spend(content.size(), where);
       result += content;
       at = end;
     } else {
@@ -48,7 +63,8 @@ Normalizer Normalizer::from_json(const json& value) {
 }
 
 void Normalizer::add(const json& value, int depth) {
-  const std::string where = "tokenizer.json: normalizer";
+  const std::string where(kWhere);
+  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, where, ": more than ", kMaxTextSteps, " steps");
   const std::string type = json_string_at(value, "type", where);
   if (depth > kMaxDepth) fail(ErrorCode::corrupt, where, ": sequences are nested too deeply");
   if (type == "Sequence") {
@@ -73,15 +89,25 @@ void Normalizer::add(const json& value, int depth) {
   }
 }
 
-std::string Normalizer::apply(std::string_view text) const {
+std::string Normalizer::apply(std::string_view text, TextBudget& budget) const {
   std::string result(text);
   for (const Step& step : steps_) {
-    result = std::visit(
-        Overloaded{[&](NormalizationForm form) { return normalize(result, form); },
-                   [&](const Lowercase&) { return to_lowercase(result); },
-                   [&](const Prepend& prepend) { return result.empty() ? result : prepend.text + result; },
-                   [&](const Replace& replace) { return replace_all(result, replace.pattern, replace.content); }},
-        step);
+    result = std::visit(Overloaded{[&](NormalizationForm form) {
+                                     budget.spend(result.size(), kWhere);
+                                     return normalize(result, form);
+                                   },
+                                   [&](const Lowercase&) {
+                                     budget.spend(result.size(), kWhere);
+                                     return to_lowercase(result);
+                                   },
+                                   [&](const Prepend& prepend) {
+                                     budget.spend(result.size() + prepend.text.size(), kWhere);
+                                     return result.empty() ? result : prepend.text + result;
+                                   },
+                                   [&](const Replace& replace) {
+                                     return replace_all(result, replace.pattern, replace.content, budget, kWhere);
+                                   }},
+                        step);
   }
   return result;
 }

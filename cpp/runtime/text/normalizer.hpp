@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/text/pattern.hpp"
+#include "runtime/text/text_budget.hpp"
 #include "runtime/text/unicode.hpp"
 
 namespace mambasdk::runtime {
@@ -18,7 +19,8 @@ class Normalizer {
   [[nodiscard]] static Normalizer from_json(const nlohmann::json& value);
 
   [[nodiscard]] bool is_identity() const noexcept { return steps_.empty(); }
-  [[nodiscard]] std::string apply(std::string_view text) const;
+  // What it writes is taken from the budget. Errors: unsupported (over the budget).
+  [[nodiscard]] std::string apply(std::string_view text, TextBudget& budget) const;
 
  private:
   struct Lowercase {};
@@ -39,7 +41,12 @@ class Normalizer {
 // {"String": ..} or {"Regex": ..}, as tokenizer.json writes patterns.
 [[nodiscard]] Pattern pattern_from_json(const nlohmann::json& value, std::string_view where);
 
-// `text` with every match replaced.
-[[nodiscard]] std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content);
+// A member that is one character, as Metaspace and Strip have. Errors: corrupt.
+[[nodiscard]] std::string character_from_json(const nlohmann::json& object, std::string_view key,
+                                              std::string_view where);
+
+// `text` with every match replaced; `where` names the component in errors.
+[[nodiscard]] std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content,
+                                      TextBudget& budget, std::string_view where);
 
 }  // namespace mambasdk::runtime

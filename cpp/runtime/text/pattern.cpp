@@ -17,7 +17,7 @@ constexpr char32_t kPlane = 0x10000;  // end of the Basic Multilingual Plane
 constexpr std::size_t kMaxInstructions = 4000;
 constexpr std::size_t kMaxStates = 4000;
 constexpr std::size_t kMaxSets = 64;
-constexpr std::size_t kMaxWork = 20'000'000;  // thread steps while the table is built
+constexpr std::size_t kMaxWork = 20'000'000;  // steps while the table is built
 
 struct Instruction {
   enum class Op { character, split, look_ahead, match } op = Op::match;
@@ -48,6 +48,11 @@ class PatternCompiler {
     fail(ErrorCode::unsupported, "tokenizer pattern: its table would be too large for the native tokenizer");
   }
 
+  void work(std::size_t steps) {
+    work_ += steps;
+    if (work_ > kMaxWork) too_large();
+  }
+
   std::size_t emit(Instruction instruction) {
     if (program_.size() >= kMaxInstructions) too_large();
     program_.push_back(instruction);
@@ -72,6 +77,7 @@ class PatternCompiler {
   // Instructions are built back to front: `next` is what follows the node. Returns the node's first instruction.
   std::size_t build(const PatternNode& node, std::size_t next) {
     using Kind = PatternNode::Kind;
+    work(1);  // repetitions of nothing emit nothing
     switch (node.kind) {
       case Kind::character:
         return emit({.op = Op::character, .set = set_index(node.set), .negated = false, .next = next, .otherwise = 0});
@@ -128,6 +134,9 @@ class PatternCompiler {
     places.push_back(kPlane);
     std::sort(places.begin(), places.end());
     places.erase(std::unique(places.begin(), places.end()), places.end());
+    std::size_t items = 1;
+    for (const CharacterSet& set : sets_) items += set.items.size();
+    work(places.size() * items / 8);                // simpler steps than those of threads
     std::map<std::uint64_t, std::uint8_t> symbols;  // by membership in the sets
     for (std::size_t i = 0; i + 1 < places.size(); ++i) {
       std::uint64_t membership = 0;
@@ -158,7 +167,7 @@ class PatternCompiler {
     for (const std::size_t thread : threads) {
       stack_.assign(1, thread);
       while (!stack_.empty()) {
-        if (++work_ > kMaxWork) too_large();
+        work(1);
         const std::size_t at = stack_.back();
         stack_.pop_back();
         if (visited_[at]) continue;
@@ -239,28 +248,68 @@ Pattern Pattern::literal(std::string_view text) {
 }
 
 std::size_t Pattern::match(std::string_view text, std::size_t at) const {
-  std::size_t end = npos;
+  return PatternScan(*this, text).match(at);
+}
+
+// Of the character at `at`, which is not the end; moves past it.
+inline std::size_t PatternScan::symbol_at(std::size_t& at) const {
+  const auto byte = static_cast<unsigned char>(text_[at]);
+  if (byte < 0x80) {
+    ++at;
+    return pattern_->plane_symbols_[byte];
+  }
+  const char32_t c = next_code_point(text_, at);
+  if (c < kPlane) return pattern_->plane_symbols_[c];
+  const auto after = std::upper_bound(pattern_->starts_.begin(), pattern_->starts_.end(), c);
+  return pattern_->range_symbols_[static_cast<std::size_t>(after - pattern_->starts_.begin()) - 1];
+}
+
+std::size_t PatternScan::match(std::size_t at) {
+  std::size_t end = Pattern::npos;
   std::size_t state = 1;
-  while (true) {
+  const std::uint16_t* const transitions = pattern_->transitions_.data();
+  const std::size_t symbols = pattern_->symbols_;
+  const std::size_t plain = text_.size() - at > kPlainBytes ? at + kPlainBytes : text_.size();
+  while (at < plain) {
     const std::size_t here = at;
-    std::size_t symbol = symbols_ - 1;
-    if (at < text.size()) {
-      const auto byte = static_cast<unsigned char>(text[at]);
-      if (byte < 0x80) {
-        symbol = plane_symbols_[byte];
-        ++at;
-      } else if (const char32_t c = next_code_point(text, at); c < kPlane) {
-        symbol = plane_symbols_[c];
-      } else {
-        const auto after = std::upper_bound(starts_.begin(), starts_.end(), c);
-        symbol = range_symbols_[static_cast<std::size_t>(after - starts_.begin()) - 1];
-      }
-    }
-    const std::uint16_t entry = transitions_[state * symbols_ + symbol];
+    const std::uint16_t entry = transitions[state * symbols + symbol_at(at)];
     if ((entry & 1) != 0) end = here;
     state = entry >> 1;
     if (state == 0) return end;
   }
+  return walk_far(at, state, end);
+}
+
+std::size_t PatternScan::walk_far(std::size_t at, std::size_t state, std::size_t end) {
+  const std::size_t symbols = pattern_->symbols_;
+  const std::size_t states = pattern_->transitions_.size() / symbols;
+  std::size_t row = (at + kNoteBytes - 1) / kNoteBytes;  // notes stand at the first character from row * kNoteBytes on
+  passed_.clear();
+  while (true) {
+    const std::size_t here = at;
+    if (here >= row * kNoteBytes && here < text_.size()) {
+      const std::size_t note = row++ * states + state;
+      if (in_vain(note)) break;
+      passed_.push_back(note);
+    }
+    const std::size_t symbol = at < text_.size() ? symbol_at(at) : symbols - 1;
+    const std::uint16_t entry = pattern_->transitions_[state * symbols + symbol];
+    if ((entry & 1) != 0) {
+      end = here;
+      passed_.clear();
+    }
+    state = entry >> 1;
+    if (state == 0) break;
+  }
+  keep_notes();
+  return end;
+}
+
+void PatternScan::keep_notes() {
+  if (passed_.empty()) return;
+  const std::size_t states = pattern_->transitions_.size() / pattern_->symbols_;
+  if (vain_.empty()) vain_.resize((text_.size() / kNoteBytes + 1) * states / 64 + 1);
+  for (const std::size_t note : passed_) vain_[note / 64] |= std::uint64_t{1} << (note % 64);
 }
 
 }  // namespace mambasdk::runtime

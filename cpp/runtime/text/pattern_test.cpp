@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <iterator>
+#include <optional>
 #include <random>
 #include <regex>
 #include <string>
@@ -101,6 +103,63 @@ TEST(Pattern, TimeIsLinearWhereBacktrackingIsExponential) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
+// All matches of a text, by one scan.
+std::vector<std::size_t> ends_by_scan(const Pattern& pattern, std::string_view text) {
+  PatternScan scan(pattern, text);
+  std::vector<std::size_t> ends;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = scan.match(at);
+    ends.push_back(end);
+    at = end == Pattern::npos ? at + 1 : end;
+  }
+  return ends;
+}
+
+TEST(Pattern, FindingAllMatchesTakesLinearTime) {
+  struct Case {
+    std::string pattern;
+    std::string text;
+  };
+  std::string stairs;
+  for (int i = 0; i < 100'000; ++i) stairs += i % 3 == 0 ? "b" : "a";
+  const std::vector<Case> cases = {{"a+b", std::string(1'000'000, 'a')},
+                                   {"a+b|a", std::string(1'000'000, 'a')},
+                                   {"(?:aaa)+b|(?:aaaaa)+b|(?:aaaaaaa)+b", std::string(1'000'000, 'a')},
+                                   {"\\s+x", std::string(1'000'000, ' ')},
+                                   {"(?:a|b)+c", stairs},
+                                   {".+\n", std::string(500'000, '.')}};
+  for (const Case& c : cases) {
+    const Pattern pattern = Pattern::compile(c.pattern);
+    const auto start = std::chrono::steady_clock::now();
+    (void)ends_by_scan(pattern, c.text);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5)) << c.pattern;
+  }
+}
+
+// What a scan remembers changes no match: long runs, broken at places, scanned as a whole and from each place alone.
+TEST(Pattern, AScanMatchesAsEachPlaceAlone) {
+  std::mt19937 random(11);
+  const std::vector<std::string> patterns = {"a+b",        "a+b|a",  "(?:aaa)+b|aa", "a+?b|[ab]c", "\\s+(?!\\S)|\\s+",
+                                             "(?:ab)+c|a", "[^c]+c", "\\w+é|\\w",    "a{3,9}b|a",  "(?:a|ab)+é|b"};
+  for (const std::string& source : patterns) {
+    const Pattern pattern = Pattern::compile(source);
+    for (int round = 0; round < 40; ++round) {
+      static const char* const pieces[] = {"a", "b", "c", " ", "é", "\n"};
+      std::string text;
+      while (text.size() < 900) {
+        const std::size_t run = random() % 4 == 0 ? random() % 200 : 1 + random() % 3;
+        const char* const piece = pieces[random() % std::size(pieces)];
+        for (std::size_t k = 0; k < run; ++k) text += piece;
+      }
+      PatternScan scan(pattern, text);
+      for (std::size_t at = 0; at < text.size(); ++at) {
+        if ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) continue;
+        ASSERT_EQ(scan.match(at), pattern.match(text, at)) << source << " at " << at;
+      }
+    }
+  }
+}
+
 TEST(Pattern, UnknownConstructsAreNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"(?<=a)b", "look-behind"},
@@ -124,6 +183,7 @@ TEST(Pattern, UnknownConstructsAreNamed) {
       {"(?i:ss)", "ligature"},
       {"(a{200}){200}", "too large"},
       {"a{2}{2}{2}{2}{2}{2}", "quantifiers"},
+      {"(((((((){255}){255}){255}){255}){255}){255})a", "too large"},
       {"\\h", "\"\\h\""},
       {"[\\xe9]", "byte escape"},
       {std::string(100, '(') + "a", "nesting"},

@@ -40,6 +40,7 @@ PreTokenizer PreTokenizer::from_json(const json& value) {
 }
 
 void PreTokenizer::add(const json& value, int depth) {
+  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, kWhere, ": more than ", kMaxTextSteps, " steps");
   const std::string type = json_string_at(value, "type", kWhere);
   if (depth > kMaxDepth) fail(ErrorCode::corrupt, kWhere, ": sequences are nested too deeply");
   if (type != "Sequence" && byte_level_) unsupported("after ByteLevel,", type);
@@ -65,7 +66,7 @@ void PreTokenizer::add(const json& value, int depth) {
     steps_.emplace_back(Split{pattern_from_json(json_at(value, "pattern", kWhere), kWhere), behavior->second,
                               json_bool_or(value, "invert", false, kWhere)});
   } else if (type == "Metaspace") {
-    const std::string replacement = json_string_at(value, "replacement", kWhere);
+    const std::string replacement = character_from_json(value, "replacement", kWhere);
     using Prepend = Metaspace::Prepend;
     Prepend prepend = json_bool_or(value, "add_prefix_space", true, kWhere) ? Prepend::always : Prepend::never;
     if (const json* scheme = json_find(value, "prepend_scheme")) {
@@ -125,17 +126,18 @@ void PreTokenizer::merge(std::vector<Piece>& pieces, Behavior behavior) {
   pieces = std::move(merged);
 }
 
-// match_end(text, at) is the end of the match at `at`, or Pattern::npos.
-template <class MatchEnd>
-void PreTokenizer::split(Words& words, Behavior behavior, bool invert, MatchEnd&& match_end) {
+// matcher(text) is a function of a place: the end of the match there, or Pattern::npos.
+template <class Matcher>
+void PreTokenizer::split_by(Words& words, Behavior behavior, bool invert, Matcher&& matcher) {
   std::vector<std::string_view> result;
   std::vector<Piece> pieces;
   bool first = true;
   for (const std::string_view text : words.views) {
     pieces.clear();
+    auto match_end = matcher(text);
     std::size_t done = 0;
     for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = match_end(text, at);
+      const std::size_t end = match_end(at);
       if (end == Pattern::npos) {
         (void)next_code_point(text, at);
         continue;
@@ -153,19 +155,23 @@ void PreTokenizer::split(Words& words, Behavior behavior, bool invert, MatchEnd&
   words.views = std::move(result);
 }
 
-void PreTokenizer::run(const Split& step, Words& words) const {
-  split(words, step.behavior, step.invert,
-        [&](std::string_view text, std::size_t at) { return step.pattern.match(text, at); });
+void PreTokenizer::split(Words& words, Behavior behavior, bool invert, const Pattern& pattern) {
+  split_by(words, behavior, invert, [&](std::string_view text) {
+    return [scan = PatternScan(pattern, text)](std::size_t at) mutable { return scan.match(at); };
+  });
 }
 
-void PreTokenizer::run(const Digits& step, Words& words) const {
-  split(words, step.individual ? Behavior::isolated : Behavior::contiguous, false,
-        [](std::string_view text, std::size_t at) {
-          return is_in(next_code_point(text, at), kNumbers) ? at : Pattern::npos;
-        });
+void PreTokenizer::run(const Split& step, Words& words, TextBudget&) const {
+  split(words, step.behavior, step.invert, step.pattern);
 }
 
-void PreTokenizer::run(const Metaspace& step, Words& words) const {
+void PreTokenizer::run(const Digits& step, Words& words, TextBudget&) const {
+  split_by(words, step.individual ? Behavior::isolated : Behavior::contiguous, false, [](std::string_view text) {
+    return [text](std::size_t at) { return is_in(next_code_point(text, at), kNumbers) ? at : Pattern::npos; };
+  });
+}
+
+void PreTokenizer::run(const Metaspace& step, Words& words, TextBudget& budget) const {
   for (std::size_t i = 0; i < words.views.size(); ++i) {
     std::string text;
     for (const char c : words.views[i]) {
@@ -178,29 +184,27 @@ void PreTokenizer::run(const Metaspace& step, Words& words) const {
     const bool prepend = step.prepend == Metaspace::Prepend::always ||
                          (step.prepend == Metaspace::Prepend::first && i == 0 && words.at_start);
     if (prepend && !text.starts_with(step.replacement)) text.insert(0, step.replacement);
+    budget.spend(text.size(), kWhere);
     words.views[i] = words.texts.emplace_back(std::move(text));
   }
-  if (!step.split) return;
-  split(words, Behavior::merged_with_next, false,
-        [&](std::string_view text, std::size_t at) { return step.pattern.match(text, at); });
+  if (step.split) split(words, Behavior::merged_with_next, false, step.pattern);
 }
 
-void PreTokenizer::run(const ByteLevel& step, Words& words) const {
+void PreTokenizer::run(const ByteLevel& step, Words& words, TextBudget& budget) const {
   if (step.add_prefix_space) {
     for (std::string_view& view : words.views) {
-      if (!view.starts_with(' ')) view = words.texts.emplace_back(1, ' ').append(view);
+      if (view.starts_with(' ')) continue;
+      budget.spend(view.size() + 1, kWhere);
+      view = words.texts.emplace_back(1, ' ').append(view);
     }
   }
-  if (!step.use_regex) return;
-  const Pattern& pattern = gpt2_pattern();
-  split(words, Behavior::isolated, false,
-        [&](std::string_view text, std::size_t at) { return pattern.match(text, at); });
+  if (step.use_regex) split(words, Behavior::isolated, false, gpt2_pattern());
 }
 
-void PreTokenizer::apply(Words& words) const {
+void PreTokenizer::apply(Words& words, TextBudget& budget) const {
   std::erase_if(words.views, [](std::string_view view) { return view.empty(); });
   for (const Step& step : steps_) {
-    std::visit([&](const auto& part) { run(part, words); }, step);
+    std::visit([&](const auto& part) { run(part, words, budget); }, step);
   }
 }
 

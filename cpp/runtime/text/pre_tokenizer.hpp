@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/text/pattern.hpp"
+#include "runtime/text/text_budget.hpp"
 
 namespace mambasdk::runtime {
 
@@ -27,8 +28,8 @@ class PreTokenizer {
   // The words are bytes, not characters: the model's vocabulary spells bytes in the alphabet of GPT-2 (byte_alphabet).
   [[nodiscard]] bool is_byte_level() const noexcept { return byte_level_; }
 
-  // Cuts words.views in place; what is left is not empty.
-  void apply(Words& words) const;
+  // Cuts words.views in place; what is left is not empty. Texts that it writes are taken from the budget.
+  void apply(Words& words, TextBudget& budget) const;
 
  private:
   enum class Behavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
@@ -57,13 +58,14 @@ class PreTokenizer {
   };
 
   void add(const nlohmann::json& value, int depth);
-  void run(const Split& step, Words& words) const;
-  void run(const Digits& step, Words& words) const;
-  void run(const Metaspace& step, Words& words) const;
-  void run(const ByteLevel& step, Words& words) const;
+  void run(const Split& step, Words& words, TextBudget& budget) const;
+  void run(const Digits& step, Words& words, TextBudget& budget) const;
+  void run(const Metaspace& step, Words& words, TextBudget& budget) const;
+  void run(const ByteLevel& step, Words& words, TextBudget& budget) const;
   static void merge(std::vector<Piece>& pieces, Behavior behavior);
-  template <class MatchEnd>
-  static void split(Words& words, Behavior behavior, bool invert, MatchEnd&& match_end);
+  static void split(Words& words, Behavior behavior, bool invert, const Pattern& pattern);
+  template <class Matcher>
+  static void split_by(Words& words, Behavior behavior, bool invert, Matcher&& matcher);
 
   std::vector<Step> steps_;
   bool byte_level_ = false;

@@ -1,6 +1,5 @@
 // Streaming decoding.
 #include "runtime/text/tokenizer.hpp"
-#include "runtime/text/utf8.hpp"
 
 namespace mambasdk::runtime {
 
@@ -12,43 +11,26 @@ TextStream::TextStream(const Tokenizer& tokenizer, bool skip_special, bool at_st
 
 std::string TextStream::push(std::int32_t id) {
   if (skip_special_ && tokenizer_->is_special(id)) return "";
-  const std::optional<std::string> bytes = tokenizer_->token_bytes(id, first_);
-  if (!bytes) return "";
+  const std::optional<TokenText> token = tokenizer_->token_text(id, first_);
+  if (!token) return "";
   first_ = false;
-  pending_ += *bytes;
+  pending_.add(*token);
 
   const std::string_view cut = tokenizer_->leading_cut().character;
   while (cut_ > 0) {
-    if (pending_.size() < cut.size() && cut.starts_with(pending_)) return "";
-    if (!pending_.starts_with(cut)) {
+    if (pending_.pending().size() < cut.size() && cut.starts_with(pending_.pending())) return "";
+    if (!pending_.pending().starts_with(cut)) {
       cut_ = 0;
       break;
     }
-    pending_.erase(0, cut.size());
+    pending_.cut(cut.size());
     --cut_;
   }
-
-  std::string text;
-  std::string_view rest = pending_;
-  while (!rest.empty()) {
-    const Utf8Piece piece = read_utf8(rest);
-    if (piece.status == Utf8Status::incomplete) break;
-    if (piece.status == Utf8Status::complete) {
-      text += rest.substr(0, piece.length);
-    } else {
-      append_utf8(text, kReplacementCharacter);
-    }
-    rest.remove_prefix(piece.length);
-  }
-  pending_.erase(0, pending_.size() - rest.size());
-  return text;
+  return pending_.take(/*at_end=*/false);
 }
 
 std::string TextStream::finish() {
-  std::string text;
-  if (!pending_.empty()) append_utf8(text, kReplacementCharacter);
-  pending_.clear();
-  return text;
+  return pending_.take(/*at_end=*/true);
 }
 
 }  // namespace mambasdk::runtime

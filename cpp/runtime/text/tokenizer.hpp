@@ -10,7 +10,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "runtime/text/spelled_text.hpp"
 
 namespace mambasdk::runtime {
 
@@ -32,9 +35,13 @@ class Tokenizer {
   // Valid UTF-8: what the tokens do not spell out becomes U+FFFD. Ids without a token are passed over.
   [[nodiscard]] virtual std::string decode(std::span<const std::int32_t> ids, bool skip_special) const = 0;
 
-  // The bytes that a token adds to decoded text, which may be part of a character. first: at the start of the text.
-  // nullopt if there is no such token.
-  [[nodiscard]] virtual std::optional<std::string> token_bytes(std::int32_t id, bool first = false) const = 0;
+  // What a token adds to decoded text. first: at the start of the text. nullopt if there is no such token.
+  [[nodiscard]] virtual std::optional<TokenText> token_text(std::int32_t id, bool first = false) const = 0;
+  // Its bytes alone, which may be part of a character.
+  [[nodiscard]] std::optional<std::string> token_bytes(std::int32_t id, bool first = false) const {
+    std::optional<TokenText> text = token_text(id, first);
+    return text ? std::optional(std::move(text->bytes)) : std::nullopt;
+  }
 
   // Largest id + 1.
   [[nodiscard]] virtual std::int32_t vocab_size() const = 0;
@@ -68,7 +75,7 @@ class TextStream {
   bool skip_special_;
   bool first_;
   std::size_t cut_;      // leading characters still to be cut
-  std::string pending_;  // bytes that await the rest of their character, or of a leading cut
+  SpelledText pending_;  // bytes that await the rest of their character, or of a leading cut
 };
 
 }  // namespace mambasdk::runtime

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -155,6 +156,151 @@ TEST(Tokenizer, AddedTokensAndTemplate) {
   EXPECT_EQ(tokenizer->token_to_id("<l>"), 303);
   EXPECT_EQ(tokenizer->token_bytes(299), std::nullopt);
   EXPECT_EQ(decode(*tokenizer, {-5, 299, 1 << 30, 'a'}), "a");
+}
+
+TEST(Tokenizer, AddedTokensOfAnyScriptDecodeAsThemselves) {
+  json root = byte_level({});
+  const std::vector<std::string> contents = {"\u00e9",     "\u00f5",  "na\u00efve",  "\uff5cb\u2581e\uff5c",
+                                             "\U0001f600", "\u0120x", "\u00c3\u00a9"};
+  std::int32_t id = 300;
+  for (const std::string& content : contents) {
+    root["added_tokens"].push_back({{"id", id++}, {"content", content}, {"special", false}});
+  }
+  const auto tokenizer = load(root);
+  Ids all;
+  std::string text;
+  for (id = 300; id < 300 + static_cast<std::int32_t>(contents.size()); ++id) {
+    const std::string& content = contents[static_cast<std::size_t>(id - 300)];
+    EXPECT_EQ(tokenizer->encode(content, false), (Ids{id})) << content;
+    EXPECT_EQ(decode(*tokenizer, {id}), content);
+    EXPECT_EQ(stream(*tokenizer, {'x', id, 'y'}), "x" + content + "y");
+    all.insert(all.end(), {'-', id});
+    text += "-" + content;
+  }
+  EXPECT_EQ(decode(*tokenizer, all), text);
+  EXPECT_EQ(stream(*tokenizer, all), text);
+}
+
+// A token that is added under the id of the byte it spells, as the `tokenizers` package adds it: text where the byte
+// makes no character, else the byte.
+TEST(Tokenizer, AnAddedTokenThatIsAlsoAByteIsWhatFits) {
+  json root = byte_level({});
+  root["added_tokens"] = {{{"id", 0xE9}, {"content", "\u00e9"}, {"special", false}}};
+  const auto tokenizer = load(root);
+  for (const std::string text : {"\u00e9", "a\u00e9\u00e9b", "\u9f3f\u00e9\u9f3f", "\u00e9\u9f3f"}) {
+    const Ids ids = tokenizer->encode(text, false);
+    EXPECT_EQ(decode(*tokenizer, ids), text);
+    EXPECT_EQ(stream(*tokenizer, ids), text);
+  }
+}
+
+json sequence(const char* key, const std::vector<json>& parts) {
+  return {{"type", "Sequence"}, {key, parts}};
+}
+
+std::string refusal(const json& root, const std::string& text) {
+  try {
+    const auto tokenizer = load(root);
+    const Ids ids = tokenizer->encode(text, true);
+    (void)tokenizer->decode(ids, false);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+TEST(TokenizerBombs, ReplacementsThatFeedOnOneAnother) {
+  const json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  json root = byte_level({});
+  root["normalizer"] = sequence("normalizers", std::vector<json>(30, twice));
+  EXPECT_NE(refusal(root, "aaa").find("normalizer: its steps make more than 256 times"), std::string::npos);
+  root = byte_level({});
+  root["decoder"] = sequence("decoders", std::vector<json>(30, twice));
+  EXPECT_NE(refusal(root, "aaa").find("decoder: its steps make more"), std::string::npos);
+  root = byte_level({});
+  root["normalizer"] = {{"type", "Prepend"}, {"prepend", std::string(1 << 20, 'a')}};
+  EXPECT_NE(refusal(root, "aaa").find("normalizer"), std::string::npos);
+  for (const char* part : {"normalizer", "decoder"}) {
+    root = byte_level({});
+    root[part] = sequence(part == std::string("decoder") ? "decoders" : "normalizers", std::vector<json>(1000, twice));
+    EXPECT_NE(refusal(root, "a").find("more than 32 steps"), std::string::npos) << part;
+  }
+}
+
+TEST(TokenizerBombs, AreReadAndRunInTimeLinearInTheirSize) {
+  const auto start = std::chrono::steady_clock::now();
+  // Added tokens of white space that take more white space on both sides.
+  json root = byte_level({});
+  root["added_tokens"] = {
+      {{"id", 300}, {"content", " "}, {"lstrip", true}, {"rstrip", true}, {"special", false}, {"normalized", false}}};
+  EXPECT_EQ(load(root)->encode(std::string(200'000, ' '), false).size(), 200'000u);
+  // A pattern that looks to the end of the text from each place.
+  root = byte_level({});
+  root["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "a+b"}}}, {"behavior", "Isolated"}, {"invert", false}};
+  EXPECT_EQ(load(root)->encode(std::string(200'000, 'a'), false).size(), 200'000u);
+  // A long added token that nearly fits at each place.
+  root = byte_level({});
+  root["added_tokens"] = {{{"id", 300}, {"content", std::string(1000, 'a') + "b"}, {"special", false}}};
+  EXPECT_EQ(load(root)->encode(std::string(100'000, 'a'), false).size(), 100'000u);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+// Merges whose pairs share the bits by which a fixed hash would place them: the low half, the low bits of both halves,
+// the high bits after a product with the golden ratio. Reading them takes no longer than reading as many others.
+TEST(TokenizerBombs, MergesThatWouldCollideUnderAFixedHash) {
+  constexpr std::uint64_t kCount = 30'000, kRights = 1u << 16, kMerged = 1u << 18;
+  const auto loading = [&](auto&& right_of) {
+    json root = byte_level({});
+    json& vocabulary = root["model"]["vocab"];
+    json merges = json::array();
+    for (std::uint64_t left = 1000; left < 1000 + kCount; ++left) {
+      const std::uint64_t right = right_of(left);
+      const std::string first = concat("l", left), second = concat("r", right);
+      vocabulary[first] = left;
+      vocabulary[second] = right;
+      vocabulary[first + second] = kMerged + left;
+      merges.push_back({first, second});
+    }
+    root["model"]["merges"] = std::move(merges);
+    const std::string text = root.dump();
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(Tokenizer::from_json(text)->token_to_id("l1000"), 1000);
+    return std::chrono::steady_clock::now() - start;
+  };
+  std::mt19937_64 random(7);
+  const auto usual = loading([&](std::uint64_t) { return kRights + random() % 16384; });
+  EXPECT_LT(loading([&](std::uint64_t) { return kRights; }), 8 * usual);
+  EXPECT_LT(loading([&](std::uint64_t left) { return kRights + left % 8 * 4096; }), 8 * usual);
+  EXPECT_LT(loading([&](std::uint64_t left) {
+              std::uint64_t right = kRights;
+              while (((left << 32 | right) * 0x9E3779B97F4A7C15u) >> 52 != 0 && right < kRights + 65536) ++right;
+              return right;
+            }),
+            8 * usual);
+}
+
+TEST(TokenizerBombs, PostProcessorsAndLongTokensHaveLimits) {
+  json root = byte_level({});
+  root["added_tokens"] = {{{"id", 300}, {"content", "<s>"}, {"special", true}}};
+  const json special = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};
+  const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  json once = {{"type", "TemplateProcessing"},
+               {"single", {special, text}},
+               {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {300}}, {"tokens", {"<s>"}}}}}}};
+  root["post_processor"] = sequence("processors", std::vector<json>(10'000, once));
+  EXPECT_NE(refusal(root, "a").find("more than 256 processors"), std::string::npos);
+  once["special_tokens"]["<s>"]["ids"] = std::vector<int>(100'000, 300);
+  root["post_processor"] = once;
+  EXPECT_NE(refusal(root, "a").find("more than 1024 tokens around a text"), std::string::npos);
+  root = byte_level({});
+  root["added_tokens"] = {{{"id", 300}, {"content", std::string(10'000, 'x')}}};
+  EXPECT_NE(refusal(root, "a").find("more than 4096 bytes"), std::string::npos);
+  root = byte_level({});
+  root["model"]["vocab"][std::string(10'000, 'x')] = 300;
+  EXPECT_NE(refusal(root, "a").find("10000 bytes"), std::string::npos);
 }
 
 TEST(TextStream, HoldsBackHalfCharacters) {

@@ -1,36 +1,19 @@
-"""What this plugin registers: names and import strings only."""
+"""What this plugin registers: names and import strings only, so that listing models imports no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, hookimpl
+from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, collect_families, hookimpl
 
-_SIZES = {"tiny": 192, "small": 384, "base": 768}
 LIBRARY = Path(__file__).parent / "libmambasdk_audio.so"
-
-
-# AudioSet and LibriSpeech, on which the published models were pretrained (spec ssamba.md, sections 1 and 5).
-AUDIOSET = {"kind": "fbank", "target_length": 1024, "mean": -4.2677393, "std": 4.5689974}
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")  # of sound files
 
 
 @hookimpl
 def mambasdk_families() -> list[FamilySpec]:
-    """Ssamba."""
-    return [
-        FamilySpec(
-            name="ssamba",
-            summary="SSAMBA, self-supervised audio encoder on bidirectional Mamba (arXiv 2405.11831)",
-            config="mambasdk_audio.families.ssamba.config:SsambaConfig",
-            factory="mambasdk_audio.families.ssamba.model:build",
-            importer="mambasdk_audio.families.ssamba.checkpoint:import_ssamba",
-            variants={f"ssamba-{size}": {"embed_dim": dim} for size, dim in _SIZES.items()},
-            head="audio_classification",
-            processors={"audio": AUDIOSET},
-            tiny={"embed_dim": 16, "depth": 2, "d_state": 4, "input_fdim": 32, "input_tdim": 48, "label_dim": 3},
-            causal=False,
-        )
-    ]
+    """Those in the folder `families`."""
+    return collect_families("mambasdk_audio.families")
 
 
 @hookimpl
@@ -40,7 +23,7 @@ def mambasdk_heads() -> list[HeadSpec]:
         HeadSpec(
             name="audio_classification",
             summary="labels of audio clips: training, pretraining, pictures",
-            implementation="mambasdk_audio.head:AudioClassificationHead",
+            implementation="mambasdk_audio.heads.audio_classification:AudioClassificationHead",
         )
     ]
 
@@ -60,11 +43,15 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             kind="waveform",
             summary="WAV or samples to mono samples at the model's rate",
             factory="mambasdk_audio.processors:WaveformProcessor.from_manifest",
+            reader="mambasdk_audio.files:read_audio",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
         ),
         ProcessorSpec(
             slot="audio",
             kind="fbank",
             summary="WAV or samples to Kaldi's log-mel filterbank",
             factory="mambasdk_audio.processors:FbankProcessor.from_manifest",
+            reader="mambasdk_audio.files:read_audio",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
         ),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mambasdk.pipeline import Classification, PluginProcessor, raw_input
+from mambasdk_audio.files import as_wav
 
 
 class _AudioProcessor(PluginProcessor):
@@ -18,12 +19,15 @@ class _AudioProcessor(PluginProcessor):
         self._output = str(options.get("output", self.kind))
 
     def __call__(self, audio: str | os.PathLike[str] | bytes | Any, rate: int | None = None) -> Any:
-        """audio: a path, the bytes of a WAV file, or samples, float32 (n) or (channels, n).
+        """audio: a path, the bytes of a WAV, FLAC, OGG or MP3 file, or samples, float32 (n) or (channels, n).
 
         rate: of the samples, in Hz; None where it is the model's. Returns the array that the class describes. Raises
         ValueError for a file that is damaged, too long, too short or of another format.
         """
-        inputs = {"audio": raw_input(audio)}
+        given = raw_input(audio)
+        if isinstance(given, (bytes, bytearray)):
+            given = as_wav(bytes(given), str(audio) if isinstance(audio, (str, os.PathLike)) else "audio")
+        inputs = {"audio": given}
         if rate is not None:
             inputs["audio.rate"] = np.array([rate], np.int64)
         return self.run_named(inputs)[self._output]

@@ -15,6 +15,7 @@ namespace {
 // Float32's machine epsilon: the least energy, so that silence has a logarithm (-15.94).
 constexpr double kFloor = 1.1920928955078125e-7;
 constexpr std::size_t kMaxFft = 1 << 16;
+constexpr std::int64_t kMaxOverlap = 64;  // frames that share a sample
 
 double mel(double frequency) {
   return 1127.0 * std::log(1.0 + frequency / 700.0);
@@ -31,6 +32,10 @@ Fbank::Fbank(const FbankOptions& options) : options_(options) {
   const auto length = static_cast<std::int64_t>(rate * options.frame_length_ms / 1000.0);
   shift_ = static_cast<std::int64_t>(rate * options.frame_shift_ms / 1000.0);
   if (length < 2 || shift_ < 1) bad("a frame has fewer than 2 samples, or frames do not advance");
+  if (length > kMaxOverlap * shift_) {
+    bad("a frame of " + std::to_string(length) + " samples every " + std::to_string(shift_) + ": more than " +
+        std::to_string(kMaxOverlap) + " frames overlap; raise frame_shift_ms");
+  }
   fft_size_ = 2;
   while (fft_size_ < static_cast<std::size_t>(length)) fft_size_ *= 2;
   if (fft_size_ > kMaxFft) bad("a frame has more than " + std::to_string(kMaxFft) + " samples");
@@ -49,11 +54,14 @@ Fbank::Fbank(const FbankOptions& options) : options_(options) {
   const double low_mel = mel(options.low_freq);
   const double width = (mel(high) - low_mel) / static_cast<double>(options.num_mel_bins + 1);
   const double bin_width = rate / static_cast<double>(fft_size_);
+  std::vector<double> mel_of(fft_size_ / 2);
+  for (std::size_t k = 0; k < mel_of.size(); ++k) mel_of[k] = mel(bin_width * static_cast<double>(k));
   for (std::int64_t b = 0; b < options.num_mel_bins; ++b) {  // a triangle in mel; the bin at Nyquist takes no part
     const double left = low_mel + static_cast<double>(b) * width;
     Filter filter{0, {}};
-    for (std::size_t k = 0; k < fft_size_ / 2; ++k) {
-      const double m = mel(bin_width * static_cast<double>(k));
+    for (std::size_t k = 0; k < mel_of.size(); ++k) {
+      const double m = mel_of[k];
+      if (m >= left + 2.0 * width) break;
       const double weight = std::min((m - left) / width, (left + 2.0 * width - m) / width);
       if (weight <= 0.0) continue;
       if (filter.weights.empty()) filter.first = k;

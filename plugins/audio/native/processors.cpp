@@ -10,6 +10,8 @@ namespace mambasdk::audio {
 namespace {
 
 constexpr std::int64_t kMaxFrames = 1 << 24;
+constexpr std::int64_t kMaxValues = 1 << 28;  // of a result
+constexpr std::int64_t kMaxGrowth = 64;       // samples that resampling makes of one
 
 using plugin::invalid;
 
@@ -35,7 +37,13 @@ std::vector<float> mono(const TensorView& input, std::int64_t max_samples) {
   std::vector<float> out(n);
   for (std::size_t i = 0; i < n; ++i) {
     double sum = 0;
-    for (std::size_t c = 0; c < channels; ++c) sum += samples[c * n + i];
+    for (std::size_t c = 0; c < channels; ++c) {
+      const float v = samples[c * n + i];
+      if (!std::isfinite(v)) {
+        invalid("waveform: sample " + std::to_string(i) + " of channel " + std::to_string(c) + " is not finite");
+      }
+      sum += v;
+    }
     out[i] = static_cast<float>(sum / static_cast<double>(channels));
   }
   return out;
@@ -85,6 +93,10 @@ std::vector<float> WaveformReader::read(const plugin::Inputs& inputs) const {
     wave.samples = mono(input, max_samples_);
   }
   const auto n = static_cast<std::int64_t>(wave.samples.size());
+  if (rate_ > kMaxGrowth * wave.rate) {
+    invalid("waveform: its rate is " + std::to_string(wave.rate) + " Hz and the model's " + std::to_string(rate_) +
+            ": more than " + std::to_string(kMaxGrowth) + " times as many samples are not made up");
+  }
   check_length((n / wave.rate + 1) * rate_, max_samples_ + rate_ * 2);  // what resampling will make
   return resample(wave.samples, wave.rate, rate_);
 }
@@ -92,7 +104,7 @@ std::vector<float> WaveformReader::read(const plugin::Inputs& inputs) const {
 WaveformProcessor::WaveformProcessor(const plugin::Config& config)
     : reader_(config),
       output_(config.text("output", "waveform")),
-      target_length_(config.integer("target_length", 0, 0, std::int64_t{1} << 32)) {}
+      target_length_(config.integer("target_length", 0, 0, reader_.max_samples())) {}
 
 void WaveformProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   std::vector<float> samples = reader_.read(inputs);
@@ -128,6 +140,10 @@ void FbankProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (frames > kMaxFrames)
     invalid("fbank: more than " + std::to_string(kMaxFrames) + " frames; cut the input into pieces");
   const std::int64_t bins = fbank_.bins();
+  if (frames > kMaxValues / bins) {
+    invalid("fbank: " + std::to_string(frames) + " frames of " + std::to_string(bins) + " bins are more than " +
+            std::to_string(kMaxValues) + " values; cut the input into pieces");
+  }
   std::vector<float> out(static_cast<std::size_t>(frames * bins), 0.0F);  // (frames, bins)
   const auto compute = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t) {

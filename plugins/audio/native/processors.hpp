@@ -10,12 +10,14 @@ namespace mambasdk::audio {
 
 // What both kinds share. Options: rate (16000, what the model takes), max_samples (115200000, of the input).
 // Takes u8 (n), a WAV file; or samples, f32 (n) or (channels, n), at the model's rate or at that of a second input
-// named SLOT.rate, i64 or i32 (1). More channels are averaged.
+// named SLOT.rate, i64 or i32 (1). More channels are averaged. Samples that are not finite are refused, and rates from
+// which resampling would make more than 64 samples of one.
 class WaveformReader {
  public:
   explicit WaveformReader(const plugin::Config& config);
   [[nodiscard]] std::vector<float> read(const plugin::Inputs& inputs) const;  // mono, at rate()
   [[nodiscard]] std::int64_t rate() const { return rate_; }
+  [[nodiscard]] std::int64_t max_samples() const { return max_samples_; }
 
  private:
   std::int64_t rate_;

@@ -15,6 +15,6 @@ namespace mambasdk::audio {
 // (unsupported) where the rates have so small a common divisor that the filter would take more than kMaxTaps.
 [[nodiscard]] std::vector<float> resample(std::span<const float> samples, std::int64_t from, std::int64_t to);
 
-inline constexpr std::int64_t kMaxTaps = 8 << 20;
+inline constexpr std::int64_t kMaxTaps = 1 << 20;  // 16,383 is the larger of up and down at most
 
 }  // namespace mambasdk::audio

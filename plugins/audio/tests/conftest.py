@@ -15,8 +15,6 @@ from safetensors.torch import load_file
 import mambasdk
 from mambasdk_audio.families.ssamba import Ssamba, for_fine_tuning
 
-LABELS = 5  # classes of the golden's fine-tuned head
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -31,7 +29,6 @@ class SsambaGolden:
     config: dict[str, Any]
     weights: dict[str, torch.Tensor]
     io: dict[str, torch.Tensor]
-    shapes: dict[str, list[int]]
 
     @classmethod
     def read(cls, folder: Path) -> SsambaGolden:
@@ -39,7 +36,6 @@ class SsambaGolden:
             json.loads((folder / "config.json").read_text()),
             load_file(folder / "weights.safetensors"),
             load_file(folder / "io.safetensors"),
-            json.loads((folder / "state_dict_shapes.json").read_text()),
         )
 
     def pretrained(self, **changes: Any) -> Ssamba:
@@ -48,14 +44,16 @@ class SsambaGolden:
 
     def fine_tuned(self, pooling: Any) -> Ssamba:
         """The golden classifier: the pretrained encoder on another grid, under the golden head."""
-        tuned = for_fine_tuning(
-            self.pretrained(), LABELS, input_tdim=96, stride=10, pooling=pooling, upstream_quirks=True
-        )
+        tuned = for_fine_tuning(self.pretrained(), **self.config["finetune"], pooling=pooling, upstream_quirks=True)
         prefix = "finetune.mlp_head."
         tuned.mlp_head.load_state_dict(
             {name.removeprefix(prefix): tensor for name, tensor in self.io.items() if name.startswith(prefix)}
         )
         return tuned.eval()
+
+    def tuned_grid(self, tuned: Ssamba) -> dict[str, int]:
+        """What upstream's configuration has to say of a fine-tuned file's grid."""
+        return {name: getattr(tuned.config, name) for name in ("input_fdim", "input_tdim", "fstride", "tstride")}
 
 
 @pytest.fixture(scope="session")

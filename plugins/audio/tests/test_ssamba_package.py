@@ -1,4 +1,4 @@
-"""SSAMBA packages without PyTorch: the native engine, compiled models, the command line and a C++ program."""
+"""SSAMBA packages without PyTorch: pipelines, the command line and a C++ program."""
 
 from __future__ import annotations
 
@@ -13,25 +13,14 @@ import torch
 import toy_pipelines
 
 import mambasdk
-from mambasdk import _core
-from mambasdk.cli import main
+from mambasdk import runtime
+from mambasdk.command_line import main
 from mambasdk.pipeline import load_pipeline
 from mambasdk_audio import FbankProcessor
 from mambasdk_audio.families.ssamba import Ssamba
 from mambasdk_audio.plugin import LIBRARY
 
-FAMILIES = ["ssamba"]
 SIZES = {"embed_dim": 32, "depth": 4, "input_fdim": 64, "input_tdim": 96}
-# Every way through the native form of the model.
-KINDS: dict[str, dict[str, Any]] = {
-    "average": {"label_dim": 3},
-    "class token, overlapping patches": {"label_dim": 3, "pooling": "ft_cls", "fstride": 10, "tstride": 10},
-    "seconds": {"label_dim": 3, "pooling": "ft_avgtok_1sec", "input_tdim": 330},
-    "upstream's slots": {"label_dim": 3, "pooling": "ft_avgtok_1sec", "input_tdim": 320, "upstream_slots": True},
-    "pretraining": {},
-    "s3prl": {"pairs": False, "rms_norm": True},
-    "from scratch": {"residual_double": False, "norm_twice": False, "input_tdim": 77},
-}
 LABELS = ["yes", "no", "up"]
 
 
@@ -39,38 +28,6 @@ def create(**changes: Any) -> Ssamba:
     torch.manual_seed(0)
     model: Any = mambasdk.create_model("ssamba", **{**SIZES, **changes})
     return model.eval()  # type: ignore[no-any-return]
-
-
-def assert_engine_equals_pytorch(model: Ssamba, package: Path) -> None:
-    """Every output, for other batches than the example's."""
-    session = _core.load_package(package, verify=True).session()
-    for batch in (1, 3):
-        x = torch.randn(batch, model.config.input_tdim, model.config.input_fdim)
-        with torch.no_grad():
-            expected = model.native_outputs({"fbank": x})
-        found = session.run({"fbank": x.numpy()}, list(expected))
-        for name, tensor in expected.items():
-            scale = float(tensor.abs().max())
-            np.testing.assert_allclose(found[name], tensor.numpy(), rtol=0, atol=1e-5 * scale, err_msg=name)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_native_engine_equals_pytorch(kind: str, family: str, tmp_path: Path) -> None:
-    model = create(**KINDS[kind])
-    manifest = mambasdk.save_package(model, tmp_path / "package")
-    assert manifest.engine["name"] == "native"
-    assert_engine_equals_pytorch(model, tmp_path / "package")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_aoti_engine_equals_pytorch(family: str, tmp_path: Path) -> None:
-    model = create(label_dim=3, depth=2)
-    manifest = mambasdk.save_package(model, tmp_path / "package", engine="aoti")
-    assert manifest.engine["name"] == "aoti"
-    assert mambasdk.verify(tmp_path / "package").passed
-    assert_engine_equals_pytorch(model, tmp_path / "package")
 
 
 @pytest.fixture
@@ -163,7 +120,7 @@ def test_package_for_pretraining_has_tokens_and_says_that_it_has_no_labels(
     entry = {"kind": "fbank", "target_length": 96}
     mambasdk.save_package(model, tmp_path / "package", processors={"audio": entry})
     clip = write_wav(tmp_path / "clip.wav")
-    session = _core.load_package(tmp_path / "package").session()
+    session = runtime.load_package(tmp_path / "package").session()
     found = session.run({"fbank": FbankProcessor(target_length=96)(clip)}, ["tokens", "embedding"])
     assert found["tokens"].shape == (1, 1 + model.config.patches, 32)
     np.testing.assert_allclose(found["embedding"], found["tokens"][:, 1:].mean(1), atol=1e-5)

@@ -15,7 +15,7 @@ import scipy.io.wavfile
 import torch
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package import Manifest
 from mambasdk_audio.training.augmentation import Augmentation, augmented, mixed
@@ -244,6 +244,31 @@ def test_from_a_folder_to_a_package_that_hears_the_tones(
     report = call(capsys, "train", str(tmp_path / "package"), *other, "--held-out-data", str(tmp_path / "two.csv"))
     assert set(report["held_out"]) == {"loss", "accuracy", "mean_average_precision"}
     assert (Manifest.read(tmp_path / "two").head_options or {})["activation"] == "sigmoid"
+
+
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_evaluate_measures_what_the_model_says(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
+) -> None:
+    call(capsys, "train", "ssamba", "--data", str(tones), "--out", str(tmp_path / "p"), "--steps", "3", "--loss", loss,
+         *SIZES, *RUN)  # fmt: skip
+    report = call(capsys, "evaluate", str(tmp_path / "p"), "--data", str(tones), "--plot", str(tmp_path / "plots"))
+    model: Any = mambasdk.load(tmp_path / "p")
+    manifest = Manifest.read(tmp_path / "p")
+    labels = (manifest.head_options or {})["labels"]
+    clips = find_clips(tones)
+    spectrograms = Spectrograms(clips, manifest.processors["audio"])
+    with torch.no_grad():
+        scores = model(torch.from_numpy(np.stack([spectrograms[i] for i in range(30)]))).numpy()
+    y = np.array([labels.index(clip.labels[0]) for clip in clips])
+    if loss == "ce":
+        assert report["metrics"]["accuracy"] == pytest.approx((scores.argmax(1) == y).mean())
+        assert np.sum(report["confusion_matrix"]) == 30
+        assert Path(report["pictures"]["confusion_matrix"]).is_file()
+    else:
+        expected = mean_average_precision(scores, np.eye(3)[y])
+        assert report["metrics"]["mean_average_precision"] == pytest.approx(expected, abs=0.02)
+        assert {row["label"] for row in report["labels"]} == set(TONES)
 
 
 @pytest.mark.parametrize("objective", ["joint", "discriminative", "generative"])

@@ -133,13 +133,15 @@ class Graph:
 
     @classmethod
     def from_pyg(cls, data: Any) -> Graph:
-        """From a torch_geometric Data or Batch, or anything with its attributes; x (N) becomes (N, 1)."""
-        x = data.x if data.x.ndim > 1 else data.x.unsqueeze(1)
-        attr = getattr(data, "edge_attr", None)
-        ptr: Any = getattr(data, "ptr", None)
-        batch: Any = getattr(data, "batch", None) if ptr is not None else None
-        edge_attr = attr if attr is None or attr.ndim > 1 else attr.unsqueeze(1)
-        return cls(x, data.edge_index, edge_attr, y=getattr(data, "y", None), batch=batch, ptr=ptr)
+        """From a torch_geometric Data or Batch, or anything with its attributes.
+
+        x (N) becomes (N, 1), and ones where there is none; without edge_attr, edge_weight takes its place. train_mask,
+        val_mask and test_mask, (N) or (N, S) of which the first column counts, become `split`. Fields that a graph does
+        not have are named in a warning. Raises InvalidArgumentError for masks of another length.
+        """
+        from mambasdk_graph.readers.pyg import from_data
+
+        return from_data(data)
 
 
 def collate(graphs: Sequence[Graph]) -> Graph:

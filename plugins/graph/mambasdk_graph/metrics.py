@@ -1,4 +1,4 @@
-"""Metrics of the graph benchmarks (spec graph-mamba.md, C). Arrays in, floats out; no torch."""
+"""Metrics of the Long Range Graph Benchmark and of OGB. Arrays in, floats out; no torch."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ void NodeClassification::activate(std::span<float> row) const {
 }
 
 void NodeClassification::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
+  if (inputs.has("options")) plugin::Config(inputs["options"].bytes(), kind, {});  // a run has none
   const TensorView logits = inputs[input_];
   const auto shape = logits.shape();
   if (shape.size() != 2 || shape[1] < 1) {
@@ -38,7 +39,8 @@ void NodeClassification::run(const plugin::Inputs& inputs, plugin::Emitter& emit
                                                       " classes; give one per class");
   }
   std::vector<float> scores(given.begin(), given.end());
-  nlohmann::json nodes = nlohmann::json::array();
+  plugin::JsonWriter json;
+  json.open('{').key("nodes").open('[');
   for (std::size_t n = 0; n < scores.size() / width; ++n) {
     const std::span<float> row(&scores[n * width], width);
     activate(row);
@@ -55,12 +57,15 @@ void NodeClassification::run(const plugin::Inputs& inputs, plugin::Emitter& emit
         }
       }
     }
-    nodes.push_back({{"node", n},
-                     {"label", labels_.empty() ? std::to_string(best) : labels_[best]},
-                     {"index", best},
-                     {"score", plugin::json_number(score)}});
+    json.open('{');
+    json.key("index").number(best);
+    json.key("label").string(labels_.empty() ? std::to_string(best) : labels_[best]);
+    json.key("node").number(n);
+    json.key("score").number(static_cast<double>(score));
+    json.close('}');
   }
-  emit.json(nlohmann::json{{"nodes", nodes}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  json.close(']').close('}');
+  emit.json(json.text());
   emit("scores", std::move(scores), {shape[0], shape[1]});
 }
 

@@ -12,9 +12,23 @@ namespace mambasdk::graph {
 namespace {
 
 constexpr std::int64_t kMost = 1000000000;
+constexpr std::int64_t kMaxValues = std::int64_t{1} << 28;  // of a result
 
 [[noreturn]] void bad(const std::string& message) {
   plugin::fail(MAMBASDK_ERROR_INVALID_ARGUMENT, "graph: " + message);
+}
+
+// Of a result, before it is made.
+void check_size(const char* what, std::initializer_list<std::int64_t> shape) {
+  std::int64_t left = kMaxValues;
+  for (const std::int64_t extent : shape) {
+    if (extent == 0) return;
+    left /= extent;
+  }
+  if (left == 0) {
+    bad(std::string(what) + ": " + plugin::to_text(std::span(shape.begin(), shape.size())) + " numbers are more than " +
+        std::to_string(kMaxValues) + "; lower the option that asks for them, or cut the graph");
+  }
 }
 
 // Edges of graphs that the caller has: contiguous i64 tensors.
@@ -43,6 +57,7 @@ GraphProcessor::GraphProcessor(const plugin::Config& config)
       categorical_(config.flag("categorical", false)),
       limits_{config.integer("max_nodes", 1000000, 0, kMost), config.integer("max_edges", 10000000, 0, kMost)},
       laplacian_(config.integer("laplacian", 0, 0, kLargestDense)),
+      max_laplacian_nodes_(config.integer("max_laplacian_nodes", 0, 0, kLargestDense)),
       random_walk_(config.integer("random_walk", 0, 0, 10000)),
       order_(config.choice("order", {"degree", "core", "page_rank"})),
       layers_(config.integer("noise_layers", 0, 0, 100000)),
@@ -56,6 +71,8 @@ GraphProcessor::GraphProcessor(const plugin::Config& config)
 
 void GraphProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   Edges edges;
+  std::int64_t largest = max_laplacian_nodes_;
+  if (largest == 0) largest = inputs.has("graph") ? kLargestOfFile : kLargestDense;
   if (inputs.has("graph")) {
     const GraphFile file = read_graph(inputs["graph"].bytes(), limits_);
     emit_file(file, emit);
@@ -71,11 +88,13 @@ void GraphProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   }
   const std::int64_t nodes = edges.nodes();
   if (laplacian_ > 0) {
-    LaplacianEncoding made = encode_laplacian(edges, static_cast<std::size_t>(laplacian_));
+    check_size("laplacian", {nodes, laplacian_});
+    LaplacianEncoding made = encode_laplacian(edges, static_cast<std::size_t>(laplacian_), largest);
     emit("eigvals", std::move(made.values), {nodes, laplacian_});
     emit("eigvecs", std::move(made.vectors), {nodes, laplacian_});
   }
   if (random_walk_ > 0) {
+    check_size("random_walk", {nodes, random_walk_});
     emit("rwse", return_probabilities(edges, static_cast<std::size_t>(random_walk_)), {nodes, random_walk_});
   }
   if (order_ == "core") emit("order_key", core_numbers(edges), {nodes});
@@ -89,6 +108,7 @@ void GraphProcessor::emit_features(std::string_view name, const std::vector<doub
   std::vector<double> ones;
   const std::vector<double>* source = &values;
   if (values.empty() && wanted > 0) {  // none in the file
+    check_size(name == "x" ? "node_features" : "edge_features", {rows, wanted});
     ones.assign(static_cast<std::size_t>(rows * wanted), 1.0);
     source = &ones;
     width = wanted;
@@ -124,6 +144,7 @@ void GraphProcessor::emit_file(const GraphFile& file, plugin::Emitter& emit) con
 }
 
 void GraphProcessor::emit_draws(const Edges& edges, std::uint64_t epoch, plugin::Emitter& emit) const {
+  check_size("noise", {layers_, passes_, edges.nodes()});
   std::vector<float> noise;
   std::vector<std::int64_t> buckets;
   for (std::int64_t layer = 0; layer < layers_; ++layer) {

@@ -15,12 +15,15 @@ namespace mambasdk::graph {
 // Options: node_features, edge_features (how many there must be; 0: as in the file; features that the file does not
 // have are 1), categorical (false; x and edge_attr as i64), max_nodes (1000000), max_edges (10000000, directed ones).
 // Of both it emits what these options ask for; 0 or none means nothing:
-// - laplacian K: eigvals and eigvecs f32 (N, K); random_walk R: rwse f32 (N, R)
+// - laplacian K: eigvals and eigvecs f32 (N, K), of at most max_laplacian_nodes nodes (1500 of a file, 3000 of graphs
+// at
+//   hand); random_walk R: rwse f32 (N, R)
 // - order "core" or "page_rank" (else "degree", nothing): order_key f32 (N)
 // - noise_layers L and noise_passes P: noise f32 (L, P, N) from 0 to 1; with buckets B also buckets i64 (L, P, N) < B
 // - tokens true, with walk_length m (0), walks M (1), repeats s (1): members i64 (T), member_tokens i64 (T) and
 //   token_edges i64 (3, P): edge, and its source and target as places in members
-// Everything random follows from seed (0) and epoch (0).
+// Everything random follows from seed (0) and epoch (0). No result has more than 2^28 numbers; the walks of tokens take
+// at most 2^31 steps.
 class GraphProcessor {
  public:
   static constexpr std::string_view kind = "graph";
@@ -28,7 +31,7 @@ class GraphProcessor {
   static constexpr std::string_view options[] = {
       "node_features", "edge_features", "categorical",  "max_nodes",    "max_edges", "laplacian",
       "random_walk",   "order",         "noise_layers", "noise_passes", "buckets",   "tokens",
-      "walk_length",   "walks",         "repeats",      "seed",         "epoch"};
+      "walk_length",   "walks",         "repeats",      "seed",         "epoch",     "max_laplacian_nodes"};
   explicit GraphProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
@@ -45,6 +48,7 @@ class GraphProcessor {
   bool categorical_;
   FileLimits limits_;
   std::int64_t laplacian_;
+  std::int64_t max_laplacian_nodes_;  // 0: as kLargestOfFile and kLargestDense say
   std::int64_t random_walk_;
   std::string order_;
   std::int64_t layers_;

@@ -19,6 +19,28 @@ struct Rotation {
   double sine;
 };
 
+// Row i of a symmetric matrix, of which columns i to n are given, with v: their product is returned, and the products
+// of the column below the diagonal go to `sums`. Several sums at once: one waits for each addition.
+double row_product(const double* row, const double* v, std::size_t i, std::size_t n, double* sums) {
+  constexpr std::size_t kLanes = 8;
+  const double vi = v[i];
+  double lanes[kLanes] = {};
+  std::size_t j = i + 1;
+  for (; j + kLanes <= n; j += kLanes) {
+    for (std::size_t l = 0; l < kLanes; ++l) {
+      lanes[l] += row[j + l] * v[j + l];
+      sums[j + l] += row[j + l] * vi;
+    }
+  }
+  double sum = row[i] * vi;
+  for (; j < n; ++j) {
+    sum += row[j] * v[j];
+    sums[j] += row[j] * vi;
+  }
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
 // Reduces the matrix to diagonal d (n) and off-diagonal e (n - 1) by reflections I - beta v v^T; row k of the matrix
 // then holds v from column k + 1 on, and beta (n) its factor.
 void tridiagonalize(std::vector<double>& a, std::size_t n, std::vector<double>& d, std::vector<double>& e,
@@ -40,19 +62,21 @@ void tridiagonalize(std::vector<double>& a, std::size_t n, std::vector<double>& 
     for (std::size_t j = k + 1; j < n; ++j) square += v[j] * v[j];
     if (square == 0.0) continue;
     beta[k] = 2.0 / square;
+    // Of the symmetric rest only the upper half is read and kept.
+    std::fill(p.begin() + static_cast<std::ptrdiff_t>(k) + 1, p.end(), 0.0);
+    for (std::size_t i = k + 1; i < n; ++i) p[i] += row_product(&a[i * n], v, i, n, p.data());
     double along = 0.0;
     for (std::size_t i = k + 1; i < n; ++i) {
-      const double* row = &a[i * n];
-      double sum = 0.0;
-      for (std::size_t j = k + 1; j < n; ++j) sum += row[j] * v[j];
-      p[i] = beta[k] * sum;
+      p[i] *= beta[k];
       along += v[i] * p[i];
     }
     const double half = 0.5 * beta[k] * along;
     for (std::size_t i = k + 1; i < n; ++i) p[i] -= half * v[i];
     for (std::size_t i = k + 1; i < n; ++i) {
       double* row = &a[i * n];
-      for (std::size_t j = k + 1; j < n; ++j) row[j] -= v[i] * p[j] + p[i] * v[j];
+      const double vi = v[i];
+      const double pi = p[i];
+      for (std::size_t j = i; j < n; ++j) row[j] -= vi * p[j] + pi * v[j];
     }
   }
   if (n > 0) d[n - 1] = a[n * n - 1];
@@ -108,6 +132,17 @@ std::vector<Rotation> diagonalize(std::vector<double>& d, std::vector<double>& e
   return rotations;
 }
 
+// Steps along edges of all walks: so many in any case, and so many for each node and edge and step.
+constexpr std::uint64_t kWalkWork = std::uint64_t{1} << 31;
+constexpr std::uint64_t kWalkWorkOfEdge = 256;
+
+// Eigenvectors times nodes squared: what turning the unit vectors back costs.
+constexpr std::uint64_t kMostEigenvectors = std::uint64_t{1} << 31;
+
+std::uint64_t square(std::int64_t size) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(size, 1) * std::max<std::int64_t>(size, 1));
+}
+
 }  // namespace
 
 // Of the eigenvectors Q R_1 R_2 … only the wanted columns are made: the rotations go onto unit vectors, last one first.
@@ -148,7 +183,7 @@ Eigenpairs smallest_eigenpairs(std::vector<double>& matrix, std::size_t n, std::
   return found;
 }
 
-LaplacianEncoding encode_laplacian(const Edges& edges, std::size_t count) {
+LaplacianEncoding encode_laplacian(const Edges& edges, std::size_t count, std::int64_t largest) {
   const float none = std::numeric_limits<float>::quiet_NaN();
   const auto nodes = static_cast<std::size_t>(edges.nodes());
   LaplacianEncoding out{std::vector<float>(nodes * count, none), std::vector<float>(nodes * count, none)};
@@ -156,10 +191,18 @@ LaplacianEncoding encode_laplacian(const Edges& edges, std::size_t count) {
   for (std::size_t g = 0; g < edges.graphs(); ++g) {
     const std::int64_t begin = edges.ptr[g];
     const std::int64_t size = edges.ptr[g + 1] - begin;
-    if (size > kLargestDense) {
+    if (size > largest) {
+      throw Error(
+          MAMBASDK_ERROR_INVALID_ARGUMENT, "graph",
+          "graph: its " + std::to_string(size) + " nodes are too many for the Laplacian encoding, expected " +
+              std::to_string(largest) + " or fewer; use random_walk, or a model without it" +
+              (largest < kLargestDense ? ", or raise max_laplacian_nodes, to at most " + std::to_string(kLargestDense)
+                                       : ""));
+    }
+    if (std::min<std::size_t>(count, static_cast<std::size_t>(size)) > kMostEigenvectors / square(size)) {
       throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, "graph",
-                  "graph: its " + std::to_string(size) + " nodes are too many for the Laplacian encoding, expected " +
-                      std::to_string(kLargestDense) + " or fewer; use random_walk, or a model without it");
+                  "graph: " + std::to_string(count) + " eigenvectors of " + std::to_string(size) +
+                      " nodes take too long; lower laplacian");
     }
     const auto n = static_cast<std::size_t>(size);
     std::vector<double> laplacian(n * n, 0.0);
@@ -191,8 +234,10 @@ std::vector<float> return_probabilities(const Edges& edges, std::size_t steps) {
   std::vector<float> out(nodes * steps, 0.0F);
   std::vector<double> now(nodes, 0.0);
   std::vector<double> next(nodes, 0.0);
+  std::vector<char> listed(nodes, 0);  // in reached_next; a chance may be so small that it counts as 0
   std::vector<std::size_t> reached;
   std::vector<std::size_t> reached_next;
+  std::uint64_t work = std::max(kWalkWork, kWalkWorkOfEdge * steps * (nodes + edges.source.size()));
   for (std::size_t start = 0; start < nodes; ++start) {
     reached.assign(1, start);
     now[start] = 1.0;
@@ -200,14 +245,22 @@ std::vector<float> return_probabilities(const Edges& edges, std::size_t steps) {
       reached_next.clear();
       for (const std::size_t node : reached) {
         const auto edges_out = outgoing.of(static_cast<std::int64_t>(node));
+        if (edges_out.size() + 1 > work) {
+          throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, "graph",
+                      "graph: return probabilities over " + std::to_string(steps) + " steps of " +
+                          std::to_string(nodes) + " nodes take too long; lower random_walk, or cut the graph");
+        }
+        work -= edges_out.size() + 1;
         const double share = edges_out.empty() ? 0.0 : now[node] / static_cast<double>(edges_out.size());
         for (const std::int64_t e : edges_out) {
           const auto to = static_cast<std::size_t>(edges.target[static_cast<std::size_t>(e)]);
-          if (next[to] == 0.0) reached_next.push_back(to);
+          if (listed[to] == 0) reached_next.push_back(to);
+          listed[to] = 1;
           next[to] += share;
         }
         now[node] = 0.0;
       }
+      for (const std::size_t node : reached_next) listed[node] = 0;
       std::swap(now, next);
       std::swap(reached, reached_next);
       out[start * steps + step] = static_cast<float>(now[start]);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,47 @@ def test_encodings_of_a_batch_are_those_of_its_graphs(make_graph: Make) -> None:
 def test_too_large_a_graph_for_the_laplacian_is_refused(make_graph: Make) -> None:
     with pytest.raises(ValueError, match=r"3001 nodes are too many .* expected 3000 or fewer; use random_walk"):
         encode(make_graph(3001, 0), laplacian=2)
+
+
+def test_a_file_has_a_smaller_budget_for_the_laplacian_unless_told() -> None:
+    """40 KB of a path of 3,000 nodes: the decomposition takes nodes cubed."""
+    edges = [[i, i + 1] for i in range(1599)]
+    text = json.dumps({"x": [[0]] * 1600, "edges": edges}).encode()
+    with pytest.raises(
+        ValueError, match=r"1600 nodes are too many .* expected 1500 or fewer; .* raise max_laplacian_nodes"
+    ):
+        GraphProcessor(laplacian=2)(text)
+    made = GraphProcessor(laplacian=2, max_laplacian_nodes=1600)(text)
+    # Of a path: 2 - 2 cos(pi k / n).
+    np.testing.assert_allclose(made["eigvals"][0], [0, 2 - 2 * np.cos(np.pi / 1600)], atol=1e-9)
+    with pytest.raises(ValueError, match="eigenvectors of 1600 nodes take too long; lower laplacian"):
+        GraphProcessor(laplacian=1600, max_laplacian_nodes=1600)(text)
+
+
+def test_return_probabilities_too_small_for_a_double() -> None:
+    """A chain of double edges with dead ends: after 249 steps of 1/20 the chance counts as 0, and what is reached by a
+    chance of 0 must not be listed once for each edge, twice as often with each step."""
+    length, dead = 300, 38
+    source = np.repeat(np.arange(length), 2 + dead)
+    target = np.concatenate([[i + 1, i + 1, *range(length + 1, length + 1 + dead)] for i in range(length)])
+    made = GraphProcessor(random_walk=length).encode(np.stack((source, target)), np.array([0, length + 1 + dead]))
+    assert not made["rwse"].any()
+
+
+def test_results_and_walks_have_limits(make_graph: Make) -> None:
+    graph = make_graph(2000, 0.01)
+    for options, message in (
+        ({"noise_layers": 100_000, "noise_passes": 1000}, "noise: .* numbers are more than 268435456"),
+        ({"tokens": True, "walk_length": 10_000, "walks": 10_000, "repeats": 10_000}, "tokens' walks are too many"),
+        (
+            {"tokens": True, "repeats": 10_000_000 // 1000, "walk_length": 1000, "walks": 1},
+            "tokens' walks are too many",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode(graph, **options)
+    with pytest.raises(ValueError, match=r"node_features: \(1024, 1000000\) numbers are more than"):
+        GraphProcessor(node_features=1_000_000)(b'{"num_nodes": 1024}')
 
 
 @pytest.mark.parametrize("directed", [False, True])

@@ -70,6 +70,27 @@ BAD = [
 ]
 
 
+BAD += [
+    (b'{"num_nodes": 2, "edge_list": [[0, 1]]}', 'the key "edge_list" is unknown; there are num_nodes, x, edges'),
+    (b'{"num_nodes": 2, "edges": [], "edge_index": [[], []]}', "edges and edge_index are both there"),
+    (b'{"num_nodes": 2, "edge_index": [[0, 1]]}', "edge_index: expected two lists of one length"),
+    (b'{"num_nodes": 2, "edge_index": [[0], [1, 1]]}', "edge_index: expected two lists of one length"),
+    (b'{"num_nodes": 2, "edge_index": [[0], [2]]}', "edge_index: edge 0: expected a whole number from 0 to 1, got 2"),
+    (b'{"num_nodes": 2, "edge_index": [[0], [1]], "directed": false}', "edge_index lists both directions"),
+    (b'{"x": [[0.5], [1e39]]}', r"x: row 1: expected finite numbers that float32 holds, got 1e\+39"),
+    (b'{"x": [[0], [0]], "edges": [[0, 1]], "edge_attr": [[-1e300]]}', "edge_attr: row 0: expected finite numbers"),
+    (b'{"x": [[NaN]]}', "is no JSON"),
+    (b'{"x": [[1]], "x": [[2]]}', "duplicate key x"),
+    (b'{"num_nodes": 999999}', "999999 nodes without features in a file of 21 bytes, expected at most 1024; give x"),
+    (b"[" * 400_000, "nested deeper than 8 levels"),
+    (b'{"x": [[' + b"[" * 200_000 + b"]" * 200_000 + b"]]}", "nested deeper than 8 levels"),
+    (
+        b'{"num_nodes": 2, "edges": [[0, [[[' + b"1," * 200_000 + b"1]]]]]}",
+        "expected a whole number .* got a list of 1$",
+    ),
+]
+
+
 @pytest.mark.parametrize(("text", "message"), BAD)
 def test_damaged_files_are_clear_errors(text: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=message):
@@ -86,6 +107,23 @@ def test_wrong_numbers_of_features_and_categories_are_named() -> None:
         GraphProcessor(categorical=True)(json.dumps(TEXT).encode())
     with pytest.raises(ValueError, match="3 undirected edges are more than 5 directed ones; raise max_edges"):
         GraphProcessor(max_edges=5)(json.dumps(TEXT).encode())
+
+
+def test_edge_index_is_read_as_in_npz(tmp_path: Path) -> None:
+    ends = [[0, 1, 1, 2], [1, 0, 2, 1]]
+    made = GraphProcessor()(json.dumps({"num_nodes": 3, "edge_index": ends, "edge_attr": [1, 2, 3, 4]}).encode())
+    np.testing.assert_array_equal(made["edge_index"], ends)
+    np.testing.assert_array_equal(made["edge_attr"][:, 0], [1, 2, 3, 4])
+    (tmp_path / "g.json").write_text(json.dumps({"num_nodes": 3, "edge_index": ends}))
+    np.savez(tmp_path / "g.npz", num_nodes=3, edge_index=np.array(ends))
+    same(read_graphs(tmp_path / "g.json")[0], read_graphs(tmp_path / "g.npz")[0])
+
+
+def test_errors_quote_no_container() -> None:
+    text = json.dumps({"num_nodes": 2, "edges": [[0, {"a": ["secret"] * 50_000}]]}).encode()
+    with pytest.raises(Exception, match="got an object of 1") as caught:
+        GraphProcessor()(text)
+    assert len(str(caught.value)) < 200
 
 
 def same(found: Graph, expected: Graph) -> None:
@@ -139,6 +177,15 @@ def test_npz(make_graph: Make, tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", edge_index=np.array([[0], [9]]), x=np.zeros((2, 1)))
     with pytest.raises(InvalidArgumentError, match="an edge ends at a node that is not there: expected 0 to 1"):
         read_graphs(tmp_path / "bad.npz")
+    np.savez(tmp_path / "unknown.npz", edges=np.array([[0], [1]]), edge_index=np.array([[0], [1]]))
+    with pytest.raises(InvalidArgumentError, match="arrays of unknown names: edges: expected x, edge_index"):
+        read_graphs(tmp_path / "unknown.npz")
+    np.savez(tmp_path / "rows.npz", edge_index=np.array([[0, 1], [1, 2], [2, 0]]))
+    with pytest.raises(InvalidArgumentError, match=r"bad edge_index: expected whole numbers \(2, E\), got .*\(3, 2\)"):
+        read_graphs(tmp_path / "rows.npz")
+    np.savez(tmp_path / "mask.npz", edge_index=np.array([[0], [1]]), train_mask=np.ones(3, bool))
+    with pytest.raises(InvalidArgumentError, match=r"bad train_mask: expected \(2,\)"):
+        read_graphs(tmp_path / "mask.npz")
     np.savez(tmp_path / "pickled.npz", edge_index=np.array([{}], dtype=object))
     with pytest.raises(InvalidArgumentError, match="cannot be read as a NumPy archive"):
         read_graphs(tmp_path / "pickled.npz")
@@ -153,8 +200,7 @@ def test_csv(tmp_path: Path) -> None:
     assert graph.edge_attr is not None
     assert graph.edge_attr.tolist() == [[0.5], [2], [0.5], [2]]
     assert graph.y is not None
-    assert graph.y[:2].tolist() == [0, 1]
-    assert bool(graph.y[2].isnan())
+    assert graph.y.tolist() == [0, 1, -1]  # classes, the last not known
     (tmp_path / "edges.csv").write_text("from,to\n0,1\n")
     with pytest.raises(InvalidArgumentError, match="bad columns: expected source,target"):
         read_graphs(tmp_path)
@@ -234,6 +280,49 @@ def test_processed_files_of_pytorch_geometric(make_graph: Make, tmp_path: Path, 
             same(found, expected)
     torch.save(torch_geometric(x=graphs[0].x, edge_index=graphs[0].edge_index), tmp_path / "one.pt")
     same(read_graphs(tmp_path / "one.pt")[0], graphs[0].replace(edge_attr=None, y=None))
+
+
+def test_data_in_memory_keeps_its_masks_and_names_what_is_not_used(make_graph: Make) -> None:
+    graph = make_graph(6, 0.5)
+    held = [0, 2, 4]
+    mask = torch.zeros(6, dtype=torch.bool)
+    mask[held] = True
+    data = types.SimpleNamespace(
+        x=graph.x, edge_index=graph.edge_index, edge_weight=torch.ones(graph.num_edges), y=torch.arange(6),
+        train_mask=~mask, test_mask=torch.stack((mask, ~mask), 1), val_mask=None, pos=torch.zeros(6, 3), smiles="C",
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="Graph.from_pyg: fields that are not used: pos, smiles"):
+        found = Graph.from_pyg(data)
+    assert found.split is not None
+    assert found.split.tolist() == [2, 0, 2, 0, 2, 0]
+    assert found.edge_attr is not None
+    assert found.edge_attr.shape == (graph.num_edges, 1)
+    batch = types.SimpleNamespace(
+        x=graph.x[:, 0], edge_index=torch.tensor([[0, 3], [1, 4]]), batch=torch.tensor([0, 0, 0, 1, 1, 1]),
+        ptr=torch.tensor([0, 3, 6]), train_mask=mask,
+    )  # fmt: skip
+    found = Graph.from_pyg(batch)
+    assert (found.num_graphs, found.x.shape) == (2, (6, 1))
+    assert found.split is not None
+    assert found.split.tolist() == [0, -1, 0, -1, 0, -1]
+    del data.pos, data.smiles
+    data.train_mask = torch.ones(5, dtype=torch.bool)
+    with pytest.raises(InvalidArgumentError, match=r"bad train_mask: expected \(6,\)"):
+        Graph.from_pyg(data)
+
+
+def test_saved_data_is_read_the_same_beside_torch_geometric(
+    make_graph: Make, tmp_path: Path, torch_geometric: Any
+) -> None:
+    """torch_geometric allows its own classes for every torch.load of the process; which of two is taken is chance."""
+    graph = make_graph(5, 0.5)
+    data = torch_geometric(x=graph.x, edge_index=graph.edge_index, test_mask=torch.ones(5, dtype=torch.bool))
+    torch.save(data, tmp_path / "one.pt")
+    expected = graph.replace(edge_attr=None, split=torch.full((5,), 2))
+    storage = type(data._store)
+    for allowed in ([], [torch_geometric], [storage], [torch_geometric, storage]):
+        with torch.serialization.safe_globals(allowed):
+            same(read_graphs(tmp_path / "one.pt")[0], expected)
 
 
 class Hostile:

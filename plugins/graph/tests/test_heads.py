@@ -13,7 +13,7 @@ import torch
 import toy_pipelines
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package import Manifest
 from mambasdk.training import Trainer, TrainingOptions
@@ -115,6 +115,49 @@ def test_train_nodes_from_one_graph(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "held out: accuracy" in capsys.readouterr().out
 
 
+def test_evaluate_measures_as_the_task_does(
+    rings_and_stars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "package"
+    command = ["train", "gmn", "--data", str(rings_and_stars), "--out", str(out), "--labels", "ring,star", "--json"]
+    assert main([*command, *settings("gmn"), "--steps", "30", "--batch", "8", "--lr", "0.01"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--data", str(rings_and_stars), "--plot", str(tmp_path / "p"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    graphs = read_graphs(rings_and_stars)
+    model: Any = mambasdk.load(out)
+    with torch.no_grad():
+        right = [int(model(graph).logits.argmax()) == int(graph.y) for graph in graphs]
+    assert report["metrics"]["accuracy"] == pytest.approx(np.mean(right))
+    assert [row["class"] for row in report["classes"]] == ["ring", "star"]
+    assert np.sum(report["confusion_matrix"]) == 40
+    assert Path(report["pictures"]["confusion_matrix"]).read_bytes().startswith(PNG)
+
+    files = [graph_file(tmp_path / f"{i}.json", graph, y=[0.5]) for i, graph in enumerate(graphs[:3])]
+    assert main(["evaluate", str(out), "--data", *map(str, files), "--json"]) == 2
+    assert "the data have other targets" in capsys.readouterr().err
+
+
+def test_evaluate_values_and_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: Make) -> None:
+    model: Any = tiny("gmn", dim_in=1, dim_out=1, head="node", node_encoder="linear", edge_encoder="dummy")
+    mambasdk.save_package(model, tmp_path / "package", head_options={"activation": "none"}, engine="torch")
+    graph = Graph(torch.rand(6, 1), torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]]))
+    y = [0.5, None, 1.5, -2.0, 0.25, 4.0]
+    file = graph_file(tmp_path / "g.json", graph, y=y, split={"train": [0], "validation": [2], "test": [1, 3, 4]})
+    with torch.no_grad():
+        found = model.eval()(read_json(file)).logits[:, 0].tolist()
+    for split, nodes in ((None, [3, 4]), ("validation", [2]), ("all", [0, 2, 3, 4, 5])):
+        more = ["--split", split] if split else []
+        assert main(["evaluate", str(tmp_path / "package"), "--data", str(file), *more, "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        errors = [found[node] - float(y[node] or 0) for node in nodes]
+        assert report["metrics"]["mean_absolute_error"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-4)
+        assert report["metrics"]["root_mean_square_error"] == pytest.approx(
+            float(np.sqrt(np.mean(np.square(errors)))), rel=1e-4
+        )
+        assert report["data"]["nodes"] == len(nodes)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_goes_on_with_the_same_bits(family: str, rings_and_stars: Path, tmp_path: Path, tiny: Make) -> None:
     graphs = read_graphs(rings_and_stars)[:12]
@@ -166,6 +209,58 @@ def test_targets_and_losses_of_every_kind(make_graph: Make, tiny: Make) -> None:
         Targets.of([graphs[1].replace(y=torch.tensor([1]))], "node")
     with pytest.raises(InvalidArgumentError, match="a graph has no y"):
         Targets.of(graphs, "graph")
+
+
+@pytest.mark.parametrize("level", ["graph", "node"])
+@pytest.mark.parametrize("values", [(-2, 5, 0, -1), (-7, -7, -7, -9)])
+def test_negative_whole_numbers_are_values_like_any_other(
+    make_graph: Make, tiny: Make, level: str, values: tuple[int, ...], tmp_path: Path
+) -> None:
+    """From JSON, as tensors of whole numbers, and as floats: the same targets, losses and metrics."""
+
+    def data(kind: str) -> list[Graph]:
+        graphs = []
+        for i, value in enumerate(values):
+            graph = make_graph(4, 0.5, i)
+            ys = [value] if level == "graph" else [value, value + 1, value, value]
+            if kind == "json":
+                content = {"x": graph.x.tolist(), "edges": graph.edge_index.T.tolist(), "directed": True, "y": ys}
+                (tmp_path / "g.json").write_text(json.dumps(content))
+                graphs.append(read_graphs(tmp_path / "g.json")[0])
+            else:
+                dtype = torch.int64 if kind == "whole" else torch.float32
+                graphs.append(graph.replace(y=torch.tensor(ys, dtype=dtype), edge_attr=None))
+        return graphs
+
+    found = []
+    model = tiny("gmn", dim_out=1, head=level, edge_encoder="dummy")
+    for kind in ("json", "whole", "float"):
+        graphs = data(kind)
+        task = GraphTask(model, graphs, graphs, level=level, batch=4)
+        assert task.targets.kind == "values"
+        loss, units = task.loss(0)
+        found.append((float(loss), units, task.evaluate()["mean_absolute_error"]))
+    assert found[0][1] == (4 if level == "graph" else 16)
+    assert found[1:] == [pytest.approx(found[0])] * 2
+
+
+def test_unknown_targets_are_null_whatever_the_others_are(make_graph: Make, tmp_path: Path) -> None:
+    for ys, kind, known in (
+        ([3, None, 1], "classes", 2),
+        ([3, None, -1], "values", 2),
+        ([0.5, None, -1], "values", 2),
+        ([None, 2, 2.5], "values", 2),
+    ):
+        (tmp_path / "g.json").write_text(json.dumps({"num_nodes": 3, "y": ys}))
+        graph = read_graphs(tmp_path / "g.json")[0]
+        targets = Targets.of([graph], "node")
+        assert targets.kind == kind
+        assert graph.y is not None
+        normal = targets.normal(graph.y[:, None])
+        assert int((normal >= 0).sum() if kind == "classes" else (~normal.isnan()).sum()) == known
+        assert split_nodes(graph, 0.0, 0, targets).split.tolist().count(0) == known  # type: ignore[union-attr]
+    with pytest.raises(InvalidArgumentError, match="at most 65536 classes"):
+        Targets.of([make_graph(2, 0.5).replace(y=torch.tensor([10**9]))], "graph")
 
 
 def test_splits(make_graph: Make) -> None:
@@ -241,7 +336,7 @@ def test_packages_run_in_python_on_the_command_line_and_in_cpp(
         assert Manifest.read(package).head == f"{level}_classification"
         capsys.readouterr()
         plots = tmp_path / f"{level} plots"
-        assert main(["predict", str(package), *map(str, files), "--json", "--plot", str(plots)]) == 0
+        assert main(["predict", str(package), *map(str, files), "--allow-code", "--json", "--plot", str(plots)]) == 0
         found = json.loads(capsys.readouterr().out)["results"]
         assert all(Path(result.pop("plot")).read_bytes().startswith(PNG) for result in found)
         with torch.no_grad():

@@ -138,3 +138,21 @@ def test_bad_edges_and_options_are_named() -> None:
         GraphProcessor(walks=0)
     with pytest.raises(ValueError, match='graph has no option "walk"'):
         GraphProcessor(walk=1)
+
+
+def test_a_hub_costs_no_more_than_its_tokens() -> None:
+    """A star of 30,000 leaves: each token holds the hub, and few of its 30,000 edges."""
+    leaves = np.arange(1, 30_001)
+    out, back = np.stack((np.zeros_like(leaves), leaves)), np.stack((leaves, np.zeros_like(leaves)))
+    made = GraphProcessor(tokens=True, walk_length=1, walks=3).encode(
+        np.concatenate((out, back), 1), np.array([0, 30_001])
+    )
+    edge, source, target = made["token_edges"]
+    ends = np.concatenate((out, back), 1)
+    np.testing.assert_array_equal(made["members"][source], ends[0][edge])
+    np.testing.assert_array_equal(made["members"][target], ends[1][edge])
+    tokens = made["member_tokens"]
+    sizes = np.bincount(tokens)
+    # Each member but the hub adds an edge there and one back, where the hub is among them.
+    with_hub = np.isin(np.arange(sizes.size), tokens[made["members"] == 0])
+    assert edge.size == 2 * (sizes[with_hub] - 1).sum()

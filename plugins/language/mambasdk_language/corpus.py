@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.progress import track
-from mambasdk_language.text import BytesProcessor, TextProcessor
+from mambasdk.training import distributed
+from mambasdk_language.documents import Document, read_documents
+from mambasdk_language.processors import BytesProcessor, TextProcessor, separator_id
+
+__all__ = ["Corpus", "Document", "Tokens", "Windows", "make_corpus", "read_documents", "split_documents"]
 
 Tokens = NDArray[np.int32]
-_BINARY_PROBE = 8192  # bytes in which a NUL marks a file as no text
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text: `name` decides whether it is held out, `data` is its UTF-8."""
-
-    name: str
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -38,50 +30,49 @@ class Corpus:
     train_bytes: int
 
 
-def read_documents(paths: Sequence[str | os.PathLike[str]], pattern: str = "*") -> list[Document]:
-    """The texts of files, and of the files in directories whose names match `pattern`; sorted, empty ones left out.
+def split_documents(
+    documents: Sequence[Document], fraction: float, seed: int = 0
+) -> tuple[list[Document], list[Document]]:
+    """(training, held out): about `fraction` of the text, chosen by a hash of names and `seed`.
 
-    Below a directory hidden files, binary files and links are left out. Raises InvalidArgumentError for a path that is
-    not there, or when nothing is found.
+    A document stays on its side when others are added. One that is larger than its share is never held out whole, so
+    that no single file stands for all. Where documents are too few to choose from (fewer than two are held out, or less
+    than half or more than twice the fraction), the end of each is held out. 0 holds out nothing.
     """
-    documents: list[Document] = []
-    for given in map(Path, paths):
-        if given.is_dir():
-            files = [path for path in sorted(given.rglob("*")) if _wanted(path, given, pattern)]
-            found = [Document(path.relative_to(given).as_posix(), path.read_bytes()) for path in files]
-            documents += [doc for doc in found if b"\0" not in doc.data[:_BINARY_PROBE]]
-        elif given.is_file():
-            documents.append(Document(given.name, given.read_bytes()))
-        else:
-            raise InvalidArgumentError(f"no file or directory {str(given)!r}", where="training data")
-    documents = [document for document in documents if document.data]
-    if not documents:
-        raise InvalidArgumentError(f"no text in {', '.join(map(str, paths))}", where="training data", got=pattern)
-    return documents
-
-
-def split_documents(documents: Sequence[Document], fraction: float) -> tuple[list[Document], list[Document]]:
-    """(training, held out): about `fraction` of the documents, by a hash of their names, so that the choice stays.
-
-    Where that leaves one side empty, the end of each document is held out.
-    """
-    if not 0 < fraction < 1:
-        raise InvalidArgumentError("bad held-out fraction", expected="between 0 and 1", got=fraction)
-    held_out = [document for document in documents if _hash_fraction(document.name) < fraction]
-    train = [document for document in documents if _hash_fraction(document.name) >= fraction]
-    if held_out and train:
-        return train, held_out
-    cuts = [(document, int(len(document.data) * (1 - fraction))) for document in documents]
+    if not 0 <= fraction < 1:
+        raise InvalidArgumentError("bad held-out fraction", expected="0 or more and below 1", got=fraction)
+    if fraction == 0:
+        return list(documents), []
+    total = sum(len(document.data) for document in documents)
+    chosen = [
+        _hash_fraction(document.name, seed) < fraction and len(document.data) <= fraction * total
+        for document in documents
+    ]
+    held_out = [document for document, out in zip(documents, chosen, strict=True) if out]
+    share = sum(len(document.data) for document in held_out) / max(total, 1)
+    if len(held_out) >= 2 and fraction / 2 <= share <= 2 * fraction:
+        return [document for document, out in zip(documents, chosen, strict=True) if not out], held_out
+    cuts = [(document, _cut(document.data, 1 - fraction)) for document in documents]
     return (
         [Document(document.name, document.data[:cut]) for document, cut in cuts],
         [Document(document.name, document.data[cut:]) for document, cut in cuts],
     )
 
 
+def _cut(text: bytes, share: float) -> int:
+    """Where the first `share` of a text ends, on the border of a character."""
+    cut = int(len(text) * share)
+    while cut < len(text) and text[cut] & 0xC0 == 0x80:
+        cut += 1
+    return cut
+
+
 def make_corpus(train: Sequence[Document], held_out: Sequence[Document], processor: TextProcessor) -> Corpus:
     """Tokens of both sides; the separator is the end token, or a zero byte for raw bytes without one."""
     raw = isinstance(processor, BytesProcessor)
-    separator = processor.eos_token_id if processor.eos_token_id is not None else (0 if raw else None)
+    separator = separator_id(processor)
+    if separator is None and raw:
+        separator = 0
 
     def tokens(document: Document) -> Tokens:
         if raw:
@@ -105,7 +96,8 @@ class Windows:
     """Which tokens each row of each step sees, as a function of (seed, step) alone.
 
     A row reads `segment` windows of `context` tokens one after the other, its state carried along, and then begins anew
-    at a random place with a zero state; rows do so at different steps.
+    at a random place with a zero state; rows do so at different steps. Of several processes each has its own `batch`
+    rows of one larger batch.
     """
 
     def __init__(self, tokens: Tokens, *, batch: int, context: int, segment: int, seed: int) -> None:
@@ -121,6 +113,8 @@ class Windows:
             )
         self._tokens = tokens
         self._batch = batch
+        self._first_row = distributed.rank() * batch
+        self._all_rows = distributed.world_size() * batch
         self._context = context
         self._segment = min(segment, (len(tokens) - 1) // context)
         self._seed = seed
@@ -131,20 +125,17 @@ class Windows:
         fresh = np.empty(self._batch, np.bool_)
         for row in range(self._batch):
             # Rows begin anew at different steps, so that every step has rows with short and long histories.
-            segment, window = divmod(step + row * self._segment // self._batch, self._segment)
+            place = self._first_row + row
+            segment, window = divmod(step + place * self._segment // self._all_rows, self._segment)
             span = self._segment * self._context
-            generator = np.random.default_rng((self._seed, row, segment))
+            generator = np.random.default_rng((self._seed, place, segment))
             start = int(generator.integers(0, len(self._tokens) - span)) + window * self._context
             rows[row] = self._tokens[start : start + self._context + 1]
             fresh[row] = window == 0 or step == 0
         return rows, fresh
 
 
-def _wanted(path: Path, root: Path, pattern: str) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.is_file() and not path.is_symlink() and not hidden and fnmatch.fnmatch(path.name, pattern)
-
-
-def _hash_fraction(name: str) -> float:
+def _hash_fraction(name: str, seed: int) -> float:
     """A number in [0, 1) that is the same for the same name on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    text = name if seed == 0 else f"{seed}:{name}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -24,6 +24,9 @@ class Decoder(Protocol):
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append one token to each row."""
 
+    def extend(self, tokens: Sequence[int]) -> Logits:
+        """Append several tokens to the only row; logits after the last of them."""
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
 
@@ -58,6 +61,12 @@ class TorchDecoder:
         """See Decoder."""
         return self._run(self._torch.tensor(tokens, dtype=self._torch.int64).unsqueeze(1), None)
 
+    def extend(self, tokens: Sequence[int]) -> Logits:
+        """See Decoder."""
+        row = self._torch.tensor(tokens, dtype=self._torch.int64).unsqueeze(0)  # (1, L)
+        logits = [self._run(part, None) for part in row.split(PROMPT_CHUNK, 1)]
+        return logits[-1]
+
     def keep(self, rows: Sequence[int]) -> None:
         """See Decoder."""
         self._state = self._state.select(list(rows))
@@ -85,13 +94,7 @@ class NativeDecoder:
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Logits:
         """See Decoder."""
         self._sessions = [self._model.session() for _ in prompts]
-        rows = []
-        for session, prompt in zip(self._sessions, prompts, strict=True):
-            tokens = np.asarray(prompt, dtype=np.int32)[None]  # (1, L)
-            for start in range(0, tokens.shape[1], PROMPT_CHUNK):
-                logits = _run_session(session, tokens[:, start : start + PROMPT_CHUNK])
-            rows.append(logits)
-        return np.concatenate(rows)
+        return np.concatenate([_feed(session, prompt) for session, prompt in zip(self._sessions, prompts, strict=True)])
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """See Decoder."""
@@ -101,9 +104,22 @@ class NativeDecoder:
         ]
         return np.concatenate(rows)
 
+    def extend(self, tokens: Sequence[int]) -> Logits:
+        """See Decoder."""
+        return _feed(self._sessions[0], tokens)
+
     def keep(self, rows: Sequence[int]) -> None:
         """See Decoder."""
         self._sessions = [self._sessions[row] for row in rows]
+
+
+def _feed(session: Any, prompt: Sequence[int]) -> Logits:
+    """Logits after the last token of a prompt, which is run in pieces."""
+    tokens = np.asarray(prompt, dtype=np.int32)[None]  # (1, L)
+    pieces = [tokens[:, start : start + PROMPT_CHUNK] for start in range(0, tokens.shape[1], PROMPT_CHUNK)]
+    for piece in pieces[:-1]:
+        session.run({"tokens": piece}, [])
+    return _run_session(session, pieces[-1])
 
 
 def _run_session(session: Any, tokens: NDArray[np.int32]) -> Logits:

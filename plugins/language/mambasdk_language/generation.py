@@ -1,24 +1,39 @@
 """Text generation with a PyTorch model, a package or a native model: prefill, then one token at a time.
 
-Every engine shares the runtime's sampler (`mambasdk._core.Sampler`), so the same seed and logits give the same tokens.
+Every engine shares one sampler, `mambasdk.runtime.Sampler`, so the same seed and logits give the same tokens.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from mambasdk.errors import InvalidArgumentError, PackageError
-from mambasdk.package.manifest import Manifest
+from mambasdk.lowering import as_model
+from mambasdk.models.generation_config import checkpoint_config, end_tokens
+from mambasdk.models.identity import known_identity
+from mambasdk.package.manifest import MANIFEST_FILE, Manifest
 from mambasdk.package.reader import load_processors
 from mambasdk_language.decoding import Decoder, NativeDecoder, TorchDecoder
-from mambasdk_language.text import BytesProcessor, TextProcessor, TextStream, TokenizerDecoder, native_module
+from mambasdk_language.processors import (
+    BytesProcessor,
+    TextProcessor,
+    TextStream,
+    TokenizerDecoder,
+    TokenizerProcessor,
+    end_token_ids,
+)
+from mambasdk_language.sampling import GenerationOptions, Sampling
+from mambasdk_language.token_run import FinishReason, TokenRun
 
+__all__ = ["Generation", "GenerationOptions", "Opened", "Sampling", "generate", "greedy", "open_model", "stream"]
+
+HEAD = "causal_lm"
 Engine = Literal["auto", "native", "torch"]
 OnText = Callable[[str], bool | None]
 
@@ -28,13 +43,13 @@ class Generation:
     """What one prompt gave.
 
     text: without prompt and stop string. tokens: the new ones, without the end token. finish_reason: "length", "stop"
-    (a stop string), "eos" (the end token) or "callback" (it returned False). Seconds are those of the whole batch.
+    (a stop string), "eos" (an end token) or "callback" (it returned False). Seconds are those of the whole batch.
     """
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     prompt_tokens: int = 0
-    finish_reason: Literal["length", "stop", "eos", "callback"] = "length"
+    finish_reason: FinishReason = "length"
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
 
@@ -44,42 +59,6 @@ class Generation:
         return len(self.tokens) / self.decode_seconds if self.decode_seconds > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is chosen; the exact procedure is the runtime's (`Sampler`).
-
-    temperature: 0 takes the most likely token. top_k: only the k most likely, 0 for all. top_p: only the most likely
-    that together have this probability. min_p: only those with this share of the highest probability.
-    repetition_penalty: logits of tokens seen before are divided by it where positive, else multiplied. seed: of the
-    random numbers.
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-
-    def sampler(self, row: int = 0) -> Any:
-        """A sampler of the runtime; row i of a batch has seed + i."""
-        core = native_module("sampling")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
-            raise InvalidArgumentError("bad seed", where="generate", expected="0 to 2^64 - 1", got=self.seed)
-        try:
-            options = core.SamplerOptions(
-                temperature=self.temperature,
-                top_k=self.top_k,
-                top_p=self.top_p,
-                min_p=self.min_p,
-                repetition_penalty=self.repetition_penalty,
-                seed=(self.seed + row) % (1 << 64),
-            )
-            return core.Sampler(options)
-        except (ValueError, TypeError) as error:
-            raise InvalidArgumentError(str(error).splitlines()[0], where="generate") from error
-
-
 @overload
 def generate(model: Any, prompt: str, **options: Any) -> Generation: ...
 @overload
@@ -87,16 +66,21 @@ def generate(model: Any, prompt: Sequence[str], **options: Any) -> list[Generati
 def generate(model: Any, prompt: str | Sequence[str], **options: Any) -> Generation | list[Generation]:
     """Continue a prompt, or each of a list of prompts as one batch.
 
-    model: a package directory, a causal model of `mambasdk` in PyTorch, or what `mambasdk._core.load_package` returns.
+    model: a package directory, a causal model of `mambasdk` in PyTorch, or a `mambasdk.runtime.Model`.
     options:
         max_new_tokens (128).
         temperature (0: greedy), top_k, top_p, min_p, repetition_penalty, seed: see `Sampling`. Row i of a batch draws
             with seed + i, and so gives what it would give alone with that seed.
+            What is left out, or None, is as the package says (its head options, which an import takes from
+            generation_config.json), else as given here.
         stop: a string or several; the text ends before the first of them, across token borders too.
         on_text: called with each new piece of text, always whole characters; returning False ends the generation. With
             a list of prompts it is called with (row, piece).
         engine: for a package: "native", "torch" or "auto" (native where the package has a program).
-        processor: text processor; None takes the package's, or raw bytes for a PyTorch model.
+        processor: text processor; None takes the package's, or raw bytes for a PyTorch model of 256 tokens. Each of its
+            end tokens ends a text.
+        verify: of a package: None checks the SHA-256 of the files that changed since they were last checked, True of
+            all of them, False of none.
     Raises InvalidArgumentError for an empty prompt or an option out of range.
     """
     single = isinstance(prompt, str)
@@ -116,96 +100,57 @@ def stream(model: Any, prompt: str, **options: Any) -> Iterator[str]:
 
 
 class _Run:
-    """One batch in progress."""
+    """One batch of texts in progress."""
 
     def __init__(
         self,
         model: Any,
         prompts: list[str],
         *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int = 0,
-        stop: str | Sequence[str] = (),
         engine: Engine = "auto",
         processor: TextProcessor | None = None,
+        verify: bool | None = None,
+        **given: Any,
     ) -> None:
-        if max_new_tokens < 0:
-            raise InvalidArgumentError("bad max_new_tokens", where="generate", expected="0 or more", got=max_new_tokens)
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        self._decoder, self._processor = open_model(model, engine, processor)
-        self._max_new_tokens = max_new_tokens
-        self._prompts = [self._processor.encode(prompt) for prompt in prompts]
+        opened = open_model(model, engine, processor, verify=verify)
+        options = GenerationOptions.of(given, opened.defaults)
+        self._prompts = [opened.processor.encode(prompt) for prompt in prompts]
         for row, tokens in enumerate(self._prompts):
             if not tokens:
                 raise InvalidArgumentError(
                     "the prompt has no tokens", where=f"generate: prompt {row}", way_out="give at least one character"
                 )
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        self._samplers = [sampling.sampler(row) for row in range(len(prompts))]
-        self._streams = [TextStream(self._processor.decoder(tokens), stops) for tokens in self._prompts]
-        self._ended: set[int] = set()
+        self._run = TokenRun(opened.decoder, self._prompts, options, end_token_ids(opened.processor))
+        self._streams = [TextStream(opened.processor.decoder(tokens), options.stop) for tokens in self._prompts]
         self.results = [Generation(prompt_tokens=len(tokens)) for tokens in self._prompts]
 
     def end(self, row: int) -> None:
         """End a row early."""
-        if row not in self._ended:
-            self._ended.add(row)
-            self.results[row].finish_reason = "callback"
+        self._run.end(row, "callback")
 
     def pieces(self) -> Iterator[tuple[int, str]]:
         """(row, new text) as it comes; fills `results`."""
-        if not self._prompts:
-            return
-        for sampler, tokens in zip(self._samplers, self._prompts, strict=True):
-            sampler.observe(tokens)
-        start = time.perf_counter()
-        logits = self._decoder.prefill(self._prompts)
-        prefill_seconds = time.perf_counter() - start
-        start = time.perf_counter()
-        rows = list(range(len(self._prompts)))  # rows[i]: the prompt that decoder row i continues
         try:
-            for count in range(1, self._max_new_tokens + 1):
-                drawn = {row: self._samplers[row].sample(logits[i]) for i, row in enumerate(rows)}
-                for row in rows:
-                    yield from self._accept(row, drawn[row])
-                going = [i for i, row in enumerate(rows) if row not in self._ended]
-                if not going or count == self._max_new_tokens:
-                    break
-                if len(going) < len(rows):
-                    self._decoder.keep(going)
-                    rows = [rows[i] for i in going]
-                logits = self._decoder.step([drawn[row] for row in rows])
+            for row, token in self._run.tokens():
+                self.results[row].tokens.append(token)
+                piece = self._streams[row].push(token)
+                if self._streams[row].stopped:
+                    self._run.end(row, "stop")
+                yield from self._show(row, piece)
             for row in range(len(self._prompts)):
                 yield from self._finish(row)
         finally:
-            for result in self.results:
-                result.prefill_seconds = prefill_seconds
-                result.decode_seconds = time.perf_counter() - start
-
-    def _accept(self, row: int, token: int) -> Iterator[tuple[int, str]]:
-        result, stream_ = self.results[row], self._streams[row]
-        if token == self._processor.eos_token_id:
-            self._ended.add(row)
-            result.finish_reason = "eos"
-            return
-        result.tokens.append(token)
-        piece = stream_.push(token)
-        if stream_.stopped:
-            self._ended.add(row)
-            result.finish_reason = "stop"
-        yield from self._show(row, piece)
+            for row, result in enumerate(self.results):
+                result.finish_reason = self._run.finish_reasons[row]
+                result.prefill_seconds = self._run.prefill_seconds
+                result.decode_seconds = self._run.decode_seconds
 
     def _finish(self, row: int) -> Iterator[tuple[int, str]]:
-        if self.results[row].finish_reason in ("stop", "callback"):
+        if self._run.finish_reasons[row] in ("stop", "callback"):
             return
         piece = self._streams[row].finish()
         if self._streams[row].stopped:
-            self.results[row].finish_reason = "stop"
+            self._run.finish_reasons[row] = "stop"
         yield from self._show(row, piece)
 
     def _show(self, row: int, piece: str) -> Iterator[tuple[int, str]]:
@@ -214,39 +159,82 @@ class _Run:
             yield row, piece
 
 
-def open_model(model: Any, engine: Engine, processor: TextProcessor | None) -> tuple[Decoder, TextProcessor]:
-    """A decoder and a text processor for a package directory, a PyTorch model or a native model."""
+class Opened(NamedTuple):
+    """What a generation needs of a model; defaults: the head options of its package."""
+
+    decoder: Decoder
+    processor: TextProcessor
+    defaults: Mapping[str, Any]
+
+
+def open_model(
+    model: Any, engine: Engine = "auto", processor: TextProcessor | None = None, *, verify: bool | None = None
+) -> Opened:
+    """A decoder, a text processor and defaults for a package directory, a PyTorch model or a native model.
+
+    verify: of a package, as in `generate`.
+    """
     if engine not in ("auto", "native", "torch"):
         raise InvalidArgumentError("bad engine", where="generate", expected="auto, native or torch", got=repr(engine))
     if not isinstance(model, (str, os.PathLike)):
         if hasattr(model, "session"):
-            return NativeDecoder(model), processor or _native_processor(model)
-        return TorchDecoder(model), processor or _bytes_for(model)
+            said = model.description
+            defaults = said["head_options"] if said["head"] == HEAD else {}
+            return Opened(NativeDecoder(model), processor or _native_processor(model), defaults)
+        return Opened(TorchDecoder(model), processor or _processor_for(model), options_of(model))
     manifest = Manifest.read(model)
     if processor is None:
         processor = load_processors(model).get("text")
         if processor is None:
             raise PackageError("the package has no text processor", where=str(model), way_out="pass processor=…")
+    defaults = (manifest.head_options or {}) if manifest.head == HEAD else {}
     if engine == "auto":
         engine = "native" if manifest.engine["name"] == "native" else "torch"
     if engine == "native":
         if manifest.engine["name"] != "native":
             raise PackageError("the package has no native program", where=str(model), way_out="use engine='torch'")
-        return NativeDecoder(native_module("the native engine").load_package(model)), processor
+        from mambasdk import runtime
+
+        return Opened(NativeDecoder(runtime.load_package(model, verify=verify)), processor, defaults)
     from mambasdk.package import load
 
-    return TorchDecoder(load(model)), processor
+    if verify:
+        manifest.check_hashes(model)
+    return Opened(TorchDecoder(load(model, verify=verify is None)), processor, defaults)
 
 
-def _bytes_for(model: Any) -> TextProcessor:
-    if getattr(model, "vocab_size", None) != BytesProcessor.vocab_size:
+def options_of(model: Any) -> Mapping[str, Any]:
+    """The head options of the package or checkpoint that a PyTorch model was made from."""
+    who = known_identity(model)
+    return {} if who is None else who.head_options or {}
+
+
+def _processor_of(source: Path) -> TextProcessor | None:
+    """The text processor of a package's folder, or the tokenizer and the end tokens of a checkpoint's."""
+    if (source / MANIFEST_FILE).is_file():
+        found: TextProcessor | None = load_processors(source).get("text")
+        return found
+    if (source / "tokenizer.json").is_file():
+        return TokenizerProcessor.from_checkpoint(source)
+    return None
+
+
+def _processor_for(model: Any) -> TextProcessor:
+    who = known_identity(model)
+    source = None if who is None else who.source
+    if source is not None and (own := _processor_of(source)) is not None:
+        return own
+    tokens = as_model(model).vocab_size
+    if tokens != BytesProcessor.vocab_size:
         raise InvalidArgumentError(
             "which text processor?",
             where="generate",
-            got=f"a model with {getattr(model, 'vocab_size', 'an unknown number of')} tokens",
-            way_out="pass processor=mambasdk_language.text.TokenizerProcessor('tokenizer.json')",
+            got=f"a model with {'an unknown number of' if tokens is None else tokens} tokens",
+            way_out="pass processor=mambasdk_language.processors.TokenizerProcessor.from_checkpoint(FOLDER)",
         )
-    return BytesProcessor()
+    if source is None or (source / MANIFEST_FILE).is_file():
+        return BytesProcessor()
+    return BytesProcessor(end_tokens(source, checkpoint_config(source)))
 
 
 class _NativeText:
@@ -256,7 +244,7 @@ class _NativeText:
         self._tokenizer = model.tokenizer()
         self.vocab_size = int(self._tokenizer.vocab_size)
         entry = model.manifest["processors"]["text"]
-        self.eos_token_id: int | None = entry.get("eos_token_id")
+        self.eos_token_id: int | list[int] | None = entry.get("eos_token_id")
         self._entry: dict[str, Any] = dict(entry)
 
     def encode(self, text: str) -> list[int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class LanguageModeling:
 
     unit = "tokens"
     loss_unit = ("bits", math.log(2))
+    goals: ClassVar = {"bits_per_byte": "min"}
 
     def __init__(
         self, model: CausalLM, corpus: Corpus, *, batch: int = 8, context: int = 512, segment: int = 8, seed: int = 0
@@ -39,6 +40,11 @@ class LanguageModeling:
         self._windows = Windows(corpus.train, batch=batch, context=context, segment=segment, seed=seed)
         self._device = next(model.parameters()).device
         self._state: ModelState | None = None
+        self.data = f"{corpus.train_bytes:,} bytes of text, {corpus.held_out_bytes:,} held out"
+
+    def sample_inputs(self) -> tuple[dict[str, torch.Tensor], int]:
+        """One row of a step."""
+        return {"tokens": torch.zeros(1, self._sizes["context"], dtype=torch.int64)}, 1
 
     def loss(self, step: int) -> tuple[torch.Tensor, int]:
         """Mean cross entropy of the step's tokens in nats, and their number."""
@@ -51,7 +57,9 @@ class LanguageModeling:
         return loss, tokens[:, 1:].numel()
 
     def evaluate(self) -> dict[str, float]:
-        """Bits per byte of the held-out documents."""
+        """Bits per byte of the held-out documents; nothing where there are none."""
+        if not self.corpus.held_out_bytes:
+            return {}
         return {"bits_per_byte": bits_per_byte(self.model, self.corpus.held_out, self.corpus.held_out_bytes)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,40 +92,53 @@ def bits_per_byte(
     documents: token arrays, each started with a zero state; their first tokens, which nothing precedes, cost
     log2(vocab_size) each.
     """
-    documents = sorted((document for document in documents if len(document)), key=len)
-    if not documents or total_bytes < 1:
+    if total_bytes < 1:
+        raise InvalidArgumentError("no held-out text", where="bits_per_byte")
+    return sum(document_bits(model, documents, batch=batch, window=window)) / total_bytes
+
+
+def document_bits(model: CausalLM, documents: Sequence[Tokens], *, batch: int = 8, window: int = 1024) -> list[float]:
+    """Bits of each document; see `bits_per_byte`."""
+    order = sorted((i for i, document in enumerate(documents) if len(document)), key=lambda i: len(documents[i]))
+    if not order:
         raise InvalidArgumentError("no held-out text", where="bits_per_byte")
     training = model.training
     model.eval()
-    bits = len(documents) * math.log2(model.vocab_size)
+    bits = [0.0] * len(documents)
     with torch.no_grad():
-        for first in range(0, len(documents), batch):
-            nats = sum(_nats(model, documents[first : first + batch], window))
-            bits += nats / math.log(2)
+        for first in range(0, len(order), batch):
+            rows = order[first : first + batch]
+            for row, nats in zip(rows, _nats(model, [documents[row] for row in rows], window), strict=True):
+                bits[row] = math.log2(model.vocab_size) + nats / math.log(2)
     model.train(training)
-    return bits / total_bytes
+    return bits
 
 
-def _nats(model: CausalLM, documents: list[Tokens], window: int) -> Iterator[float]:
+def _nats(model: CausalLM, documents: list[Tokens], window: int) -> list[float]:
     """Cross entropy sums of documents sorted by length, window by window; finished rows are dropped."""
     device = next(model.parameters()).device
     state: ModelState | None = None
+    sums = [0.0] * len(documents)
+    rows = list(range(len(documents)))  # that go on
     for start in range(0, max(map(len, documents)) - 1, window):
-        going = [index for index, document in enumerate(documents) if len(document) - 1 > start]
-        if state is not None and len(going) < len(documents):
+        going = [place for place, row in enumerate(rows) if len(documents[row]) - 1 > start]
+        if state is not None and len(going) < len(rows):
             state = state.select(going)
-        documents = [documents[index] for index in going]
-        width = min(window, max(map(len, documents)) - 1 - start)
-        inputs = np.zeros((len(documents), width), np.int64)
-        targets = np.full((len(documents), width), -100, np.int64)
-        for row, document in enumerate(documents):
-            piece = document[start : start + width + 1]
-            inputs[row, : len(piece) - 1] = piece[:-1]
-            targets[row, : len(piece) - 1] = piece[1:]
+        rows = [rows[place] for place in going]
+        width = min(window, max(len(documents[row]) for row in rows) - 1 - start)
+        inputs = np.zeros((len(rows), width), np.int64)
+        targets = np.full((len(rows), width), -100, np.int64)
+        for place, row in enumerate(rows):
+            piece = documents[row][start : start + width + 1]
+            inputs[place, : len(piece) - 1] = piece[:-1]
+            targets[place, : len(piece) - 1] = piece[1:]
         out = model(torch.from_numpy(inputs).to(device), state)
         state = out.state
-        logits = out.logits[..., : model.vocab_size].float().flatten(0, 1)
-        yield functional.cross_entropy(logits, torch.from_numpy(targets).to(device).flatten(), reduction="sum").item()
+        logits = out.logits[..., : model.vocab_size].float().transpose(1, 2)  # (B, V, L)
+        losses = functional.cross_entropy(logits, torch.from_numpy(targets).to(device), reduction="none")
+        for row, value in zip(rows, losses.double().sum(1).tolist(), strict=True):
+            sums[row] += value
+    return sums
 
 
 def _reset_rows(state: ModelState, fresh: np.ndarray[Any, np.dtype[np.bool_]]) -> ModelState:

@@ -170,22 +170,117 @@ def test_pickle_with_code_is_refused(family: str, tmp_path: Path) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize(("family_name", "multiple", "shape"), [("mamba", 8, (50280, 32)), ("mamba2", 16, (50288, 32))])
-def test_published_vocabulary_is_recognised(family_name: str, multiple: int, shape: tuple[int, int]) -> None:
-    """Hugging Face configurations of the published models hold the padded size."""
-    config, model = original_model(family_name, vocab_size=50277, pad_vocab_size_multiple=multiple)
-    assert tuple(model.lm_head.weight.shape) == shape
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": shape[0], "model_type": family_name}
-    if family_name == "mamba2":
-        sizes |= {"head_dim": 8, "num_heads": 8, "state_size": 16, "n_groups": 2}
-    tensors = dict(model.state_dict())
+def huggingface_checkpoint(family: str, rows: int, **changes: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """A configuration and tensors of the Hugging Face format, with an embedding of so many rows."""
+    _, model = original_model(family, vocab_size=rows, pad_vocab_size_multiple=1)
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
     tensors["backbone.embeddings.weight"] = tensors.pop("backbone.embedding.weight")
-    del tensors["lm_head.weight"]
-    again = mambasdk.import_checkpoint(family_name, sizes, tensors)
-    assert again.vocab_size == 50277
-    assert (
-        identity(again).config == identity(mambasdk.import_checkpoint(family_name, config, model.state_dict())).config
+    config = {"model_type": family, "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": rows}
+    if family == "mamba2":
+        config |= {"head_dim": 8, "num_heads": 8, "state_size": 16, "n_groups": 2}
+    return {key: value for key, value in {**config, **changes}.items() if value is not ...}, tensors
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "vocab"),
+    [
+        (50280, {}, 50280),
+        (50288, {}, 50288),
+        (50280, {"pad_vocab_size_multiple": 8}, 50280),
+        (64, {"vocab_size": 61, "pad_vocab_size_multiple": 8}, 61),
+        (61, {"vocab_size": 61, "pad_vocab_size_multiple": 8}, 61),
+        (61, {}, 61),
+    ],
+)
+def test_vocabulary_is_the_configurations_own(family: str, rows: int, changes: dict[str, Any], vocab: int) -> None:
+    config, tensors = huggingface_checkpoint(family, rows, **changes)
+    model: Any = mambasdk.import_checkpoint(family, config, tensors)
+    assert model.vocab_size == vocab
+    assert model.padded_vocab_size == rows
+    outputs = model.native_outputs({"tokens": torch.zeros(1, 2, dtype=torch.int32)})
+    assert outputs["last_logits"].shape == (1, vocab)
+
+
+@pytest.mark.parametrize(("rows", "vocab"), [(64, 61), (61, 64), (50288, 50280)])
+def test_rows_that_are_not_the_vocabulary_are_refused(family: str, rows: int, vocab: int) -> None:
+    config, tensors = huggingface_checkpoint(family, rows, vocab_size=vocab)
+    with pytest.raises(CheckpointError, match=rf"vocab_size is {vocab}.*has {rows} rows.*expected {vocab} rows"):
+        mambasdk.import_checkpoint(family, config, tensors)
+    config, model = original_model(family, vocab_size=61)
+    with pytest.raises(CheckpointError, match=r"vocab_size is 48, but backbone\.embedding\.weight has 64 rows"):
+        mambasdk.import_checkpoint(family, {**config, "vocab_size": 48}, model.state_dict())
+
+
+def test_original_configuration_without_a_multiple_is_padded_to_8(family: str) -> None:
+    config, model = original_model(family, pad_vocab_size_multiple=8)
+    del config["pad_vocab_size_multiple"]
+    again: Any = mambasdk.import_checkpoint(family, config, model.state_dict())
+    assert (again.vocab_size, again.padded_vocab_size) == (61, 64)
+
+
+REQUIRED = [("huggingface", key) for key in ("hidden_size", "num_hidden_layers", "vocab_size")] + [
+    ("original", key) for key in ("d_model", "n_layer", "vocab_size")
+]
+
+
+@pytest.mark.parametrize(("layout", "key"), REQUIRED)
+@pytest.mark.parametrize("value", [..., None, "32", 0, -1, True, 32.5, [32]])
+def test_missing_and_bad_sizes_are_named_with_file_and_key(
+    family: str, layout: str, key: str, value: Any, tmp_path: Path
+) -> None:
+    if layout == "huggingface":
+        config, tensors = huggingface_checkpoint(family, 61)
+    else:
+        config, model = original_model(family)
+        tensors = dict(model.state_dict())
+    config[key] = value
+    config = {name: entry for name, entry in config.items() if entry is not ...}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    message = rf"config\.json: {'no' if value in (..., None) else 'bad'} {key}"
+    with pytest.raises(CheckpointError, match=message):
+        mambasdk.import_checkpoint(family, tmp_path / "config.json", tensors)
+
+
+@pytest.mark.parametrize("key", ["tie_embeddings", "tie_word_embeddings"])
+def test_head_is_tied_by_the_configuration_or_by_what_is_there(family: str, key: str) -> None:
+    if key == "tie_embeddings":
+        config, model = original_model(family, tie_embeddings=False)
+        del config["tie_embeddings"]
+        tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        embedding = "backbone.embedding.weight"
+    else:
+        config, tensors = huggingface_checkpoint(family, 61)
+        embedding = "backbone.embeddings.weight"
+        tensors["lm_head.weight"] = torch.randn(tensors[embedding].shape)
+
+    def tied(changes: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
+        model: Any = mambasdk.import_checkpoint(family, {**config, **changes}, tensors)
+        return model.lm_head.weight is model.backbone.embedding.weight
+
+    same = {**tensors, "lm_head.weight": tensors[embedding].clone()}
+    without = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+    assert not tied({}, tensors)
+    assert not tied({key: False}, same)
+    assert tied({}, same)
+    assert tied({key: True}, same)
+    assert tied({}, without)
+    assert tied({key: True}, without)
+    with pytest.raises(CheckpointError, match=rf"{key} is false, but the checkpoint has no lm_head\.weight"):
+        tied({key: False}, without)
+    with pytest.raises(CheckpointError, match=rf"{key} is true, but lm_head\.weight and .* differ"):
+        tied({key: True}, tensors)
+    with pytest.raises(CheckpointError, match=f"bad {key}"):
+        tied({key: "yes"}, tensors)
+
+
+def test_groups_of_a_configuration_without_them_are_those_of_transformers() -> None:
+    _, model = original_model(
+        "mamba2", vocab_size=61, ssm_cfg={"layer": "Mamba2", "headdim": 8, "ngroups": 8, "d_state": 128}
     )
+    config, _ = huggingface_checkpoint("mamba2", 61, n_groups=..., state_size=...)
+    tensors = dict(model.state_dict())
+    again: Any = mambasdk.import_checkpoint("mamba2", {**config, "pad_vocab_size_multiple": 16}, tensors)
+    assert again.backbone.layers[0].mixer.ngroups == 8
 
 
 def test_variant_keeps_its_name_only_with_its_shape() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk_language import quickstart
 
 SIZES = ["--set", "d_model=16", "--set", "n_layer=1"]
@@ -63,6 +65,45 @@ def test_train_verify_generate_export(
 
     call(capsys, "export", str(package), "--out", str(tmp_path / "half"), "--dtype", "bfloat16")
     call(capsys, "verify", str(tmp_path / "half"))
+
+
+def test_evaluate_measures_perplexity_and_bits(capsys: pytest.CaptureFixture[str], text: Path, tmp_path: Path) -> None:
+    train(capsys, text, tmp_path / "p", "mamba")
+    (tmp_path / "new").mkdir()
+    texts = [b"def g(y):\n    return y\n", "caf\u00e9".encode() * 3]
+    for number, data in enumerate(texts):
+        (tmp_path / "new" / f"{number}.txt").write_bytes(data)
+    arguments = ["evaluate", str(tmp_path / "p"), "--data", str(tmp_path / "new"), "--plot", str(tmp_path / "plots")]
+    report = call(capsys, *arguments, "--batch", "1", "--window", "7")
+    model: Any = mambasdk.load(tmp_path / "p")
+    bits = 0.0
+    for data in texts:
+        tokens = torch.tensor([list(data)])
+        log_p = model(tokens).logits[0, :-1].double().log_softmax(-1)
+        bits += 8 - float(log_p.gather(1, tokens[0, 1:, None]).sum()) / math.log(2)
+    total = sum(map(len, texts))
+    assert report["data"] == {"texts": 2, "skipped": 0, "bytes": total, "tokens": total}
+    assert report["metrics"]["bits_per_byte"] == pytest.approx(bits / total, rel=1e-5)
+    assert report["metrics"]["perplexity"] == pytest.approx(2 ** (bits / total), rel=1e-4)
+    assert {row["text"] for row in report["highest_bits_per_byte"]} == {"0.txt", "1.txt"}
+    assert Image.open(report["pictures"]["bits_per_byte"]).format == "PNG"
+
+
+@pytest.mark.parametrize("engine", ["native", "torch", "auto"])
+def test_generate_checks_the_files_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], make_tiny: Callable[..., Any], tmp_path: Path, engine: str
+) -> None:
+    package = tmp_path / "package"
+    mambasdk.save_package(make_tiny("mamba"), package)
+    command = ["generate", str(package), "--prompt", "def ", "--max-new-tokens", "4", "--engine", engine]
+    whole = call(capsys, *command, "--verify")["generations"]
+    readme = (package / "README.md").read_bytes()
+    (package / "README.md").write_bytes(bytes([readme[0] ^ 1]) + readme[1:])
+    for check in ([], ["--verify"]):
+        assert main([*command, *check]) == 2
+        assert "README.md" in capsys.readouterr().err
+    again = call(capsys, *command, "--no-verify")["generations"]
+    assert [row["text"] for row in again] == [row["text"] for row in whole]
 
 
 def test_training_goes_on_from_a_package_and_from_a_checkpoint(
@@ -125,15 +166,15 @@ def test_existing_output_is_not_touched_before_training(
     (tmp_path / "full" / "precious").write_text("x")
     assert main(["train", "mamba", "--data", str(text), "--out", str(tmp_path / "full"), "--steps", "1"]) == 2
     assert "precious" in [path.name for path in (tmp_path / "full").iterdir()]
-    assert "--overwrite" in capsys.readouterr().err
+    assert "exists and is no package; give another --out" in capsys.readouterr().err
 
 
 def test_quickstart_reports_what_the_issue_asks_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(quickstart, "MODEL", {"d_model": 16, "n_layer": 1, "vocab_size": 256})
-    arguments = ["--data", str(text), "--out", str(tmp_path / "out"), "--minutes", "0.05", "--context", "32"]
-    assert quickstart.main(arguments) in (0, 1)  # a second of training need not beat the n-gram model
+    arguments = ["--data", str(text), "--out", str(tmp_path / "out"), "--steps", "30", "--context", "32"]
+    assert quickstart.main(arguments) in (0, 1)  # thirty steps need not beat the n-gram model
     shown = capsys.readouterr().out
     for words in ("Mamba", "order-5 n-gram", "parameters", "training", "generation, C++", "generation, PyTorch"):
         assert words in shown

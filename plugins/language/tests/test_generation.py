@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import mambasdk
+from mambasdk import runtime
 from mambasdk.errors import InvalidArgumentError, MissingDependencyError
+from mambasdk.pipeline import load_pipeline
 from mambasdk_language import generate, stream
 from mambasdk_language.decoding import NativeDecoder, TorchDecoder
 from mambasdk_language.generation import Sampling, greedy
+from mambasdk_language.processors import BytesProcessor
 from mambasdk_language.quickstart import native_command
-from mambasdk_language.text import BytesProcessor, native_module
 
 PROMPT = "for x in y:\n"
 COUNT = 40
@@ -45,7 +47,7 @@ def test_greedy_tokens_are_the_same_from_every_engine(tiny: Any, package: Path) 
     prompt = list(PROMPT.encode())
     assert greedy(TorchDecoder(tiny), prompt, COUNT) == expected
     assert generate(tiny, PROMPT, max_new_tokens=COUNT).tokens == expected
-    native = native_module("the test").load_package(str(package))
+    native = runtime.load_package(package)
     assert greedy(NativeDecoder(native), prompt, COUNT) == expected
     assert generate(package, PROMPT, max_new_tokens=COUNT).tokens == expected
     assert generate(package, PROMPT, max_new_tokens=COUNT, engine="torch").tokens == expected
@@ -61,6 +63,23 @@ def run_native(package: Path, *arguments: str) -> str:
         pytest.skip(str(error))
     done = subprocess.run([command, str(package), *arguments], capture_output=True, timeout=120, check=True)
     return done.stdout.decode(errors="replace")
+
+
+def test_pipelines_of_every_engine_continue_text(tiny: Any, package: Path, tmp_path: Path) -> None:
+    """Two runs, so that the second goes on from the state of the first; and one that fails between them."""
+    mambasdk.save_package(tiny, tmp_path / "torch", engine="torch")
+    results = []
+    for folder in (package, tmp_path / "torch"):
+        pipeline = load_pipeline(folder)
+        first = pipeline.run({"text": PROMPT}, {"max_new_tokens": 12})["json"]
+        with pytest.raises(KeyError):
+            pipeline.run({"text": PROMPT}, {"max_new_tokens": 12}, on_text=lambda piece: {}[piece])
+        pieces: list[str] = []
+        second = pipeline.run({"text": "x"}, {"max_new_tokens": 12}, on_text=pieces.append)["json"]
+        assert "".join(pieces) == second["text"]
+        results.append((first, second))
+    assert results[0] == results[1]
+    assert results[0][0]["text"] == generate(package, PROMPT, max_new_tokens=12).text
 
 
 def test_mambasdk_run_gives_the_same_greedy_tokens(tiny: Any, package: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_language.text import BytesProcessor, TextStream, TokenizerProcessor, bytes_processor
+from mambasdk_language.processors import BytesProcessor, TextStream, TokenizerProcessor, bytes_processor
 
 
 class Pieces:

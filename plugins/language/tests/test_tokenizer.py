@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import mambasdk
+from mambasdk import runtime
 from mambasdk_language import generate
-from mambasdk_language.text import TokenizerProcessor, native_module
+from mambasdk_language.processors import TokenizerProcessor
 
 TEXT = "def naïve(x):\n    return x + 1  # 😀 emoji\n\nprint(naïve(41))\n" * 3
 
@@ -56,9 +57,8 @@ def test_generation_is_the_same_in_python_and_from_the_native_session(
     torch_found = generate(model, "def naïve(", processor=processor, **options)
     assert found.tokens == torch_found.tokens
     assert found.text == torch_found.text
-    core = native_module("the test")
-    session = core.load_package(tmp_path / "package").session()
-    text = session.generate("def naïve(", max_new_tokens=40, sampler=core.SamplerOptions(temperature=1.2, seed=9))[
+    session = runtime.load_package(tmp_path / "package").session()
+    text = session.generate("def naïve(", max_new_tokens=40, sampler=runtime.SamplerOptions(temperature=1.2, seed=9))[
         "text"
     ]
     assert text == found.text

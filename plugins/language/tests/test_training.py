@@ -17,7 +17,7 @@ from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.training import Trainer, TrainingOptions
 from mambasdk_language.corpus import Corpus, Document, Windows, make_corpus, read_documents, split_documents
 from mambasdk_language.ngram import NgramModel
-from mambasdk_language.text import BytesProcessor
+from mambasdk_language.processors import BytesProcessor
 from mambasdk_language.training import LanguageModeling, bits_per_byte
 
 

@@ -12,7 +12,9 @@ from typing import Any
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package.manifest import Manifest
 from mambasdk.progress import track
+from mambasdk_tracking.interpolation import interpolate
 from mambasdk_tracking.metrics import evaluate, format_table
+from mambasdk_tracking.metrics.preprocessing import BENCHMARKS
 from mambasdk_tracking.mot import (
     SequenceInfo,
     Table,
@@ -24,7 +26,6 @@ from mambasdk_tracking.mot import (
 )
 from mambasdk_tracking.tracker import Tracker
 
-_BENCHMARKS = ("plain", "mot15", "mot17", "mot20")
 # Options of the tracker: name -> (type, what).
 _OPTIONS: dict[str, tuple[type, str]] = {
     "score_threshold": (float, "leave out detections that are not above it (default: 0.2)"),
@@ -55,10 +56,23 @@ class TrackCommand:
             "--out", metavar="FILE", help="write the tracks in MOTChallenge's format; of several videos: a folder"
         )
         parser.add_argument("--plot", metavar="PNG", help="draw the tracks; of several videos: a folder")
+        parser.add_argument(
+            "--draw",
+            metavar="GIF_OR_FOLDER",
+            help="draw boxes, ids and trails on the frames (img1 of the video's folder, else white); "
+            "of several videos: a folder",
+        )
+        parser.add_argument(
+            "--interpolate",
+            type=int,
+            metavar="FRAMES",
+            help="fill gaps of up to so many frames in finished tracks by straight lines (default: 0, none)",
+            default=0,
+        )
         parser.add_argument("--gt", metavar="FILE", help="gt.txt to measure against (default: that of the folder)")
         parser.add_argument(
             "--benchmark",
-            choices=_BENCHMARKS,
+            choices=BENCHMARKS,
             default="plain",
             help="rules of the measurement: mot17 and mot20 leave out distractors (default: plain)",
         )
@@ -92,6 +106,8 @@ class TrackCommand:
             if args.plot:
                 row["plot"] = str(_target(args.plot, f"{video.name}.png", several))
                 _draw(row, video, table)
+            if args.draw:
+                row["drawn"] = str(_draw_frames(args.draw, video, table, row["frames"], several))
             if not args.json:
                 print(
                     f"{video.name}: {row['tracks']} tracks, {row['boxes']} boxes in {row['frames']} frames "
@@ -161,22 +177,32 @@ def _track(video: _Video, args: argparse.Namespace) -> tuple[Table, dict[str, An
     frames = track(tracker.sequence(video.detections, total), f"tracking {video.name}", total)
     found = [row for rows in frames for row in rows]
     seconds = time.perf_counter() - start
-    return table_of_tracks(found), {
+    table = interpolate(table_of_tracks(found), args.interpolate)
+    return table, {
         "video": video.name,
         "detections": str(video.detections),
         "motion": motion,
         "frames": total,
         "tracks": len({row["id"] for row in found}),
-        "boxes": len(found),
+        "boxes": len(table),
         "frames_per_second": total / max(seconds, 1e-9),
     }
 
 
 def _draw(row: Mapping[str, Any], video: _Video, table: Table) -> None:
-    from mambasdk_tracking.picture import draw_tracks
+    from mambasdk_tracking.drawing import draw_tracks
 
     title = f"{video.name}: {_name(row['motion'])}"
     draw_tracks(row["plot"], table, truth=video.truth, image_size=video.image_size, title=title)
+
+
+def _draw_frames(given: str, video: _Video, table: Table, count: int, several: bool) -> Path:
+    """Draw on the frames that lie beside the detections, where there are any."""
+    from mambasdk_tracking.frames import draw_frames
+
+    out = Path(given) / video.name if several else Path(given)
+    pictures = video.detections.resolve().parent.parent / "img1"
+    return draw_frames(out, table, frames=pictures if pictures.is_dir() else None, info=video.info, count=count)
 
 
 def _target(given: str, name: str, several: bool) -> Path:

@@ -1,4 +1,4 @@
-"""MOTChallenge's text files: ground truth, detections, results and seqinfo.ini (mambatrack.md, section 6)."""
+"""MOTChallenge's text files: ground truth, detections, results and seqinfo.ini."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mambasdk.atomic import write_text
 from mambasdk.errors import InvalidArgumentError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_MAX_FRAMES = 10_000_000  # four days at 30 frames a second
 _COLUMNS = "frame,id,left,top,width,height"
 _INFO_FILE = "seqinfo.ini"
 
@@ -91,11 +93,13 @@ def make_table(
     )
 
 
-def read_table(path: str | os.PathLike[str], *, ground_truth: bool = False) -> Table:
-    """Read gt.txt (`ground_truth`), det.txt or a file of results.
+def read_table(path: str | os.PathLike[str], *, ground_truth: bool = False, results: bool = False) -> Table:
+    """Read gt.txt (`ground_truth`), a file of `results`, or det.txt.
 
     gt.txt: frame,id,left,top,width,height,flag,class,visibility; the others: …,score[,…]. Six columns are enough.
-    Raises InvalidArgumentError for what is no such file, for frames below 1, and for an id twice in one frame.
+    Raises InvalidArgumentError for what is no such file, for frames below 1 or above ten million, numbers that are not
+    finite, an id twice in one frame, and results of other classes than pedestrian (-1 is none): metrics are defined for
+    pedestrians alone.
     """
     where = str(path)
     try:
@@ -116,6 +120,22 @@ def read_table(path: str | os.PathLike[str], *, ground_truth: bool = False) -> T
     if not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any() or (numbers[:, 0] < 1).any():
         line = int(np.flatnonzero(~((numbers == np.floor(numbers)).all(1) & (numbers[:, 0] >= 1)))[0]) + 1
         raise InvalidArgumentError(f"row {line}: frames are whole numbers from 1, ids whole numbers", where=where)
+    if (numbers[:, 0] > _MAX_FRAMES).any() or (np.abs(numbers[:, 1]) > 2**53).any():
+        line = int(np.flatnonzero((numbers[:, 0] > _MAX_FRAMES) | (np.abs(numbers[:, 1]) > 2**53))[0])
+        raise InvalidArgumentError(
+            f"row {line + 1}: frame {numbers[line, 0]:g} and id {numbers[line, 1]:g} are too large",
+            where=where,
+            expected=f"frames up to {_MAX_FRAMES:,}, ids up to 2^53",
+        )
+    used = rows[:, :9] if ground_truth else rows[:, :7]
+    if not np.isfinite(used).all():
+        line = int(np.flatnonzero(~np.isfinite(used).all(1))[0]) + 1
+        raise InvalidArgumentError(f"row {line}: has a number that is not finite", where=where)
+    if results and rows.shape[1] > 7 and (rows[:, 7] > 1).any():
+        line = int(np.flatnonzero(rows[:, 7] > 1)[0])
+        raise InvalidArgumentError(
+            f"row {line + 1}: a result of class {rows[line, 7]:g}", where=where, expected="1 (pedestrian) or -1"
+        )
     given = [rows[:, index] if rows.shape[1] > index else None for index in (6, 7, 8)]
     if not ground_truth:
         given[1:] = [None, None]  # of results these columns mean something else
@@ -135,7 +155,7 @@ def write_results(path: str | os.PathLike[str], table: Table) -> None:
         f"{frame},{identity},{box[0]:.2f},{box[1]:.2f},{box[2]:.2f},{box[3]:.2f},{score:.4g},-1,-1,-1\n"
         for frame, identity, box, score in zip(table.frames, table.ids, table.boxes, table.values, strict=True)
     )
-    _write(path, "".join(lines))
+    write_text(path, "".join(lines))
 
 
 def write_ground_truth(path: str | os.PathLike[str], table: Table) -> None:
@@ -146,13 +166,13 @@ def write_ground_truth(path: str | os.PathLike[str], table: Table) -> None:
             table.frames, table.ids, table.boxes, table.values, table.classes, table.visibility, strict=True
         )
     )
-    _write(path, "".join(lines))
+    write_text(path, "".join(lines))
 
 
 def write_info(folder: str | os.PathLike[str], info: SequenceInfo) -> None:
     """Write seqinfo.ini."""
     width, height = info.image_size
-    _write(
+    write_text(
         Path(folder) / _INFO_FILE,
         f"[Sequence]\nname={info.name}\nimDir=img1\nframeRate={info.frame_rate:g}\nseqLength={info.length}\n"
         f"imWidth={width}\nimHeight={height}\nimExt=.jpg\n",
@@ -215,9 +235,3 @@ def table_of_tracks(tracks: Sequence[Mapping[str, Any]]) -> Table:
         np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1),
         [track["score"] for track in tracks],
     )
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, "utf-8")

@@ -1,41 +1,18 @@
-"""What this plugin registers: names and import strings only."""
+"""What this plugin registers: names and import strings only, so that listing models imports no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mambasdk.plugins import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, hookimpl
+from mambasdk.plugins import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, collect_families, hookimpl
 
 LIBRARY = Path(__file__).parent / "libmambasdk_tracking.so"
 
 
 @hookimpl
-def mambasdk_native_libraries() -> list[Path]:
-    """Processor `detections`; heads `tracker` and `motion_tracker`; operations of assignment and filtering."""
-    return [LIBRARY]
-
-
-@hookimpl
 def mambasdk_families() -> list[FamilySpec]:
-    """Motion predictors for tracking."""
-    return [
-        FamilySpec(
-            name="mambatrack",
-            summary="MambaTrack's motion predictor for multi-object tracking (arXiv 2408.09178)",
-            config="mambasdk_tracking.families.mambatrack:MambaTrackConfig",
-            factory="mambasdk_tracking.families.mambatrack:build",
-            importer="mambasdk_tracking.families.mambatrack:import_mambatrack",
-            variants={
-                "mambatrack-mtp": {},
-                # What the unofficial code does otherwise than the paper (mambatrack.md, section 9).
-                "mambatrack-mtp-unofficial": {"backward_flip": False, "pool_channels": 128},
-            },
-            head="motion_tracker",
-            processors={"detections": {"kind": "detections", "model_input": "deltas"}},
-            tiny={"d_model": 16, "n_layer": 2, "d_state": 4, "head_hidden": 8},
-            causal=False,
-        )
-    ]
+    """Those in the folder `families`."""
+    return collect_families("mambasdk_tracking.families")
 
 
 @hookimpl
@@ -45,7 +22,7 @@ def mambasdk_heads() -> list[HeadSpec]:
         HeadSpec(
             name="motion_tracker",
             summary="tracks by the predictions of a motion model: training on MOTChallenge folders, pictures",
-            implementation="mambasdk_tracking.head:MotionTrackerHead",
+            implementation="mambasdk_tracking.heads.motion_tracker:MotionTrackerHead",
         )
     ]
 
@@ -70,6 +47,13 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             slot="detections",
             kind="detections",
             summary="boxes of a frame, or MOTChallenge text, to one table",
-            factory="mambasdk_tracking.tracker:DetectionsProcessor.from_manifest",
+            factory="mambasdk_tracking.processors:DetectionsProcessor.from_manifest",
+            patterns=("*.txt",),
         )
     ]
+
+
+@hookimpl
+def mambasdk_native_libraries() -> list[Path]:
+    """Processor `detections`; heads `tracker` and `motion_tracker`; operations of assignment and filtering."""
+    return [LIBRARY]

@@ -1,8 +1,7 @@
-"""Tracking by detection: thin faces of the native processor, heads and operations."""
+"""Tracking by detection: thin faces of the native heads and operations."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,30 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.package.manifest import Manifest
-from mambasdk.pipeline import NativeProcessor, PluginProcessor, raw_input
+from mambasdk.pipeline import NativeProcessor, load_model
 from mambasdk.plugins import get_host
+from mambasdk_tracking.processors import DetectionsProcessor
 
 _OF_INPUT = ("box_format", "max_frames", "max_detections")
 _WITHOUT_MODEL = ("kalman", "none")
-
-
-class DetectionsProcessor(PluginProcessor):
-    """Boxes of a frame, or a whole sequence as MOTChallenge text, to one table.
-
-    Options: box_format ("xyxy" or "xywh", of arrays), output ("detections"), max_frames (1000000, of a text),
-    max_detections (1000, of a frame), model_input (none).
-    """
-
-    plugin = "tracking"
-    kind = "detections"
-
-    def __call__(self, detections: str | os.PathLike[str] | bytes | Any) -> dict[str, Any]:
-        """detections: a path or the bytes of a det.txt, or float32 (n, 4 to 6): box, score, class. Returns
-
-        detections: float32 (n, 6): x1, y1, x2, y2, score, class; frames: int64 (n), from 0; frame_count: int64 (1).
-        """
-        return self.run(detections=raw_input(detections))
 
 
 class Tracker:
@@ -60,7 +41,7 @@ class Tracker:
         self._prepare = DetectionsProcessor(**of_input)
         if image_size is not None:
             options["image_size"] = [float(side) for side in image_size]
-        directory = None
+        model = None
         if str(motion) in _WITHOUT_MODEL:
             options["motion"] = str(motion)
         else:
@@ -73,10 +54,8 @@ class Tracker:
                     expected='"kalman", "none" or the folder of a mambatrack package',
                     got=repr(os.fspath(motion)),
                 )
-            get_host().activate_distributions(
-                plugin["name"] for plugin in Manifest.read(directory).requires.get("plugins", [])
-            )
-        self._head = NativeProcessor("tracking", "tracker", options, directory=directory, head=True)
+            model = load_model(directory)
+        self._head = NativeProcessor("tracking", "tracker", options, head=True, model=model)
 
     def update(self, detections: str | os.PathLike[str] | bytes | Any, *, skipped: int = 0) -> list[dict[str, Any]]:
         """The next frame, float32 (n, 4 to 6), n may be 0; or a whole sequence as a det.txt (path or bytes).
@@ -148,7 +127,8 @@ def kalman_update(
 
 
 def _operation(name: str, **arguments: Any) -> dict[str, Any]:
+    from mambasdk import runtime
+
     host = get_host()
     host.activate(host.owner("processor", "detections.detections"))
-    made: dict[str, Any] = importlib.import_module("mambasdk._core").call(name, **arguments)
-    return made
+    return runtime.call(name, **arguments)

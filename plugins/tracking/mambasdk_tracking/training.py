@@ -1,16 +1,16 @@
-"""Motion prediction as a training task, and the paper's schedule (mambatrack.md, section 3)."""
+"""Motion prediction as a training task, and the paper's schedule (arXiv 2408.09178)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mambasdk.training import Batches, Trainer, TrainingOptions
+from mambasdk_tracking.families.mambatrack.model import MotionPredictor, motion_loss
 from mambasdk_tracking.mot import Floats
-from mambasdk_tracking.motion import MotionPredictor, motion_loss
 from mambasdk_tracking.windows import Windows, centre_error, paired_iou
 
 _WARMUP_STEPS = 4000  # of the paper's schedule
@@ -23,12 +23,14 @@ class MotionPrediction:
     """
 
     unit = "windows"
+    goals: ClassVar = {"iou": "max", "centre_error": "min", "loss": "min"}
 
     def __init__(
         self, model: MotionPredictor, train: Windows, held_out: Windows, *, batch: int = 64, seed: int = 0
     ) -> None:
         self.model = model
         self.held_out = held_out
+        self.data = f"{len(train):,} windows of tracks, {len(held_out):,} held out"
         self._device = next(model.parameters()).device
         self._deltas = torch.from_numpy(train.deltas)
         self._target = torch.from_numpy(train.target)

@@ -1,4 +1,4 @@
-"""Training data of motion predictors: windows of box deltas along tracks (mambatrack.md, section 3). No torch."""
+"""Training data of motion predictors: windows of box deltas along tracks (arXiv 2408.09178). No torch."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "mambasdk/base.hpp"
@@ -33,17 +34,21 @@ bool next_number(std::string_view& rest, bool& more, std::size_t line, double& v
   rest.remove_prefix(more ? comma + 1 : rest.size());
   if (field.starts_with('+')) field.remove_prefix(1);
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+  if (error == std::errc::result_out_of_range) bad_line(line, "a number is out of range");
   if (field.empty() || error != std::errc() || end != field.data() + field.size()) bad_line(line, "bad number");
   return true;
 }
 
 }  // namespace
 
+bool is_representable(double value) {
+  return std::abs(value) <= std::numeric_limits<float>::max();
+}
+
 bool is_usable(const Detection& d) {
-  const double width = d.box.x2 - d.box.x1;
-  const double height = d.box.y2 - d.box.y1;
-  return std::isfinite(d.box.x1) && std::isfinite(d.box.y1) && std::isfinite(width) && std::isfinite(height) &&
-         std::isfinite(d.score) && width > 0.0 && height > 0.0;
+  const bool finite = is_representable(d.box.x1) && is_representable(d.box.y1) && is_representable(d.box.x2) &&
+                      is_representable(d.box.y2) && is_representable(d.score);
+  return finite && d.box.x2 > d.box.x1 && d.box.y2 > d.box.y1;
 }
 
 double iou(const Box& a, const Box& b, bool plus_one) {
@@ -57,19 +62,26 @@ double iou(const Box& a, const Box& b, bool plus_one) {
 }
 
 std::vector<FramedDetection> read_mot(std::string_view text, std::int64_t max_frames, std::int64_t& frame_count) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  constexpr double kNoScore = -1.0;
   std::vector<FramedDetection> out;
+  bool negative_scores = false;  // other ones: some detectors have them
   frame_count = 0;
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   for (std::size_t line = 1; !text.empty(); ++line) {
     const std::size_t end = text.find('\n');
     std::string_view rest = trimmed(text.substr(0, end));
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (rest.empty()) continue;
+    if (rest.empty() || rest.front() == '#') continue;
     double value[7];
     std::size_t count = 0;
     bool more = true;
     while (count < 7 && next_number(rest, more, line, value[count])) ++count;
     if (count < 6) bad_line(line, "too few numbers");
     if (!(value[0] >= 1.0) || value[0] != std::floor(value[0])) bad_line(line, "frames are whole numbers from 1");
+    if (!std::all_of(value + 2, value + count, is_representable)) {
+      bad_line(line, "a number is not finite, or beyond float32");
+    }
     if (value[0] > static_cast<double>(max_frames)) {
       throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, "detections",
                   "detections: line " + std::to_string(line) + ": its frame is beyond " + std::to_string(max_frames) +
@@ -78,7 +90,11 @@ std::vector<FramedDetection> read_mot(std::string_view text, std::int64_t max_fr
     const auto frame = static_cast<std::int64_t>(value[0]) - 1;
     frame_count = std::max(frame_count, frame + 1);
     const Detection d{{value[2], value[3], value[2] + value[4], value[3] + value[5]}, count == 7 ? value[6] : 1.0, 0};
+    negative_scores = negative_scores || (d.score < 0.0 && d.score != kNoScore);
     if (is_usable(d)) out.push_back({frame, d});
+  }
+  for (FramedDetection& f : out) {
+    if (!negative_scores && f.detection.score == kNoScore) f.detection.score = 1.0;
   }
   std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.frame < b.frame; });
   return out;

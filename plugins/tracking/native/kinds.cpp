@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "motion_model.hpp"
+
 namespace mambasdk::tracking {
 
 namespace {
@@ -15,16 +17,26 @@ std::size_t columns_of(const TensorView& tensor, const char* what, std::int64_t 
   if (shape.size() == 3 && shape[0] == 1) shape = shape.subspan(1);
   if (shape.size() != 2 || shape[1] < least || shape[1] > 6) {
     invalid(std::string(what) + ": expected f32 (n, " + std::to_string(least) +
-            " to 6), a box, a score and a class by row; got " + plugin::to_text(tensor.shape()));
+            " to 6), or f64, a box, a score and a class by row; got " + plugin::to_text(tensor.shape()));
   }
   return static_cast<std::size_t>(shape[1]);
 }
 
-Detection detection_of(const float* row, std::size_t columns, bool corners) {
-  const double x2 = corners ? row[2] : static_cast<double>(row[0]) + row[2];
-  const double y2 = corners ? row[3] : static_cast<double>(row[1]) + row[3];
-  const double id = columns > 5 && std::abs(row[5]) < 1e9F ? row[5] : 0.0;
-  return {{row[0], row[1], x2, y2}, columns > 4 ? row[4] : 1.0, static_cast<std::int64_t>(id)};
+Detection detection_of(std::span<const double> row, bool corners) {
+  const double x2 = corners ? row[2] : row[0] + row[2];
+  const double y2 = corners ? row[3] : row[1] + row[3];
+  const double id = row.size() > 5 && std::abs(row[5]) < 1e9 ? row[5] : 0.0;
+  return {{row[0], row[1], x2, y2}, row.size() > 4 ? row[4] : 1.0, static_cast<std::int64_t>(id)};
+}
+
+// The numbers of an array of float32 or float64.
+std::vector<double> numbers_of(const TensorView& tensor) {
+  if (tensor.get().dtype.code == 2 && tensor.get().dtype.bits == 64) {
+    const auto values = tensor.data<double>();
+    return {values.begin(), values.end()};
+  }
+  const auto values = tensor.data<float>();
+  return {values.begin(), values.end()};
 }
 
 TrackerOptions tracker_options(const plugin::Config& config) {
@@ -63,9 +75,9 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
     found = read_mot(input.bytes(), max_frames_, frame_count);
   } else {
     const std::size_t columns = columns_of(input, "detections", 4);
-    const auto rows = input.data<float>();  // (n, columns)
+    const std::vector<double> rows = numbers_of(input);  // (n, columns)
     for (std::size_t at = 0; at < rows.size(); at += columns) {
-      const Detection d = detection_of(&rows[at], columns, corners_);
+      const Detection d = detection_of({&rows[at], columns}, corners_);
       if (is_usable(d)) found.push_back({0, d});
     }
   }
@@ -91,9 +103,7 @@ void DetectionsProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emi
   if (!model_input_.empty()) emit(model_input_, std::vector<float>(), {0, 1, 4});
 }
 
-TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std::string_view where,
-                         std::string_view motion)
-    : where_(where) {
+TrackerHead::TrackerHead(std::string_view text, std::string_view where, std::string_view motion) : where_(where) {
   const plugin::Config config(
       text, where,
       {"input", "score_threshold", "new_track_score", "iou_first", "iou_second", "patching", "max_age", "min_hits",
@@ -101,52 +111,62 @@ TrackerHead::TrackerHead(std::string_view text, std::string_view directory, std:
   input_ = config.text("input", "detections");
   const std::string chosen =
       config.has("motion") ? config.choice("motion", {"kalman", "none", "model"}) : std::string(motion);
-  std::unique_ptr<Motion> made;
-  if (chosen == "model") {
-    if (directory.empty())
-      invalid(where_ + ": motion \"model\" needs a package, whose model it is; give its directory");
-    model_ = std::make_unique<MotionModel>(std::string(directory));
-    for_model_ = std::make_shared<DeltaModelOptions>();
-    for_model_->window = model_->window();
-    for_model_->scale = model_->scale();
-    const std::int64_t usual = std::min(for_model_->min_history, for_model_->window + 1);
-    for_model_->min_history = config.integer("min_history", usual, 2, 1000000);
-    if (for_model_->min_history > for_model_->window + 1) {
-      invalid(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
-              ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
-    }
-    MotionModel* const model = model_.get();
-    made = make_model_motion([model](std::span<const float> deltas, std::int64_t tracks,
-                                     std::int64_t length) { return model->run(deltas, tracks, length); },
-                             for_model_);
-  } else {
-    made = chosen == "kalman" ? make_kalman_motion() : make_still_motion();
-  }
-  take_image_size(config);
-  tracker_ = std::make_unique<Tracker>(tracker_options(config), std::move(made));
+  if (config.has("min_history")) min_history_ = config.integer("min_history", 2, 2, 1000000);
+  take_image_size(state_, config);
+  options_ = tracker_options(config);
+  uses_model_ = chosen == "model";
+  if (!uses_model_) state_.tracker.emplace(options_, chosen == "kalman" ? make_kalman_motion() : make_still_motion());
 }
 
-void TrackerHead::take_image_size(const plugin::Config& config) {
+void TrackerHead::attach(plugin::Model& given) {
+  if (!uses_model_) return;
+  const auto model = std::make_shared<MotionModel>(given);
+  for_model_->window = model->window();
+  for_model_->scale = model->scale();
+  for_model_->min_history = min_history_.value_or(std::min(for_model_->min_history, for_model_->window + 1));
+  if (for_model_->min_history > for_model_->window + 1) {
+    invalid(where_ + ": min_history: expected at most " + std::to_string(for_model_->window + 1) +
+            ", the boxes that the model looks at, got " + std::to_string(for_model_->min_history));
+  }
+  state_.tracker.emplace(options_,
+                         make_model_motion([model](std::span<const float> deltas, std::int64_t tracks,
+                                                   std::int64_t length) { return model->run(deltas, tracks, length); },
+                                           for_model_));
+}
+
+void TrackerHead::take_image_size(State& state, const plugin::Config& config) const {
   if (!config.has("image_size")) return;
   const std::vector<double> size = config.numbers("image_size", {0.0, 0.0}, 1.0, 1e6);
-  if (for_model_ == nullptr) return;  // only deltas need it
-  for_model_->width = size[0];
-  for_model_->height = size[1];
+  state.width = size[0];
+  state.height = size[1];
+}
+
+void TrackerHead::run(plugin::Model& model, const plugin::Inputs& inputs, plugin::Emitter& emit) {
+  if (uses_model_ || inputs.has(input_)) return run(inputs, emit);
+  run(model.run_once(inputs).inputs(), emit);
 }
 
 void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
-  if (inputs.has("options")) take_image_size(plugin::Config(inputs["options"].bytes(), where_, {"image_size"}));
-  if (model_ != nullptr) {
-    if (for_model_->width == 0.0) {
-      invalid(where_ +
-              ": image_size is missing: the model's deltas are fractions of the image; give [width, height] in " +
-              "pixels as an option of the head or of the run");
-    }
-    model_->use(inputs.context());
+  plugin::StateChange change(state_);
+  if (inputs.has("options")) {
+    take_image_size(*change, plugin::Config(inputs["options"].bytes(), where_, {"image_size"}));
   }
+  if (!change->tracker) {
+    invalid(where_ +
+            ": motion \"model\" needs a package, whose model it is; use a pipeline of it, or give the head its " +
+            "model");
+  }
+  if (uses_model_ && change->width == 0.0) {
+    invalid(where_ +
+            ": image_size is missing: the model's deltas are fractions of the image; give [width, height] in " +
+            "pixels as an option of the head or of the run");
+  }
+  for_model_->width = change->width;
+  for_model_->height = change->height;
+  Tracker& tracker = *change->tracker;
   const TensorView tensor = inputs[input_];
   const std::size_t columns = columns_of(tensor, input_.c_str(), 5);
-  const auto rows = tensor.data<float>();  // (n, columns)
+  const std::vector<double> rows = numbers_of(tensor);  // (n, columns)
   const std::size_t n = rows.size() / columns;
   std::vector<std::int64_t> frames(n, 0);
   std::int64_t frame_count = 1;
@@ -168,7 +188,8 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
     frame_count = given[0];
   }
 
-  nlohmann::json tracks = nlohmann::json::array();
+  plugin::JsonWriter json;
+  json.open('{').key("tracks").open('[');
   std::vector<std::int64_t> ids;
   std::vector<float> boxes;  // (m, 4)
   std::vector<float> scores;
@@ -181,30 +202,33 @@ void TrackerHead::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
     }
     detections.clear();
     for (; at < n && frames[at] == frame; ++at) {
-      detections.push_back(detection_of(&rows[at * columns], columns, /*corners=*/true));
+      detections.push_back(detection_of({&rows[at * columns], columns}, /*corners=*/true));
     }
-    for (const TrackedBox& t : tracker_->step(detections)) {
-      nlohmann::json box = nlohmann::json::array();
+    for (const TrackedBox& t : tracker.step(detections)) {
+      json.open('{').key("box").open('[');
       for (const double v : {t.detection.box.x1, t.detection.box.y1, t.detection.box.x2, t.detection.box.y2}) {
         boxes.push_back(static_cast<float>(v));
-        box.push_back(v);
+        json.number(v);
       }
-      tracks.push_back({{"frame", tracker_->frame()},
-                        {"id", t.id},
-                        {"box", box},
-                        {"score", t.detection.score},
-                        {"class", t.detection.class_id}});
+      json.close(']');
+      json.key("class").number(t.detection.class_id);
+      json.key("frame").number(tracker.frame());
+      json.key("id").number(t.id);
+      json.key("score").number(t.detection.score);
+      json.close('}');
       ids.push_back(t.id);
       scores.push_back(static_cast<float>(t.detection.score));
-      out_frames.push_back(tracker_->frame());
+      out_frames.push_back(tracker.frame());
     }
   }
-  emit.json(nlohmann::json{{"tracks", tracks}}.dump());
+  json.close(']').close('}');
+  emit.json(json.text());
   const auto m = static_cast<std::int64_t>(ids.size());
   emit("ids", std::move(ids), {m});
   emit("boxes", std::move(boxes), {m, 4});
   emit("scores", std::move(scores), {m});
   emit("frames", std::move(out_frames), {m});
+  change.commit();
 }
 
 }  // namespace mambasdk::tracking

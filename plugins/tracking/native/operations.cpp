@@ -25,11 +25,10 @@ std::vector<double> dense(const TensorView& view) {
 
 // Runs f(state, row) on each of the N states and writes the results.
 template <class F>
-void for_each_state(const plugin::OpCall& call, F&& f) {
-  const std::vector<double> mean = dense(call.input(0));        // (N, 8)
-  const std::vector<double> covariance = dense(call.input(1));  // (N, 8, 8)
-  const auto mean_out = call.output<double>(0);
-  const auto covariance_out = call.output<double>(1);
+void for_each_state(const TensorView& means, const TensorView& covariances, std::span<double> mean_out,
+                    std::span<double> covariance_out, F&& f) {
+  const std::vector<double> mean = dense(means);              // (N, 8)
+  const std::vector<double> covariance = dense(covariances);  // (N, 8, 8)
   for (std::size_t n = 0; n < mean.size() / 8; ++n) {
     KalmanState state;
     std::copy_n(&mean[n * 8], 8, state.mean.begin());
@@ -42,25 +41,28 @@ void for_each_state(const plugin::OpCall& call, F&& f) {
 
 }  // namespace
 
-void LinearAssignment::reference(const plugin::OpCall& call) {
-  const auto shape = call.input(0).shape();
-  const std::vector<double> cost = dense(call.input(0));  // (R, C)
-  const std::vector<std::int64_t> columns =
-      assign(cost, static_cast<std::size_t>(shape[0]), static_cast<std::size_t>(shape[1]), call.real(1));
-  std::copy(columns.begin(), columns.end(), call.output<std::int64_t>(0).begin());
+void LinearAssignment::reference(const plugin::CallOf<LinearAssignment>& call) {
+  const std::vector<double> cost = dense(call.input<"cost">());  // (R, C)
+  const std::vector<std::int64_t> columns = assign(cost, static_cast<std::size_t>(call.dim<"R">()),
+                                                   static_cast<std::size_t>(call.dim<"C">()), call.number<"limit">());
+  std::copy(columns.begin(), columns.end(), call.output<"columns", std::int64_t>().begin());
 }
 
-void KalmanPredict::reference(const plugin::OpCall& call) {
-  for_each_state(call, [](KalmanState& state, std::size_t) { kalman_predict(state); });
+void KalmanPredict::reference(const plugin::CallOf<KalmanPredict>& call) {
+  for_each_state(call.input<"mean">(), call.input<"covariance">(), call.output<"predicted_mean", double>(),
+                 call.output<"predicted_covariance", double>(),
+                 [](KalmanState& state, std::size_t) { kalman_predict(state); });
 }
 
-void KalmanUpdate::reference(const plugin::OpCall& call) {
-  const std::vector<double> measurements = dense(call.input(2));  // (N, 4)
-  for_each_state(call, [&](KalmanState& state, std::size_t n) {
+void KalmanUpdate::reference(const plugin::CallOf<KalmanUpdate>& call) {
+  const std::vector<double> measurements = dense(call.input<"measurement">());  // (N, 4)
+  const auto update = [&](KalmanState& state, std::size_t n) {
     Vector4 z;
     std::copy_n(&measurements[n * 4], 4, z.begin());
     kalman_update(state, z);
-  });
+  };
+  for_each_state(call.input<"mean">(), call.input<"covariance">(), call.output<"updated_mean", double>(),
+                 call.output<"updated_covariance", double>(), update);
 }
 
 }  // namespace mambasdk::tracking

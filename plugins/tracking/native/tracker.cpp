@@ -2,10 +2,21 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 
 #include "assignment.hpp"
+#include "mambasdk/base.hpp"
 
 namespace mambasdk::tracking {
+
+namespace {
+
+// Of the matching of a frame: so much for each detection, and for the frame.
+constexpr std::uint64_t kStepsOfDetection = 1 << 16;
+constexpr std::uint64_t kStepsOfFrame = 1 << 23;
+constexpr std::size_t kMaxPairs = std::size_t{1} << 26;  // of tracks and detections
+
+}  // namespace
 
 void Tracker::reset() {
   tracks_.clear();
@@ -35,6 +46,12 @@ void Tracker::associate(std::span<const Detection> detections, const std::vector
   for (std::size_t j = 0; j < detections.size(); ++j) {
     if (taken[j] == 0) free.push_back(j);
   }
+  if (tracks.size() > kMaxPairs / std::max<std::size_t>(free.size(), 1)) {
+    throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, "tracker",
+                "tracker: " + std::to_string(tracks.size()) + " tracks and " + std::to_string(free.size()) +
+                    " detections of a frame are more pairs than " + std::to_string(kMaxPairs) +
+                    "; lower max_tracks, or filter detections by score");
+  }
   std::vector<double> cost(tracks.size() * free.size());  // (tracks, free)
   for (std::size_t i = 0; i < tracks.size(); ++i) {
     const Track& track = tracks_[tracks[i]];
@@ -46,7 +63,8 @@ void Tracker::associate(std::span<const Detection> detections, const std::vector
       cost[i * free.size() + j] = allowed && overlap > 0.0 ? 1.0 - overlap : std::numeric_limits<double>::infinity();
     }
   }
-  const std::vector<std::int64_t> column = assign(cost, tracks.size(), free.size(), 1.0 - least_iou);
+  const std::vector<std::int64_t> column = assign(cost, tracks.size(), free.size(), 1.0 - least_iou,
+                                                  std::max(kStepsOfFrame, kStepsOfDetection * free.size()));
   for (std::size_t i = 0; i < tracks.size(); ++i) {
     if (column[i] < 0) continue;
     const std::size_t j = free[static_cast<std::size_t>(column[i])];

@@ -32,9 +32,10 @@ struct TrackedBox {
   Detection detection;
 };
 
+// Copies go on from where the original is.
 class Tracker {
  public:
-  Tracker(const TrackerOptions& options, std::unique_ptr<Motion> motion)
+  Tracker(const TrackerOptions& options, std::shared_ptr<Motion> motion)
       : options_(options), motion_(std::move(motion)) {}
   // The next frame: the confirmed tracks that it matched, with their detections, by id.
   [[nodiscard]] std::vector<TrackedBox> step(std::span<const Detection> detections);
@@ -63,8 +64,8 @@ class Tracker {
   void remove_duplicates();
 
   TrackerOptions options_;
-  std::unique_ptr<Motion> motion_;
-  std::vector<Track> tracks_;  // by id
+  std::shared_ptr<Motion> motion_;  // keeps no state of its own
+  std::vector<Track> tracks_;       // by id
   std::int64_t frame_ = 0;
   std::int64_t next_id_ = 1;
 };

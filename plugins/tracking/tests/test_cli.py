@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import identity
 from mambasdk.package import Manifest
@@ -66,6 +66,13 @@ def test_train_then_track(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     for extra in (["--image-size", "1280x720", "--frames", 50], []):
         again = run("track", package, file, "--gt", gt, *extra, capsys=capsys)
         assert again["metrics"] == report["metrics"]
+    one = run("evaluate", package, "--data", folder / "video-0", "--plot", tmp_path / "plots", capsys=capsys)
+    assert {**one["metrics"], "HOTA_per_alpha": one["HOTA_per_alpha"]} == report["metrics"]
+    assert {Path(path).name for path in one["pictures"].values()} == {"hota.png", "tracks-video-0.png"}
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in one["pictures"].values())
+    both = run("evaluate", package, "--data", folder, capsys=capsys)
+    assert [row["video"] for row in both["videos"]] == ["video-0", "video-1"]
+    assert both["metrics_of"]["video-0"]["IDF1"] == report["metrics"]["IDF1"]
 
 
 def test_motion_without_a_package(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,30 @@ def test_metrics_equal_the_golden(tables: tuple[Table, Table], golden: Callable[
         assert result.sequences["sequence"][name] == result.total[name]
 
 
+def write_golden(root: Path) -> None:
+    """Files of folder `mambatrack`: another scene, and what `evaluate` says of it."""
+    folder = root / "mambatrack"
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = np.random.default_rng(12)
+    objects, frames = 6, 44
+    start, speed = chance.uniform(50, 900, (objects, 2)), chance.uniform(-5, 5, (objects, 2))
+    truth, tracks = [], []
+    for frame in range(1, frames + 1):
+        for one in range(objects):
+            box = [*(start[one] + speed[one] * frame), 60, 140]
+            truth.append([frame, one + 1, *np.round(box, 2), 1, 1, 1])
+            seen = np.array(box) + chance.normal(0, [6, 9, 3, 5])
+            if chance.random() < 0.85:
+                name = 10 + one + objects * (frame > 20 + 3 * one)  # each is lost once and found under another id
+                tracks.append([frame, name, *np.round(seen, 2), np.round(chance.uniform(0.3, 1), 3), -1, -1, -1])
+    for file, rows in (("mot_gt.txt", truth), ("mot_pred.txt", tracks)):
+        np.savetxt(folder / file, rows, fmt="%.12g", delimiter=",")
+    given = read_table(folder / "mot_gt.txt", ground_truth=True), read_table(folder / "mot_pred.txt")
+    result = evaluate({"sequence": given})
+    metrics = {**result.total, "HOTA_per_alpha": list(result.hota_per_alpha)}
+    (folder / "mot_metrics.json").write_text(json.dumps({"metrics": metrics}, indent=1, default=float))
+
+
 def test_names_of_ids_and_order_of_rows_do_not_matter(tables: tuple[Table, Table]) -> None:
     truth, tracks = tables
     expected = evaluate({"a": tables}).total
@@ -62,12 +86,15 @@ def test_ground_truth_itself_is_perfect_and_nothing_is_worth_nothing(tables: tup
     assert nothing["CLR_FN"] == nothing["IDFN"] == len(truth)
     empty = truth.select(slice(0, 0))
     assert evaluate({"a": (empty, empty)}).total["HOTA"] == 0
-    assert evaluate({"a": (empty, truth)}).total["CLR_FP"] == len(truth)
+    only_claims = evaluate({"a": (empty, truth), "b": (empty, truth)})
+    assert only_claims.total["CLR_FP"] == 2 * len(truth)
+    for values in (only_claims.total, *only_claims.sequences.values()):
+        assert values["MOTA"] == values["HOTA"] == values["IDF1"] == 0  # as TrackEval; not -300 %
 
 
 def test_sequences_together_are_weighted_by_their_counts(tables: tuple[Table, Table]) -> None:
     truth, tracks = tables
-    half = 30
+    half = truth.frame_count // 2
     parts = {
         name: (truth.select(rows(truth)), tracks.select(rows(tracks)))
         for name, rows in (("a", lambda t: t.frames <= half), ("b", lambda t: t.frames > half))
@@ -109,6 +136,22 @@ def test_benchmark_rules() -> None:
         preprocess(truth, tracks, "mot99")
 
 
+@pytest.mark.parametrize("wrong", [-1, 0, 14])
+def test_ground_truth_of_unknown_classes_is_refused(wrong: int) -> None:
+    boxes = np.array([[0, 0, 10, 20], [100, 0, 10, 20]], float)
+    truth = make_table([1, 1], [1, 2], boxes, classes=[1, wrong])
+    for benchmark in ("mot17", "mot20"):
+        with pytest.raises(InvalidArgumentError, match=rf"{benchmark}.*classes.*expected 1 to 13, got {wrong}"):
+            evaluate({"a": (truth, truth)}, benchmark)  # type: ignore[arg-type]
+    assert evaluate({"a": (truth, truth)}).total["MOTA"] == 1
+
+
+def test_frames_without_boxes_cost_nothing() -> None:
+    boxes = [[0, 0, 10, 20]] * 3
+    near, far = (make_table([1, 2, last], [1, 1, 1], boxes) for last in (3, 9_000_000))
+    assert evaluate({"a": (far, far)}).total == evaluate({"a": (near, near)}).total
+
+
 def test_files_round_trip(tables: tuple[Table, Table], tmp_path: Path) -> None:
     truth, tracks = tables
     folder = tmp_path / "video"
@@ -133,12 +176,23 @@ def test_files_round_trip(tables: tuple[Table, Table], tmp_path: Path) -> None:
         ("0,2,3,4,5,6\n", "row 1: frames are whole numbers from 1"),
         ("1,2.5,3,4,5,6\n", "row 1: frames"),
         ("1,2,3,4,5,6\n1,2,3,4,5,6\n", "frame 1 has id 2 twice"),
+        ("1,1,3,4,5,6\n1,2,nan,4,5,6\n", "row 2: has a number that is not finite"),
+        ("1,2,3,4,inf,6\n", "row 1: has a number that is not finite"),
+        ("1e18,2,3,4,5,6\n", r"row 1: frame 1e\+18 .*expected frames up to 10,000,000"),
+        ("1,1e30,3,4,5,6\n", "row 1: .*id 1e.30 are too large"),
     ],
 )
 def test_damaged_files_are_clear_errors(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "gt.txt").write_text(text)
     with pytest.raises(InvalidArgumentError, match=message):
         read_table(tmp_path / "gt.txt", ground_truth=True)
+
+
+def test_results_of_other_classes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tracks.txt").write_text("1,1,3,4,5,6,0.9,-1,-1,-1\n2,1,3,4,5,6,0.9,2,-1,-1\n")
+    with pytest.raises(InvalidArgumentError, match=r"row 2: a result of class 2: expected 1 \(pedestrian\) or -1"):
+        read_table(tmp_path / "tracks.txt", results=True)
+    assert len(read_table(tmp_path / "tracks.txt")) == 2  # in detections the column is a position
 
 
 def test_missing_files_ids_and_sizes_are_clear_errors(tmp_path: Path) -> None:

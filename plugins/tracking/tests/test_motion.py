@@ -13,7 +13,7 @@ import torch
 import toy_pipelines
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.lowering import Program
 from mambasdk.package import Manifest, save_package
 from mambasdk.pipeline import load_pipeline
@@ -148,10 +148,67 @@ def test_compiled_package_tracks_as_the_native_one(tiny: Any, package: Path, tmp
     path = tmp_path / "det.txt"
     path.write_bytes(det_text(scene()))
     native, compiled = (
-        load_pipeline(folder).run({"detections": path.read_bytes()})["json"]["tracks"]
+        load_pipeline(folder, allow_code=True).run({"detections": path.read_bytes()})["json"]["tracks"]
         for folder in (package, tmp_path / "aoti")
     )
     assert compiled == native
+
+
+def test_a_package_that_runs_in_pytorch_tracks_as_the_native_one(tiny: Any, package: Path, tmp_path: Path) -> None:
+    save_package(tiny, tmp_path / "torch", engine="torch", head_options={"image_size": list(IMAGE), "min_history": 3})
+    text = det_text(scene())
+    native, in_torch = (
+        load_pipeline(folder).run({"detections": text})["json"]["tracks"] for folder in (package, tmp_path / "torch")
+    )
+    assert [(t["frame"], t["id"], t["box"]) for t in in_torch] == [(t["frame"], t["id"], t["box"]) for t in native]
+
+
+def test_a_run_that_fails_leaves_the_tracks(package: Path) -> None:
+    """In its options, its frames, or, half-way through a sequence, because it is cancelled by what it finds."""
+    frames = scene()
+    plain, disturbed = load_pipeline(package), load_pipeline(package)
+    bad_size: dict[str, Any] = {"image_size": [640, "many"]}
+    crowd = np.tile(np.float32([10, 10, 50, 90, 0.9]), (1001, 1))  # more than max_detections, after two good frames
+    for t, detections in enumerate(frames):
+        if t % 5 == 2:
+            with pytest.raises(ValueError, match="image_size"):
+                disturbed.run({"detections": detections}, bad_size)
+            with pytest.raises(ValueError, match="has no option"):
+                disturbed.run({"detections": detections}, {"image_size": [640, 480], "beams": 2})
+            with pytest.raises(ValueError, match="more than 1000"):
+                disturbed.run({"detections": det_text([detections, detections, crowd])})
+        expected = plain.run({"detections": detections})["json"]
+        assert disturbed.run({"detections": detections})["json"] == expected
+
+
+def test_a_head_that_fails_in_the_middle_of_a_sequence_leaves_its_tracks(package: Path) -> None:
+    """The head alone, with frames that turn out to be too crowded for the matching."""
+    from mambasdk.pipeline import NativeProcessor, load_model
+
+    options = {"image_size": list(IMAGE), "min_history": 3, "max_tracks": 100000, "new_track_score": 0.0}
+    heads = [
+        NativeProcessor("tracking", "tracker", {"motion": "model", **options}, head=True, model=load_model(package))
+        for _ in range(2)
+    ]
+
+    def rows(count: int) -> Array:
+        x = np.arange(count, dtype=np.float32) * 50
+        return np.stack([x, 0 * x, x + 40, 0 * x + 80, 0 * x + 0.9], 1)
+
+    plain, disturbed = heads
+    small = {"detections": rows(5), "frames": np.zeros(5, np.int64), "frame_count": np.ones(1, np.int64)}
+    for _ in range(2):
+        assert plain.run_named(small)["json"] == disturbed.run_named(small)["json"]
+    many = rows(9000)  # a pair for each track and detection: beyond the limit in the second frame
+    huge = {
+        "detections": np.concatenate([many, many]),
+        "frames": np.repeat(np.arange(2), 9000),
+        "frame_count": np.full(1, 2, np.int64),
+    }
+    with pytest.raises(ValueError, match="are more pairs than"):
+        disturbed.run_named(huge)
+    for _ in range(3):
+        assert plain.run_named(small)["json"] == disturbed.run_named(small)["json"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import toy_pipelines
 
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.lowering import Program
 from mambasdk.pipeline import load_pipeline
 from mambasdk_tracking import Tracker

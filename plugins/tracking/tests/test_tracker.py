@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,64 @@ BAD_TEXTS = [
 ]
 
 
+BAD_TEXTS += [
+    (f"1,-1,2,3,4,5,1\n1,-1,2,{value},4,5,1".encode(), "line 2: a number is (not finite|out of range)")
+    for value in ("nan", "inf", "-inf", "1e39", "1e999")
+]
+BAD_TEXTS += [(b"1,-1,2,3,4,5,nan", "line 1: a number is not finite")]
+
+
 @pytest.mark.parametrize(("text", "message"), BAD_TEXTS)
 def test_damaged_texts_are_clear_errors(text: bytes, message: str) -> None:
     with pytest.raises(Exception, match=message):
         Tracker().update(text)
+
+
+def test_a_byte_order_mark_and_comments_are_passed_over() -> None:
+    plain = b"1,-1,10,20,30,40,0.9\n2,-1,11,20,30,40,0.9"
+    expected = Tracker().update(plain)
+    assert len(expected) == 2
+    for text in (
+        b"\xef\xbb\xbf" + plain,
+        b"# frame,id,left,top,width,height,score\n" + plain.replace(b"\n", b"\n  # more\n\n"),
+        b"\xef\xbb\xbf#\r\n" + plain.replace(b"\n", b"\r\n") + b"\r\n",
+    ):
+        assert Tracker().update(text) == expected
+
+
+def test_a_confidence_of_minus_one_is_none_given() -> None:
+    rows = [f"{t + 1},-1,{10 + t},20,30,40,{{}},-1,-1,-1" for t in range(5)]
+    tracks = Tracker().update("\n".join(row.format(-1) for row in rows).encode())
+    assert (ids(tracks), {track["score"] for track in tracks}) == ([1] * 5, {1.0})
+    mixed = [rows[0].format(-1), *(row.format(0.5) for row in rows[1:])]
+    assert DetectionsProcessor()("\n".join(mixed).encode())["detections"][:2, 4].tolist() == [1, 0.5]
+    # A detector whose scores are negative means what it says.
+    below = [rows[0].format(-1), *(row.format(-0.5) for row in rows[1:])]
+    assert DetectionsProcessor()("\n".join(below).encode())["detections"][:2, 4].tolist() == [-1, -0.5]
+
+
+def test_float64_detections_are_float32_ones() -> None:
+    boxes = frame(box(10.25), box(100.5, score=0.75))
+    assert Tracker().update(boxes.astype(np.float64)) == Tracker().update(boxes)
+    for dtype in (np.float32, np.float64):
+        made = DetectionsProcessor(box_format="xywh")(boxes.astype(dtype))
+        assert made["detections"].dtype == np.float32
+
+
+def test_a_crowd_of_overlapping_boxes_is_refused_in_time() -> None:
+    """A thousand boxes on one another by frame: the best matching would take minutes."""
+    chance = np.random.default_rng(0)
+    rows = [
+        f"{t + 1},-1,{x:.1f},{y:.1f},{w:.1f},{h:.1f},0.9"
+        for t in range(10)
+        for x, y, w, h in zip(*chance.uniform(0, 50, (2, 1000)), *chance.uniform(900, 1000, (2, 1000)), strict=True)
+    ]
+    start = time.perf_counter()
+    try:
+        Tracker().update("\n".join(rows).encode())
+    except ValueError as error:
+        assert "boxes that all overlap take too long to match" in str(error)  # noqa: PT017
+    assert time.perf_counter() - start < 30
 
 
 def test_wrong_arrays_and_options_are_named() -> None:

@@ -1,7 +1,6 @@
 """Images for mambasdk: preparation and results of vision models."""
 
-from mambasdk_vision.heads import ImageClassification, ObjectDetection
-from mambasdk_vision.image import ImageProcessor
+from mambasdk_vision.processors import ImageClassification, ImageProcessor, ObjectDetection
 
 __version__ = "0.1.0"
 __all__ = ["ImageClassification", "ImageProcessor", "ObjectDetection", "__version__"]

@@ -138,27 +138,30 @@ void ObjectDetection::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
     most = options.integer("max_detections", most, 1, 100000);
   }
   const Candidates found = candidates(inputs, score_threshold);
-  std::vector<std::size_t> kept = non_maximum_suppression(found.boxes, found.scores, found.classes, iou_threshold);
-  kept.resize(std::min(kept.size(), static_cast<std::size_t>(most)));
+  const std::vector<std::size_t> kept =
+      non_maximum_suppression(found.boxes, found.scores, found.classes, iou_threshold, static_cast<std::size_t>(most));
 
   Candidates out;
-  nlohmann::json detections = nlohmann::json::array();
+  plugin::JsonWriter json;
+  json.open('{').key("detections").open('[');
   for (const std::size_t i : kept) {
-    nlohmann::json box = nlohmann::json::array();
+    json.open('{').key("box").open('[');
     for (std::size_t k = 0; k < 4; ++k) {
       out.boxes.push_back(found.boxes[i * 4 + k]);
-      box.push_back(plugin::json_number(found.boxes[i * 4 + k]));
+      json.number(static_cast<double>(found.boxes[i * 4 + k]));
     }
+    json.close(']');
     out.scores.push_back(found.scores[i]);
     out.classes.push_back(found.classes[i]);
     const std::int64_t id = found.classes[i];
     const bool named = id >= 0 && static_cast<std::size_t>(id) < labels_.size();
-    detections.push_back({{"box", box},
-                          {"label", named ? labels_[static_cast<std::size_t>(id)] : std::to_string(id)},
-                          {"index", id},
-                          {"score", plugin::json_number(found.scores[i])}});
+    json.key("index").number(id);
+    json.key("label").string(named ? labels_[static_cast<std::size_t>(id)] : std::to_string(id));
+    json.key("score").number(static_cast<double>(found.scores[i]));
+    json.close('}');
   }
-  emit.json(nlohmann::json{{"detections", detections}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  json.close(']').close('}');
+  emit.json(json.text());
   const auto count = static_cast<std::int64_t>(kept.size());
   emit("boxes", std::move(out.boxes), {count, 4});
   emit("scores", std::move(out.scores), {count});

@@ -24,6 +24,15 @@ void check_image_size(std::int64_t width, std::int64_t height, std::int64_t max_
   }
 }
 
+void check_held(std::int64_t needed, std::size_t size, std::int64_t of_byte) {
+  constexpr std::int64_t kSlack = 1 << 16;  // of tiny files, whatever their coding
+  if (needed <= kSlack || (needed - kSlack) / of_byte < static_cast<std::int64_t>(size)) return;
+  throw Error(MAMBASDK_ERROR_CORRUPT, "image",
+              "image: " + std::to_string(size) +
+                  " bytes cannot hold an image of the size that they say; the file is cut "
+                  "off or damaged");
+}
+
 Image decode_image(std::string_view bytes, std::int64_t max_pixels) {
   int orientation = 1;
   if (is_png(bytes)) {

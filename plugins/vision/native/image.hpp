@@ -16,9 +16,14 @@ struct Image {
 // Largest width or height of a file; below what either format can say, so that sizes never overflow.
 inline constexpr std::int64_t kMaxSide = 1 << 20;
 
+// Pixels that a byte of a JPEG file may stand for: a block of 64 takes a bit at least where the coding is Huffman's.
+inline constexpr std::int64_t kJpegPixelsOfByte = 1024;
+// Decompressed bytes for a byte of a PNG file: deflate cannot do better than 1032.
+inline constexpr std::int64_t kPngBytesOfByte = 1040;
+
 // A PNG or JPEG file, turned upright as its EXIF orientation says. Alpha is dropped; 16-bit samples keep their upper
 // byte. Throws Error: corrupt for a damaged or cut file, unsupported for another format, invalid_argument for more than
-// max_pixels (checked before anything is allocated).
+// max_pixels. Both that and whether so short a file can hold so many pixels are checked before anything is allocated.
 [[nodiscard]] Image decode_image(std::string_view bytes, std::int64_t max_pixels);
 
 [[nodiscard]] bool is_png(std::string_view bytes);
@@ -29,6 +34,8 @@ inline constexpr std::int64_t kMaxSide = 1 << 20;
 [[nodiscard]] Image decode_jpeg(std::string_view bytes, std::int64_t max_pixels, int& orientation);
 
 void check_image_size(std::int64_t width, std::int64_t height, std::int64_t max_pixels);
+// Throws Error (corrupt) where `needed`, of pixels or bytes, is more than a file of `size` bytes can hold.
+void check_held(std::int64_t needed, std::size_t size, std::int64_t of_byte);
 
 // Orientation (1 to 8) of an EXIF block that starts with its TIFF header; 1 where it has none or is damaged.
 [[nodiscard]] int exif_orientation(std::string_view tiff);

@@ -133,6 +133,7 @@ Image decode_jpeg(std::string_view bytes, std::int64_t max_pixels, int& orientat
   Decoder d;
   if (!read_header(d, bytes)) fail_decode(d);
   check_image_size(d.info.image_width, d.info.image_height, max_pixels);
+  check_held(std::int64_t{d.info.image_width} * d.info.image_height, bytes.size(), kJpegPixelsOfByte);
   for (jpeg_saved_marker_ptr marker = d.info.marker_list; marker != nullptr; marker = marker->next) {
     constexpr std::string_view kExif("Exif\0\0", 6);
     const std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);

@@ -22,12 +22,14 @@ double iou(const float* a, const float* b) {
 }  // namespace
 
 std::vector<std::size_t> non_maximum_suppression(std::span<const float> boxes, std::span<const float> scores,
-                                                 std::span<const std::int64_t> classes, double iou_threshold) {
+                                                 std::span<const std::int64_t> classes, double iou_threshold,
+                                                 std::size_t most) {
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
   std::vector<std::size_t> kept;
   for (const std::size_t i : order) {
+    if (kept.size() == most) break;
     const bool covered = std::any_of(kept.begin(), kept.end(), [&](std::size_t k) {
       return (classes.empty() || classes[k] == classes[i]) && iou(&boxes[k * 4], &boxes[i * 4]) > iou_threshold;
     });

@@ -87,6 +87,9 @@ class Decoder {
   }
   [[nodiscard]] std::int64_t width() const { return png_get_image_width(png_, info_); }
   [[nodiscard]] std::int64_t height() const { return png_get_image_height(png_, info_); }
+  [[nodiscard]] std::int64_t file_row_bytes() const {  // before any conversion
+    return static_cast<std::int64_t>(png_get_rowbytes(png_, info_));
+  }
   [[nodiscard]] int orientation(int otherwise) {
     png_uint_32 size = 0;
     png_bytep exif = nullptr;
@@ -111,6 +114,7 @@ Image decode_png(std::string_view bytes, std::int64_t max_pixels, int& orientati
   Decoder decoder(bytes);
   decoder.header();
   check_image_size(decoder.width(), decoder.height(), max_pixels);
+  check_held(decoder.file_row_bytes() * decoder.height(), bytes.size(), kPngBytesOfByte);
   Image image{decoder.height(), decoder.width(), {}};
   const auto row_bytes = static_cast<std::size_t>(image.width) * 3;
   image.rgb.resize(static_cast<std::size_t>(image.height) * row_bytes);

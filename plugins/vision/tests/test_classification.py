@@ -15,13 +15,13 @@ import toy_pipelines
 from PIL import Image
 
 import mambasdk
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import identity
 from mambasdk.package import Manifest
-from mambasdk_vision.classification.augmentation import Augmentation
-from mambasdk_vision.classification.folder import Pixels, read_folders, split
 from mambasdk_vision.plugin import LIBRARY
+from mambasdk_vision.training.augmentation import Augmentation
+from mambasdk_vision.training.folder import Pixels, read_folders, readable_pixels, split
 
 SIZES = {
     "vim": ["patch_size=4", "embed_dim=32", "depth=2", "d_state=4"],
@@ -82,6 +82,31 @@ def test_wrong_folders_are_named(folders: Path, tmp_path: Path) -> None:
         split(data, 0.2, seed=0)
     with pytest.raises(InvalidArgumentError, match=r"blue/1\.png"):
         Pixels(data, {"size": 8}).take(np.array([0]))
+
+
+def test_unreadable_images_are_all_named_before_training_or_left_out(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = [folders / "red" / "1.png", folders / "green" / "2.jpg", folders / "green" / "3.png"]
+    damaged[0].write_bytes(b"no image")
+    for path in damaged[1:]:
+        path.write_bytes(path.read_bytes()[:-200])  # cut off
+    parts = [Pixels(part, {"size": 8}) for part in split(read_folders(folders), 0.5, seed=0)]
+    with pytest.raises(InvalidArgumentError, match="3 of 48 images cannot be read") as failure:
+        readable_pixels(parts, skip_bad=False)
+    assert all(str(path) in str(failure.value) for path in damaged)
+    assert "--skip-bad" in str(failure.value)
+    kept = readable_pixels(parts, skip_bad=True)
+    left = [path for part in kept for path in part.data.files]
+    assert set(left) == {path for part in parts for path in part.data.files} - set(damaged)
+    assert sum(len(part.take(np.arange(len(part.data)))) for part in kept) == 45
+    shown = capsys.readouterr().err
+    assert "left out 3 of 48 images" in shown
+    assert all(str(path) in shown for path in damaged)
+    for path in (folders / "red").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InvalidArgumentError, match="no image of class red can be read"):
+        readable_pixels([Pixels(read_folders(folders), {"size": 8})], skip_bad=True)
 
 
 def test_pixels_are_the_processors_whether_kept_or_not(folders: Path) -> None:
@@ -178,6 +203,26 @@ def test_vmamba_trains_on_any_size(folders: Path, tmp_path: Path, capsys: pytest
         assert model(torch.zeros(1, 3, 40, 9)).shape == (1, 2)
 
 
+def test_evaluate_counts_what_the_model_says(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--steps", "4", "--batch", "4", "--size", "16", *settings("vim")]
+    call(capsys, "train", "vim", "--data", str(folders), "--out", str(tmp_path / "package"), *run)
+    plots = ["--plot", str(tmp_path / "plots"), "--batch", "7"]
+    report = call(capsys, "evaluate", str(tmp_path / "package"), "--data", str(folders), *plots)
+    model: Any = mambasdk.load(tmp_path / "package")
+    image = mambasdk.package.load_processors(tmp_path / "package")["image"]
+    data = read_folders(folders)
+    with torch.no_grad():
+        found = [int(model(torch.from_numpy(image(file)["image"])).argmax()) for file in data.files]
+    matrix = np.zeros((2, 2), int)
+    np.add.at(matrix, (data.labels, found), 1)
+    assert report["confusion_matrix"] == matrix.tolist()
+    assert report["metrics"]["accuracy"] == pytest.approx(np.trace(matrix) / 48)
+    assert [row["support"] for row in report["classes"]] == [24, 24]
+    assert Image.open(report["pictures"]["confusion_matrix"]).format == "PNG"
+    assert main(["evaluate", str(tmp_path / "package"), "--data", str(folders)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+
+
 def test_a_classifier_generates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     mambasdk.save_package(
@@ -185,7 +230,7 @@ def test_a_classifier_generates_nothing(tmp_path: Path, capsys: pytest.CaptureFi
         tmp_path / "package",
     )
     assert main(["generate", str(tmp_path / "package")]) == 2
-    assert "a classifier generates nothing; mambasdk predict PACKAGE FILE" in capsys.readouterr().err
+    assert "head image_classification does not generate; `mambasdk predict PACKAGE FILE`" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,21 @@ def test_bombs_are_refused_before_decoding() -> None:
         ImageProcessor()(huge)
     with pytest.raises(ValueError, match="it is 11 x 10, expected at most 100"):
         ImageProcessor(max_pixels=100)(photo(10, 11))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_header_that_claims_more_than_the_file_can_hold(kind: str) -> None:
+    """Refused before memory is asked for; the largest image that such a file may be is not."""
+    data = bytearray(file_of(Image.new("RGB", (64, 64)), kind))
+    place = data.index(b"IHDR") + 4 if kind == "png" else data.index(b"\xff\xc0") + 5
+    size = 4 if kind == "png" else 2
+    data[place : place + 2 * size] = (8000).to_bytes(size, "big") * 2
+    if kind == "png":
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(Exception, match="bytes cannot hold an image of the size that they say"):
+        ImageProcessor()(bytes(data))
+    blank = file_of(Image.new("L", (8000, 8000), 128), kind)
+    assert ImageProcessor(size=8)(blank)["image"].shape == (1, 3, 8, 8)
 
 
 def test_a_thin_image_costs_only_its_crop() -> None:

@@ -10,7 +10,7 @@ import pytest
 import toy_pipelines
 from PIL import Image
 
-from mambasdk.cli import main
+from mambasdk.command_line import main
 from mambasdk.lowering import Program
 from mambasdk.pipeline import load_pipeline
 from mambasdk_vision import ImageProcessor
@@ -65,6 +65,46 @@ def test_labels_in_python_command_line_and_cpp(
     assert printed == [{"file": str(path), **result} for path, result in zip(files, results, strict=True)]
     assert main(["predict", str(classifier), str(files[0]), "--top-k", "3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 3
+
+
+def test_a_folder_gives_one_table(classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
+    paths = [folder / "a.png", folder / "b.JPG", folder / "deep" / "c.jpeg"]
+    for path, picture in zip(paths, pixels, strict=True):
+        Image.fromarray(picture).save(path)
+    for other in ("labels.csv", ".hidden.png"):
+        (folder / other).write_bytes(b"no picture")
+
+    pipeline = load_pipeline(classifier)
+    best = [pipeline.run({"image": path.read_bytes()})["json"]["labels"][0] for path in paths]
+    assert main(["predict", str(classifier), str(folder), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)["results"]
+    assert [(row["file"], row["labels"][0]) for row in printed] == [
+        (str(path), label) for path, label in zip(paths, best, strict=True)
+    ]
+    assert main(["predict", str(classifier), str(folder)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["file", "label", "score"]
+    assert [row.split()[:2] for row in rows] == [
+        [str(path), label["label"]] for path, label in zip(paths, best, strict=True)
+    ]
+    assert main(["predict", str(classifier), str(folder), "--plot", str(tmp_path / "plots"), "--json"]) == 0
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["a.png", "b.png", "c.png"]
+    capsys.readouterr()
+
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["predict", str(classifier), str(folder)]) == 2
+    assert "broken.png: image: the PNG file is damaged" in capsys.readouterr().err
+    assert main(["predict", str(classifier), str(folder), "--skip-bad"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1 + 4
+    assert "skipped: " in captured.err
+    assert "broken.png" in captured.err
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(classifier), str(tmp_path / "empty")]) == 2
+    assert "no files to predict in this folder: expected *.png, *.jpg, *.jpeg" in capsys.readouterr().err
 
 
 def test_boxes_in_python_and_cpp(tmp_path: Path, files: list[Path]) -> None:

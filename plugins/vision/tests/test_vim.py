@@ -16,8 +16,8 @@ import mambasdk
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import identity
 from mambasdk_vision.adaptation import adapted
-from mambasdk_vision.vim import VimConfig, resize_positions
-from mambasdk_vision.vim.rope import PatchRotation
+from mambasdk_vision.families.vim import VimConfig, resize_positions
+from mambasdk_vision.families.vim.rope import PatchRotation
 
 Make = Callable[..., Any]
 

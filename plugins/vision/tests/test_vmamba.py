@@ -14,7 +14,7 @@ from torch.nn import functional
 import mambasdk
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk_vision.adaptation import adapted
-from mambasdk_vision.vmamba import SS2D, ForwardType, route_order
+from mambasdk_vision.families.vmamba import SS2D, ForwardType, route_order
 
 Make = Callable[..., Any]
 ROUTES = {
@@ -113,7 +113,7 @@ def test_any_size_down_to_one_pixel(make_tiny: Make) -> None:
 
 
 def test_patch_merging_takes_neighbours_in_the_published_order() -> None:
-    from mambasdk_vision.vmamba.model import PatchMerging
+    from mambasdk_vision.families.vmamba.model import PatchMerging
 
     torch.manual_seed(0)
     merging = PatchMerging(2, 4)

@@ -14,11 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mambasdk.cli.arguments import add_device_arguments, add_overrides, is_package, set_threads, torch_dtype
-from mambasdk.errors import InvalidArgumentError, require_torch
+from mambasdk.command_line.arguments import (
+    add_device_arguments,
+    add_loading_arguments,
+    add_overrides,
+    set_threads,
+    torch_dtype,
+)
+from mambasdk.errors import InvalidArgumentError, MissingDependencyError, require_torch
+from mambasdk.lowering import Model, as_model, runs_by_name
 from mambasdk.models import create_model
-from mambasdk.package import Manifest, load, save_package
-from mambasdk.package.writer import native_program
+from mambasdk.package import Manifest, is_package, load, save_package
 
 
 class BenchCommand:
@@ -35,6 +41,7 @@ class BenchCommand:
         parser.add_argument("--repeats", type=int, default=5, help="repeats; the median counts (default: 5)")
         parser.add_argument("--no-train", action="store_true", help="leave out forward and backward")
         add_overrides(parser)
+        add_loading_arguments(parser)
         add_device_arguments(parser)
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
@@ -47,7 +54,7 @@ class BenchCommand:
         session = None
         with tempfile.TemporaryDirectory() as scratch:
             session = _session(model, args, Path(scratch))
-            bench = _tokens if hasattr(model, "vocab_size") else _calls
+            bench = _tokens if as_model(model).vocab_size is not None else _calls
             unit, rows = bench(model, session, args)
         result = {
             "model": args.model,
@@ -73,23 +80,24 @@ Rows = list[tuple[str, str, float, int]]  # engine, what it did, seconds, units 
 def _model(args: argparse.Namespace) -> Any:
     dtype = torch_dtype(args.dtype)
     if is_package(args.model):
-        return load(args.model, device=args.device, dtype=dtype)
+        return load(args.model, device=args.device, dtype=dtype, verify=args.verify is not False)
     return create_model(args.model, device=args.device, dtype=dtype, **args.overrides).eval()
 
 
 def _session(model: Any, args: argparse.Namespace, scratch: Path) -> Any:
-    """A session of the native engine, None where the model does not run there."""
-    try:
-        core = importlib.import_module("mambasdk._core")
-    except ImportError:
-        return None
+    """A session of the package's engine, None where it runs in PyTorch alone, or its code is not allowed."""
     package = Path(args.model)
     if not is_package(args.model):
         package = scratch / "package"
         save_package(model, package, golden=False, readme=False)
-    if Manifest.read(package).engine["name"] != "native":
+    manifest = Manifest.read(package)
+    if manifest.engine["name"] == "torch" or (manifest.executes_code and not args.allow_code):
         return None
-    return core.load_package(str(package)).session()
+    try:
+        runtime = importlib.import_module("mambasdk.runtime")
+    except MissingDependencyError:
+        return None
+    return runtime.load_package(package, verify=args.verify, allow_code=args.allow_code).session()
 
 
 def _tokens(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Rows]:
@@ -142,29 +150,31 @@ def _tokens(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Ro
 def _calls(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Rows]:
     """Any other model: one call with its example inputs, repeated along the batch where they have one."""
     torch = require_torch("bench")
-    if not hasattr(model, "example_inputs") or not hasattr(model, "native_outputs"):
+    contract = as_model(model)
+    if not runs_by_name(contract):
         raise InvalidArgumentError(
             f"{type(model).__name__} has no example_inputs and native_outputs", where=f"bench {args.model}"
         )
-    inputs = _batched(model, args)
+    inputs = _batched(contract, args)
 
     def infer() -> None:
         with torch.no_grad():
-            model.native_outputs(inputs)
+            contract.native_outputs(inputs)
 
     def train() -> None:
         model.zero_grad(set_to_none=True)
-        outputs = model.native_outputs(inputs)
-        sum(output.float().square().mean() for output in outputs.values() if output.requires_grad).backward()
+        outputs = contract.native_outputs(inputs)
+        loss: Any = sum(output.float().square().mean() for output in outputs.values() if output.requires_grad)
+        loss.backward()
 
     rows: Rows = [("torch", "forward", _median(infer, args.repeats), args.batch)]
     if not args.no_train:
         rows.append(("torch", "forward+backward", _median(train, args.repeats), args.batch))
         model.zero_grad(set_to_none=True)
     if session is not None:
-        arrays = {name: tensor.float().cpu().numpy() for name, tensor in inputs.items()}
+        arrays = {name: (t.float() if t.is_floating_point() else t).cpu().numpy() for name, t in inputs.items()}
         with torch.no_grad():
-            names = list(model.native_outputs(inputs))
+            names = list(contract.native_outputs(inputs))
 
         def native() -> None:
             session.reset()
@@ -174,18 +184,13 @@ def _calls(model: Any, session: Any, args: argparse.Namespace) -> tuple[str, Row
     return "items", rows
 
 
-def _batched(model: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _batched(model: Model, args: argparse.Namespace) -> dict[str, Any]:
     """The example inputs with `--batch` rows; raises InvalidArgumentError where an input has no batch in front."""
-    program = native_program(model)
-    shapes = (
-        model.input_shapes()
-        if hasattr(model, "input_shapes")
-        else {entry["name"]: entry["shape"] for entry in (program.inputs if program else ())}
-    )
+    shapes = model.input_shapes()
     dtype, inputs = torch_dtype(args.dtype), {}
     for name, example in model.example_inputs().items():
         tensor = example
-        if shapes.get(name, [None])[0] == "B":
+        if shapes[name][:1] == ["B"]:
             tensor = example[[i % len(example) for i in range(args.batch)]]
         elif args.batch != 1:
             raise InvalidArgumentError(

@@ -7,10 +7,10 @@ process of their own.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -22,8 +22,18 @@ from mambasdk.errors import TORCH_COMMAND, MissingDependencyError
 from mambasdk.installation import get_native_command, library_path
 from mambasdk.plugins.host import allow_list, get_host
 from mambasdk.plugins.record import ALLOW_LIST_VARIABLE
+from mambasdk.plugins.resolution import broken_imports
+from mambasdk.threads import load_warnings
 
 OLDEST_TORCH = (2, 10)
+# Prints what the library argv[1] says of libtorch: 0 and its version, or -1 and the reason.
+_AOTI_PROGRAM = """
+import ctypes, sys
+probe = ctypes.CDLL(sys.argv[1]).mambasdk_aoti_torch
+probe.argtypes, probe.restype = [ctypes.POINTER(ctypes.c_char_p)], ctypes.c_int32
+text = ctypes.c_char_p()
+print(probe(ctypes.byref(text)), (text.value or b"").decode(errors="replace"), end="")
+"""
 
 
 class DoctorCommand:
@@ -48,6 +58,7 @@ class DoctorCommand:
             "torch": _torch(problems),
             "engines": _engines(),
             "plugins": plugins,
+            "warnings": load_warnings(),
             "problems": problems,
             "exit_code": 1 if problems else 0,
         }
@@ -110,19 +121,33 @@ def _torch(problems: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def _engines() -> dict[str, Any]:
-    """What runs packages without Python here: native always; aoti with the libtorch that this process has."""
-    library = library_path("mambasdk_aoti")
-    if not library.is_file():
-        return {"aoti": {"available": False, "reason": "this mambasdk was built with MAMBASDK_TORCH=OFF"}}
+    """What runs compiled packages here: in Python, once torch is imported, and in a program that has no Python.
+
+    A process that imports torch has its libtorch; any other must find one by itself, so both are tried apart.
+    """
+    if not library_path("mambasdk_aoti").is_file():
+        reason = "this mambasdk was built with MAMBASDK_TORCH=OFF"
+        missing = {"available": False, "reason": reason}
+        return {"aoti": missing, "aoti_without_python": missing}
+    return {"aoti": _aoti("import torch"), "aoti_without_python": _aoti("")}
+
+
+def _aoti(first: str) -> dict[str, Any]:
+    """Whether a fresh process, after it ran the Python statement `first`, has a libtorch for the engine aoti."""
+    program = f"{first}\n{_AOTI_PROGRAM}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", program, str(library_path("mambasdk_aoti"))]
     try:
-        probe = ctypes.CDLL(str(library)).mambasdk_aoti_torch
-        probe.argtypes, probe.restype = [ctypes.POINTER(ctypes.c_char_p)], ctypes.c_int32
-        text = ctypes.c_char_p()
-        found = probe(ctypes.byref(text)) == 0
-    except OSError as error:
-        return {"aoti": {"available": False, "reason": str(error)}}
-    answer = (text.value or b"").decode()
-    return {"aoti": {"available": True, "torch": answer} if found else {"available": False, "reason": answer}}
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=120, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"available": False, "reason": str(error)}
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return {"available": False, "reason": last}
+    found, _, text = done.stdout.partition(" ")
+    return {"available": True, "torch": text} if found == "0" else {"available": False, "reason": text}
 
 
 def _plugins(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -133,6 +158,10 @@ def _plugins(problems: list[dict[str, str]]) -> list[dict[str, Any]]:
         if record.status == "quarantined":
             problems.append(_problem(where, record.reason, record.advice))
         problems += [_problem(where, what, way_out) for what, way_out in record.remarks()]
+    distributions = {record.name: record.distribution for record in host.records}
+    for name, what, why in broken_imports([record for record in host.records if record.status == "good"]):
+        way_out = f"pip install --upgrade {distributions[name]}, or report it to its author"
+        problems.append(_problem(f"plugin {name}", f"{what} cannot be imported: {why}", way_out))
     installed = {record.name for record in host.records}
     for name in allow_list() or []:
         if name not in installed:
@@ -160,12 +189,13 @@ def _print(report: Mapping[str, Any]) -> None:
         print(f"  {torch['version']}, operations {torch.get('operations', 'not loaded')}")
     else:
         print(f"  not installed; {torch['note']}")
-    aoti = report["engines"]["aoti"]
+    engines = report["engines"]
     print("engine aoti")
-    if aoti["available"]:
-        print(f"  runs packages that were compiled for torch {aoti['torch']}")
-    else:
-        print(f"  cannot run here: {aoti['reason']}")
+    for who, found in (("Python", engines["aoti"]), ("C, C++, mambasdk-run", engines["aoti_without_python"])):
+        if found["available"]:
+            print(f"  {who}: runs packages that were compiled for torch {found['torch']}")
+        else:
+            print(f"  {who}: cannot run: {found['reason']}")
     print("plugins")
     for plugin in report["plugins"]:
         print(f"  plugin {plugin['name']} ({plugin['distribution']} {plugin['version']}): {plugin['status']}")
@@ -175,6 +205,8 @@ def _print(report: Mapping[str, Any]) -> None:
             print(f"    {line}")
     if not report["plugins"]:
         print(f"  {NONE_INSTALLED}")
+    for warning in report["warnings"]:
+        print(f"\nwarning: {warning}")
     for problem in report["problems"]:
         print(f"\nproblem: {problem['where']}: {problem['reason']}\n  way out: {problem['way_out']}")
     print(f"\n{len(report['problems']) or 'no'} problem{'s' * (len(report['problems']) != 1)} found")

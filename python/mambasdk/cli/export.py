@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambasdk.cli.arguments import DTYPES, add_overrides, is_package
+from mambasdk.command_line.arguments import DTYPES, add_overrides
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import create_model
-from mambasdk.package import Manifest, load, save_package
+from mambasdk.package import Manifest, is_package, load, save_package
 from mambasdk.package.writer import ENGINES
 
 if TYPE_CHECKING:

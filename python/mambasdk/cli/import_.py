@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambasdk.cli.arguments import DTYPES
+from mambasdk.command_line.arguments import DTYPES
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.lowering import as_model
 from mambasdk.models.create import import_checkpoint, local_config
+from mambasdk.models.imported import imported_settings
 from mambasdk.models.registry import find_model
 from mambasdk.models.source import resolve_source
 from mambasdk.package import save_package
-from mambasdk.package.writer import processor_entries
 
 _TOKENIZER = "tokenizer.json"
-_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id")
 
 
 class ImportCommand:
@@ -42,10 +42,22 @@ class ImportCommand:
             raise InvalidArgumentError(f"{args.model} has no hub repository of its own", way_out="give a SOURCE")
         path = resolve_source(source)
         model = import_checkpoint(args.model, args.config or path, path)
-        processors = _processors(
-            processor_entries(model, family, None), args.tokenizer, path, local_config(args.config or path)
+        folder = path if path.is_dir() else path.parent
+        contract = as_model(model)
+        processors, options = imported_settings(
+            contract.package_head,
+            folder,
+            local_config(args.config or path),
+            _processors(contract.package_processors(), args.tokenizer, folder),
         )
-        manifest = save_package(model, args.out, processors=processors, dtype=args.dtype, overwrite=args.overwrite)
+        manifest = save_package(
+            model,
+            args.out,
+            processors=processors,
+            head_options=options or None,
+            dtype=args.dtype,
+            overwrite=args.overwrite,
+        )
         count = sum(parameter.numel() for parameter in model.parameters())
         if not args.json:
             print(f"{args.out}: {manifest.variant or manifest.family}, {count:,} parameters")
@@ -55,13 +67,11 @@ class ImportCommand:
 
 
 def _processors(
-    defaults: Mapping[str, Mapping[str, Any]], tokenizer: str | None, source: Path, config: Mapping[str, Any]
+    defaults: Mapping[str, Mapping[str, Any]], tokenizer: str | None, folder: Path
 ) -> dict[str, Mapping[str, Any]]:
-    """The model's processors, with the checkpoint's tokenizer and its special tokens where there is one."""
+    """The model's processors, with the checkpoint's tokenizer where there is one."""
     result = dict(defaults)
-    folder = source if source.is_dir() else source.parent
     file = Path(tokenizer) if tokenizer else folder / _TOKENIZER
     if tokenizer or file.is_file():
-        special = {name: config[name] for name in _SPECIAL_TOKENS if isinstance(config.get(name), int)}
-        result["text"] = {"kind": "tokenizer", "file": str(file), **special}
+        result["text"] = {"kind": "tokenizer", "file": str(file)}
     return result

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambasdk.plugins.new import DOMAINS, LICENSES, write_plugin
+from mambasdk.plugins.new import DOMAINS, LICENSES, next_steps, write_plugin
 
 
 class NewPluginCommand:
@@ -34,7 +34,8 @@ class NewPluginCommand:
             license_name=args.license,
             author=args.author,
         )
+        steps = next_steps(target, domain=args.domain, native=args.native)
         if not args.json:
             print(f"{target}: {len(files)} files; README.md says what is where. Next:")
-            print(f"  pip install {target} && mambasdk plugins")
-        return {"directory": str(target), "files": [str(path.relative_to(target)) for path in files]}
+            print("\n".join(f"  {step}" for step in steps))
+        return {"directory": str(target), "files": [str(path.relative_to(target)) for path in files], "next": steps}

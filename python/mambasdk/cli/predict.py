@@ -1,14 +1,19 @@
-"""`mambasdk predict PACKAGE FILE…`: the package's own pipeline on files, whatever its head is."""
+"""`mambasdk predict PACKAGE FILE…`: the package's own pipeline on files and folders, whatever its head is."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mambasdk.atomic import replacing_file
+from mambasdk.cli.predict_files import Reader, find_files
+from mambasdk.command_line.arguments import add_loading_arguments, check_package
+from mambasdk.command_line.tables import format_rows
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package.manifest import Manifest
 from mambasdk.pipeline import load_pipeline
@@ -17,14 +22,18 @@ from mambasdk.plugins.interfaces import DrawingHead
 from mambasdk.plugins.specs import resolve
 from mambasdk.progress import track
 
+_OTHER_PICTURES = {".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf"}
+
 
 class PredictCommand:
-    """Each file's bytes go to the package's processor; what its head says is printed."""
+    """Each file goes to the package's processor; what its head says is printed, of a folder as one table."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Package, files, options of the head."""
         parser.add_argument("package", help="a model package")
-        parser.add_argument("files", nargs="+", metavar="file", help="what the package's processor reads")
+        parser.add_argument(
+            "files", nargs="+", metavar="file", help="what the package's processor reads; of a folder, all such files"
+        )
         parser.add_argument("--slot", help="the processor that gets the file, where the package has several")
         parser.add_argument("--top-k", type=int, help="how many labels, for heads that rank them")
         parser.add_argument(
@@ -34,7 +43,8 @@ class PredictCommand:
             metavar="NAME=VALUE",
             help="an option of the head, for example score_threshold=0.5 (repeatable)",
         )
-        parser.add_argument("--verify", action="store_true", help="check the SHA-256 of the package's files first")
+        parser.add_argument("--skip-bad", action="store_true", help="go on after a file that cannot be read or run")
+        add_loading_arguments(parser)
         parser.add_argument(
             "--keep-state", action="store_true", help="carry states from file to file (default: each starts anew)"
         )
@@ -46,29 +56,51 @@ class PredictCommand:
         )
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
-        """Run every file; the first one that cannot be read or run ends the command."""
-        drawing = _Drawing(args.package, args.files, args.plot) if args.plot else None
+        """Run every file; unless told to skip it, the first one that cannot be read or run ends the command."""
+        check_package(args.package, "predict")
         slot = _slot(args.package, args.slot)
+        reader = Reader(args.package, slot)
+        files, folders = find_files(args.files, reader)
+        drawing = _Drawing(args.package, files, args.plot) if args.plot else None
         options = _options(args)
-        pipeline = load_pipeline(args.package, verify=args.verify)
+        if Manifest.read(args.package).executes_code and not args.allow_code:
+            print(
+                "the package's compiled code is not run without --allow-code: the model runs in PyTorch",
+                file=sys.stderr,
+            )
+        pipeline = load_pipeline(args.package, verify=args.verify, allow_code=args.allow_code)
         results = []
-        for name in track(args.files, "predicting", len(args.files)):
-            try:
-                data = Path(name).read_bytes()
-            except OSError as error:
-                raise InvalidArgumentError(f"cannot be read: {error.strerror or error}", where=name) from error
+        for name in track(files, "predicting", len(files)):
             if not args.keep_state:
                 pipeline.reset()
             try:
-                made = pipeline.run({slot: data}, options or None)
-            except (ValueError, LookupError, RuntimeError, TypeError) as error:
-                raise InvalidArgumentError(str(error), where=name) from error
-            results.append({"file": name, **_result(made)})
+                results.append({"file": name, **_predict(pipeline, reader, slot, name, options)})
+            except InvalidArgumentError as error:
+                if not args.skip_bad:
+                    raise
+                results.append({"file": name, "error": str(error)})
+                continue
             if drawing:
                 results[-1]["plot"] = drawing.draw(name, results[-1])
-            if not args.json:
-                _show(results[-1], titled=len(args.files) > 1)
+            if not args.json and not folders:
+                _show(results[-1], titled=len(files) > 1)
+        if not args.json and folders:
+            print(format_rows([_row(result) for result in results]))
+        skipped = [result["error"] for result in results if "error" in result]
+        for reason in skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        if len(skipped) == len(results):
+            raise InvalidArgumentError("none of the files could be read and run", where="predict")
         return {"package": args.package, "results": results}
+
+
+def _predict(pipeline: Any, reader: Reader, slot: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the head says of one file. Raises InvalidArgumentError that names the file."""
+    data = reader.read(name)
+    try:
+        return _result(pipeline.run({slot: data}, dict(options) or None))
+    except (ValueError, LookupError, RuntimeError, TypeError) as error:
+        raise InvalidArgumentError(str(error), where=name) from error
 
 
 class _Drawing:
@@ -78,7 +110,12 @@ class _Drawing:
         self._package = Path(package)
         self._head = _drawing_head(package)
         target = Path(plot)
-        single = target.suffix.lower() == ".png" and not target.is_dir()
+        ending = target.suffix.lower()
+        if ending in _OTHER_PICTURES and not target.is_dir():
+            raise InvalidArgumentError(
+                f"pictures are written as PNG, not as {ending}", where=f"--plot {plot}", expected="a .png or a folder"
+            )
+        single = ending == ".png" and not target.is_dir()
         if single and len(files) != 1:
             raise InvalidArgumentError(
                 "one picture for several files", where=f"--plot {plot}", expected="a folder", got=f"{len(files)} files"
@@ -93,9 +130,9 @@ class _Drawing:
     def draw(self, file: str, result: Mapping[str, Any]) -> str:
         """Draw one result; returns where."""
         out = self._pictures[file]
-        self._head.draw(
-            Path(file), {key: value for key, value in result.items() if key != "file"}, out, package=self._package
-        )
+        said = {key: value for key, value in result.items() if key != "file"}
+        with replacing_file(out) as partial:
+            self._head.draw(Path(file), said, partial, package=self._package)
         return str(out)
 
 
@@ -161,6 +198,19 @@ def _result(made: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(said, dict):
         return said
     return {"tensors": [{"name": name, "dtype": str(t.dtype), "shape": list(t.shape)} for name, t in made.items()]}
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as one row: numbers and texts as they are; of ranked labels the best, of other lists their length."""
+    row: dict[str, Any] = {}
+    for key, value in result.items():
+        if not isinstance(value, list):
+            row[key] = " ".join(value.split()) if isinstance(value, str) else value
+        elif value and isinstance(value[0], dict) and {"label", "score"} <= value[0].keys():
+            row.update(label=value[0]["label"], score=value[0]["score"])
+        else:
+            row[key] = len(value)
+    return row
 
 
 def _show(result: Mapping[str, Any], *, titled: bool) -> None:

@@ -1,4 +1,4 @@
-"""`mambasdk verify PACKAGE`: files, and outputs of every engine on this machine."""
+"""`mambasdk verify PACKAGE`: files, and outputs of PyTorch and the native engine. Executes no code of the package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from mambasdk.command_line.arguments import check_package
 from mambasdk.package import verify
 from mambasdk.package.verification import RELATIVE_TOLERANCE
 
@@ -25,6 +26,7 @@ class VerifyCommand:
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Verify and print one line per engine and output."""
+        check_package(args.package, "verify")
         report = verify(args.package, tolerance=args.tolerance)
         if not args.json:
             print(f"{report.files} files: sizes and hashes are right")

@@ -1,8 +1,6 @@
 """A model as one torch.export graph of named tensors: inputs and states in, outputs and new states out.
 
-What a model offers for it: `example_inputs()` and `native_outputs(inputs)`, both dicts of tensors by name; optionally
-`input_shapes()`, which names the dims that are free at run time; and, where it carries a state from call to call,
-`initial_state(batch_size)` and `native_step(inputs, state) -> (outputs, state)`.
+What a model offers for it is in `mambasdk.lowering.Model`.
 """
 
 from __future__ import annotations
@@ -16,20 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from mambasdk.element_types import torch_dtypes
 from mambasdk.errors import LoweringError
-from mambasdk.lowering.program import Program
+from mambasdk.lowering.model import Dims, Model, as_model, runs_by_name
+from mambasdk.lowering.recurrent import recurrent_operations
 
-Dims = list[int | str]
-_DTYPES = {
-    torch.float32: "f32",
-    torch.float64: "f64",
-    torch.bfloat16: "bf16",
-    torch.float16: "f16",
-    torch.int64: "i64",
-    torch.int32: "i32",
-    torch.uint8: "u8",
-    torch.bool: "bool",
-}
+_DTYPES = {dtype: name for name, dtype in torch_dtypes().items()}
 _WHERE = "torch.export"
 
 
@@ -38,7 +28,8 @@ class ExportedModel:
     """The graph, whose arguments are `inputs` then `states` and whose results are `outputs` then `states`.
 
     Ports are {"name", "dtype", "shape"}; a string in a shape is a dim that is free at run time. constants: tensors of
-    the graph that the model's state dict does not have. aliases: names of weights that are another weight.
+    the graph that the model's state dict does not have. aliases: names of weights that are another weight. symbols:
+    torch's symbols of the free dims -> their names.
     """
 
     program: torch.export.ExportedProgram
@@ -47,6 +38,7 @@ class ExportedModel:
     states: list[dict[str, Any]] = field(default_factory=list)
     constants: dict[str, Tensor] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    symbols: dict[Any, str] = field(default_factory=dict)
 
 
 class _Flat(nn.Module):
@@ -60,7 +52,7 @@ class _Flat(nn.Module):
         self.outputs: list[str] = []
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        model: Any = self.model
+        model = as_model(self.model)
         count = len(self._inputs)
         inputs = dict(zip(self._inputs, tensors[:count], strict=True))
         if self._spec is None:
@@ -75,18 +67,17 @@ class _Flat(nn.Module):
 
 def export_model(model: nn.Module) -> ExportedModel:
     """Trace `model`, whose parameters are on the CPU; raises LoweringError that says what cannot be exported."""
-    source: Any = model
-    for name in ("example_inputs", "native_outputs"):
-        if not callable(getattr(source, name, None)):
-            raise LoweringError(
-                f"{type(model).__name__} has no {name}()",
-                where=_WHERE,
-                way_out="docs/architecture.md says what it returns",
-            )
-    inputs: dict[str, Tensor] = source.example_inputs()
+    source = as_model(model)
+    if not runs_by_name(source):
+        raise LoweringError(
+            f"{type(model).__name__} has no example_inputs() and native_outputs()",
+            where=_WHERE,
+            way_out="mambasdk.nn.Model says what they return",
+        )
+    inputs = source.example_inputs()
     shapes = _input_shapes(source, inputs)
     batch = next(iter(shapes.values()))[:1]
-    names, leaves, spec = _states(source, inputs, batch)
+    names, leaves, spec = _states(source, type(model).__name__, inputs, batch)
     flat = _Flat(model.eval(), list(inputs), spec)
     state_shapes = [[*batch, *tensor.shape[1:]] for tensor in leaves]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
@@ -106,18 +97,12 @@ def export_model(model: nn.Module) -> ExportedModel:
         states=[_port(*entry) for entry in zip(names, leaves, state_shapes, strict=True)],
         constants={_own_name(name): tensor.detach().clone() for name, tensor in program.constants.items()},
         aliases=_aliases(model),
+        symbols=symbols,
     )
 
 
-def _input_shapes(source: Any, inputs: Mapping[str, Tensor]) -> dict[str, Dims]:
-    if callable(getattr(source, "input_shapes", None)):
-        shapes = {name: list(shape) for name, shape in source.input_shapes().items()}
-    elif callable(getattr(source, "lower", None)):
-        program = Program()
-        source.lower(program)
-        shapes = {port["name"]: list(port["shape"]) for port in program.inputs}
-    else:
-        shapes = {name: list(tensor.shape) for name, tensor in inputs.items()}
+def _input_shapes(source: Model, inputs: Mapping[str, Tensor]) -> dict[str, Dims]:
+    shapes = source.input_shapes()
     if list(shapes) != list(inputs):
         raise LoweringError("input_shapes() and example_inputs() differ", expected=list(inputs), got=list(shapes))
     for name, tensor in inputs.items():
@@ -129,19 +114,15 @@ def _input_shapes(source: Any, inputs: Mapping[str, Tensor]) -> dict[str, Dims]:
     return shapes
 
 
-def _states(source: Any, inputs: Mapping[str, Tensor], batch: Dims) -> tuple[list[str], list[Tensor], Any]:
+def _states(
+    source: Model, family: str, inputs: Mapping[str, Tensor], batch: Dims
+) -> tuple[list[str], list[Tensor], Any]:
     """Names, zeros and tree of the state, for the example's batch; nothing where the model keeps none."""
-    if not callable(getattr(source, "initial_state", None)):
-        return [], [], None
-    family = type(source).__name__
-    if not callable(getattr(source, "native_step", None)):
-        raise LoweringError(
-            f"{family} keeps a state that it does not hand over: it has initial_state() but no native_step()",
-            where=_WHERE,
-            way_out="give it native_step(inputs, state) -> (outputs, state)",
-        )
     size = next(iter(inputs.values())).shape[0]
-    entries, spec = pytree.tree_flatten_with_path(source.initial_state(size))
+    state = source.initial_state(size)
+    if state is None:
+        return [], [], None
+    entries, spec = pytree.tree_flatten_with_path(state)
     names = [re.sub(r"\W+", ".", pytree.keystr(path)).strip(".") for path, _ in entries]
     leaves = [leaf for _, leaf in entries]
     for name, leaf in zip(names, leaves, strict=True):
@@ -161,7 +142,7 @@ def _trace(flat: _Flat, arguments: Sequence[Tensor], shapes: Sequence[Dims]) -> 
     free = torch.export.Dim.DYNAMIC
     dynamic = tuple({i: free for i, dim in enumerate(shape) if isinstance(dim, str)} for shape in shapes)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), recurrent_operations():
             return torch.export.export(flat, tuple(arguments), dynamic_shapes=(dynamic,), strict=False)
     except Exception as error:  # torch raises a dozen kinds
         reason = " ".join(str(error).split())

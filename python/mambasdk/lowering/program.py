@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mambasdk.element_types import linear_operations
 from mambasdk.errors import LoweringError, closest
 from mambasdk.lowering.signature import registered_signatures
 
-FORMAT = 1
+FORMAT = 2  # of programs with expressions in place of numbers, or steps in slices; those without are written as 1
 _OUT = ("add", "multiply", "concat_rows")  # operations whose first output is called so; the others say y
-Dim = int | str
+Dim = int | str  # an expression of the inputs' free extents is one, for example "(H + 1)//2"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,16 @@ class Program:
         h = program.op("embedding", indices=tokens, weight=program.weight("embedding.weight"))
         program.output("hidden", h, "f32", ["B", "L", 64])
 
-    Operations and their arguments are checked against the registry where the native module is there.
+    Operations and their arguments are checked against the registry where the native module is there. What depends on
+    weights alone, and on no extent that is free, is computed once at load.
+
+    storage: names of weights -> the element types that they are stored in ("f32", …), which choose operations; a weight
+        that is not named is float32.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Mapping[str, str] | None = None) -> None:
+        self._storage = dict(storage or {})
         self.inputs: list[dict[str, Any]] = []
         self.states: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
@@ -48,6 +54,7 @@ class Program:
         self._prepare: list[dict[str, Any]] = []
         self._nodes: list[dict[str, Any]] = []
         self._outputs: list[dict[str, str]] = []
+        self.constants: dict[str, Any] = {}
         self._known: set[str] = set()
         self._count = 0
         self._signatures = registered_signatures()
@@ -67,6 +74,11 @@ class Program:
         self.weights[name] = None
         self._known.add(f"@{name}")
         return Value(f"@{name}")
+
+    def constant(self, name: str, tensor: Any) -> Value:
+        """A tensor that is no weight of the model; the package stores it under `name`."""
+        self.constants[name] = tensor
+        return self._define(f"@{name}")
 
     def prepare(self, op: str, name: str, *, output: str = "y", **arguments: Any) -> Value:
         """A weight computed from others once, at load; `name` is its new name."""
@@ -97,25 +109,67 @@ class Program:
             if not target.reference.startswith("$"):
                 raise LoweringError(f"{name} goes into {target.reference}, which is no state", where=f"op {op}")
         inputs = self._arguments(op, arguments)
-        values = [self._fresh() for _ in wanted]
+        early = not written and self._is_early([*arguments.values()])
+        values = [self._fresh(early) for _ in wanted]
         targets = {**dict(zip(wanted, values, strict=True)), **written}
         results = {name: target.reference for name, target in targets.items()}
-        self._nodes.append({"op": op, "args": inputs, "out": results})
+        (self._prepare if early else self._nodes).append({"op": op, "args": inputs, "out": results})
         return values[0] if len(values) == 1 else tuple(values)
 
+    def forget_view(self, value: Value) -> bool:
+        """Take back the view that makes `value`, where nothing reads it."""
+        made = [node for node in self._nodes if "view" in node and node["out"] == value.reference]
+        if not made or any(value.reference in _reads(node) for node in self._nodes):
+            return False
+        if any(entry["value"] == value.reference for entry in self._outputs):
+            return False
+        self._nodes.remove(made[0])
+        return True
+
+    def write_to_state(self, value: Value, state: str) -> bool:
+        """Let the operation that makes `value` write it into a state.
+
+        False, and nothing is changed, where that cannot be: a view makes it, an operation reads it or, later, the
+        state.
+        """
+        target = f"${state}"
+        made = [i for i, node in enumerate(self._nodes) if "op" in node and value.reference in node["out"].values()]
+        if not made:
+            return False
+        references = [(i, reference) for i, node in enumerate(self._nodes) for reference in _reads(node)]
+        if any(reference == value.reference or (reference == target and i > made[0]) for i, reference in references):
+            return False
+        if any(entry["value"] == value.reference for entry in self._outputs):
+            return False
+        out = self._nodes[made[0]]["out"]
+        out.update({name: target for name, reference in out.items() if reference == value.reference})
+        return True
+
     def linear(self, x: Value, prefix: str, *, bias: bool) -> Value:
-        """`x W^T (+ b)` with `<prefix>.weight` and, where asked, `<prefix>.bias`."""
+        """`x W^T (+ b)` with `<prefix>.weight` and, where asked, `<prefix>.bias`.
+
+        The operation is that of the weight's storage; raises LoweringError where there is none for it.
+        """
+        stored = self._storage.get(f"{prefix}.weight", "f32")
+        operations = linear_operations()
+        if stored not in operations:
+            raise LoweringError(
+                f"{prefix}.weight is stored as {stored}, which no product takes",
+                where="linear",
+                expected=f"one of {', '.join(operations)}",
+            )
         value: Value = self.op(
-            "linear",
+            operations[stored],
             x=x,
             weight=self.weight(f"{prefix}.weight"),
             bias=self.weight(f"{prefix}.bias") if bias else None,
         )
         return value
 
-    def slice(self, x: Value, dim: int, start: int, length: int) -> Value:
-        """`length` entries of `x` along `dim` from `start`; a negative start counts from the end."""
-        return self._view("slice", x, dim=dim, start=start, length=length)
+    def slice(self, x: Value, dim: int, start: Dim, length: Dim, step: int = 1) -> Value:
+        """`length` entries of `x` along `dim` from `start`, every `step`th; a negative start counts from the end."""
+        steps = {} if step == 1 else {"step": step}
+        return self._view("slice", x, dim=dim, start=start, length=length, **steps)
 
     def reshape(self, x: Value, shape: Sequence[Dim]) -> Value:
         """`x` with another shape of the same size; one dim may be -1."""
@@ -196,7 +250,7 @@ class Program:
         if not self._outputs:
             raise LoweringError("the program has no output")
         return {
-            "format": FORMAT,
+            "format": FORMAT if any(_is_newer(node) for node in self._nodes) else 1,
             "inputs": self.inputs,
             "states": self.states,
             "prepare": self._prepare,
@@ -206,8 +260,10 @@ class Program:
 
     def _view(self, kind: str, x: Value, **fields: Any) -> Value:
         self._require(x, f"view {kind}")
-        value = self._fresh()
-        self._nodes.append({"view": kind, "in": x.reference, **fields, "out": value.reference})
+        early = self._is_early([x, *fields.get("shape", ()), *fields.values()])
+        value = self._fresh(early)
+        node = {"view": kind, "in": x.reference, **fields, "out": value.reference}
+        (self._prepare if early else self._nodes).append(node)
         return value
 
     def _one(self, op: str, **arguments: Any) -> Value:
@@ -220,9 +276,16 @@ class Program:
         self._known.add(reference)
         return Value(reference)
 
-    def _fresh(self) -> Value:
+    def _fresh(self, early: bool) -> Value:
         self._count += 1
-        return self._define(f"%v{self._count}")
+        return self._define(f"@prepared.{self._count}" if early else f"%v{self._count}")
+
+    @staticmethod
+    def _is_early(arguments: Sequence[Any]) -> bool:
+        """Whether weights alone decide the result."""
+        values = [argument for argument in arguments if isinstance(argument, Value)]
+        free = any(isinstance(argument, str) for argument in arguments)
+        return bool(values) and not free and all(value.reference.startswith("@") for value in values)
 
     def _require(self, value: object, where: str) -> None:
         if not isinstance(value, Value):
@@ -238,7 +301,7 @@ class Program:
             if isinstance(argument, Value):
                 self._require(argument, f"op {op}: {name}")
                 result[name] = argument.reference
-            elif isinstance(argument, (bool, int)) or (isinstance(argument, float) and math.isfinite(argument)):
+            elif isinstance(argument, (bool, int, str)) or (isinstance(argument, float) and math.isfinite(argument)):
                 result[name] = argument
             else:
                 raise LoweringError(
@@ -278,3 +341,16 @@ class Program:
             condition = signature.outputs[name]
             if condition is not None and not given.get(condition):
                 raise LoweringError(f"output {name!r} needs {condition}", where=f"op {op}")
+
+
+def _reads(node: Mapping[str, Any]) -> list[Any]:
+    """The references that a node reads, among its other arguments."""
+    return [node["in"]] if "view" in node else list(node["args"].values())
+
+
+def _is_newer(node: Mapping[str, Any]) -> bool:
+    """Whether format 1 cannot say it."""
+    if "view" not in node:
+        return any(isinstance(argument, str) and argument[:1] not in "%@$" for argument in node["args"].values())
+    amounts = [*node.get("shape", ()), node.get("start", 0), node.get("length", 0)]
+    return "step" in node or any(isinstance(amount, str) and not amount.isidentifier() for amount in amounts)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mambasdk.errors import LoweringError
+from mambasdk.errors import LoweringError, MissingDependencyError, require_core
 
 _SCALARS = ("bool", "int", "float")
 _ARGUMENT = re.compile(r"(\w+)\s*:\s*(\w+)\s*(\[[^\]]*\])?\s*(\?)?\s*(?:=\s*([\w.+-]+))?")
@@ -24,11 +23,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """An operation's arguments by name, and its outputs: name -> the flag or argument it depends on, or None."""
+    """An operation's arguments by name, and its outputs: name -> the flag or argument it depends on, or None.
+
+    types: of each tensor argument the declared type, such as "T", "W", "i32" or "acc".
+    """
 
     name: str
     parameters: dict[str, Parameter]
     outputs: dict[str, str | None]
+    types: dict[str, str] = field(default_factory=dict)
 
 
 def parse_signature(text: str) -> Signature:
@@ -42,6 +45,7 @@ def parse_signature(text: str) -> Signature:
     rest = rest.strip()
     outputs = _until_close(rest[1:], flat)[0] if rest.startswith("(") else rest.split(" where ")[0]
     parameters: dict[str, Parameter] = {}
+    types: dict[str, str] = {}
     for part in _split(arguments):
         match = _ARGUMENT.fullmatch(part)
         if match is None:
@@ -49,20 +53,22 @@ def parse_signature(text: str) -> Signature:
         argument, kind, dims, optional, default = match.groups()
         scalar = kind if kind in _SCALARS and dims is None else None
         parameters[argument] = Parameter(argument, scalar, optional is None and default is None)
+        if scalar is None:
+            types[argument] = kind
     results: dict[str, str | None] = {}
     for part in _split(outputs):
         match = _OUTPUT.fullmatch(part)
         if match is None:
             raise LoweringError(f"bad output {part!r}", where=f"signature {flat!r}")
         results[match.group(1)] = match.group(4)
-    return Signature(name.strip(), parameters, results)
+    return Signature(name.strip(), parameters, results, types)
 
 
 def registered_signatures() -> dict[str, Signature]:
     """Signatures of all registered operations by name; empty where the native module is not built."""
     try:
-        core = importlib.import_module("mambasdk._core")
-    except ImportError:
+        core = require_core("a native program")
+    except MissingDependencyError:
         return {}
     return {str(entry["name"]): parse_signature(str(entry["signature"])) for entry in core.list_ops()}
 

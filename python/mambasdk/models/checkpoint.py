@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from mambasdk.errors import CheckpointError, require_torch
+from mambasdk.models.containers import unwrapped, wrapper_of
 from mambasdk.progress import track
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Checkpoint(Mapping[str, "Tensor"]):
     def open(cls, weights: Mapping[str, Tensor] | str | os.PathLike[str]) -> Checkpoint:
         """Open a state dict, a weight file, or a directory with one or with shards and their index file.
 
-        Raises CheckpointError when there is nothing readable.
+        What trainers and wrappers put around the tensors is taken off (`mambasdk.models.containers`). Raises
+        CheckpointError when there is nothing readable.
         """
         require_torch("reading a checkpoint")
         stack = contextlib.ExitStack()
@@ -51,7 +53,10 @@ class Checkpoint(Mapping[str, "Tensor"]):
             return cls({name: _constant(tensor) for name, tensor in tensors.items()}, "state dict", stack)
         path = Path(weights)
         try:
-            return cls(_open_path(path, stack), str(path), stack)
+            opened = cls(_open_path(path, stack), str(path), stack)
+            while (prefix := wrapper_of(opened)) is not None:  # of safetensors files and shards
+                opened = opened.part(prefix)
+            return opened
         except BaseException:
             stack.close()
             raise
@@ -67,6 +72,12 @@ class Checkpoint(Mapping[str, "Tensor"]):
                 raise CheckpointError(f"two tensors become {new!r}; the second is {old!r}", where=self.where)
             renamed[new] = source
         return Checkpoint(renamed, self.where, self._stack)
+
+    def part(self, prefix: str) -> Checkpoint:
+        """The tensors under `prefix`, without it, as `backbone.` of a segmenter; all where no name begins with it."""
+        if not any(name.startswith(prefix) for name in self):
+            return self
+        return self.rename(lambda name: name.removeprefix(prefix) if name.startswith(prefix) else None)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._sources[name]()
@@ -177,9 +188,7 @@ def _tensors(value: Any, where: str) -> dict[str, Tensor]:
     torch = require_torch("reading a checkpoint")
     if not isinstance(value, Mapping):
         raise CheckpointError("not a state dict", where=where, expected="a dict of tensors", got=type(value).__name__)
-    for key in ("state_dict", "model", "model_ema"):  # what trainers wrap around the state dict
-        if isinstance(value.get(key), Mapping):
-            value = value[key]
+    value = unwrapped(value)
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise CheckpointError(

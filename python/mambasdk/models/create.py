@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mambasdk.errors import CheckpointError, InvalidArgumentError, require_torch
+from mambasdk.errors import CheckpointError, InvalidArgumentError, MambaSDKError, require_torch
+from mambasdk.lowering import as_model
 from mambasdk.models.checkpoint import Checkpoint, load_tensors
-from mambasdk.models.identity import Identity, make_config
+from mambasdk.models.identity import Identity, identity, make_config
+from mambasdk.models.imported import imported_settings
 from mambasdk.models.registry import find_model
 from mambasdk.models.source import CONFIG_FILE, resolve_source
+from mambasdk.models.upstream import UpstreamConfig, read_object
 from mambasdk.plugins.host import get_host
 from mambasdk.plugins.specs import FamilySpec, resolve
 
@@ -30,14 +33,19 @@ if TYPE_CHECKING:
 def create_model(name: str, *, device: Device = None, dtype: torch.dtype | None = None, **overrides: Any) -> nn.Module:
     """A model with freshly initialised weights.
 
-    name: a variant ("mamba-130m") or a family ("mamba"), see `list_models`.
+    name: a variant ("mamba-130m"), see `list_models`, or a family ("mamba"), which means its default variant.
     device, dtype: of the parameters; parameters that must stay float32 (A_log, D, the dt bias) do. Under
         `torch.device("meta")`, or with device="meta", nothing is allocated.
     overrides: fields of the family's configuration, for example `n_layer=2`.
     Raises UnknownNameError for an unknown model or override.
     """
     family, variant = find_model(name)
-    settings = {**(family.variants[variant] if variant else {}), **overrides}
+    if variant is None and family.default_variant is not None:
+        defaults = family.variants[family.default_variant]
+        variant = None if overrides else family.default_variant
+    else:
+        defaults = family.variants[variant] if variant else {}
+    settings = {**defaults, **overrides}
     return build(family, settings, variant=variant, device=device, dtype=dtype)
 
 
@@ -60,7 +68,10 @@ def build(
         if not dtype.is_floating_point:
             raise InvalidArgumentError("bad dtype", where="create_model", expected="a floating-point dtype", got=dtype)
         model = model.to(dtype)
-    model.mambasdk_identity = Identity(family.name, variant, dataclasses.asdict(config))  # type: ignore[assignment]
+    who = Identity(
+        family.name, variant, dataclasses.asdict(config), head=family.head, processors=dict(family.processors)
+    )
+    model.mambasdk_identity = who  # type: ignore[assignment]
     return model
 
 
@@ -92,7 +103,7 @@ def import_checkpoint(
         weights = config
     upstream = _read_config(config)
     with Checkpoint.open(weights if isinstance(weights, Mapping) else resolve_source(weights)) as checkpoint:
-        settings, tensors = resolve(spec.importer)(upstream, checkpoint)
+        settings, tensors = _imported(spec, upstream, checkpoint)
         model = build(spec, settings, variant=_same_variant(spec, variant, settings), device="meta")
         load_tensors(
             model,
@@ -101,7 +112,36 @@ def import_checkpoint(
             device=device or torch.get_default_device(),
             dtype=dtype or torch.float32,
         )
+    if (source := _folder(weights) or _folder(config)) is not None:
+        _, options = imported_settings(as_model(model).package_head, source, upstream, spec.processors)
+        who = replace(identity(model), source=source, head_options=dict(options) or None)
+        model.mambasdk_identity = who  # type: ignore[assignment]
     return model
+
+
+def _folder(place: Weights | Config) -> Path | None:
+    """The folder of weights or of a configuration, None for those in memory."""
+    if isinstance(place, Mapping):
+        return None
+    path = resolve_source(place)
+    return path if path.is_dir() else path.parent
+
+
+def _imported(
+    family: FamilySpec, config: UpstreamConfig, weights: Checkpoint
+) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """What the family's importer makes of a checkpoint; a key that it looks up in vain is named with its file."""
+    assert family.importer is not None
+    try:
+        settings, tensors = resolve(family.importer)(config, weights)
+    except KeyError as error:
+        if isinstance(error, MambaSDKError):
+            raise
+        raise CheckpointError(
+            f"the importer of family {family.name} looks for {error}, which is neither there nor in the weights",
+            where=config.where,
+        ) from error
+    return settings, tensors
 
 
 def _same_variant(family: FamilySpec, variant: str | None, settings: Mapping[str, Any]) -> str | None:
@@ -114,27 +154,17 @@ def _same_variant(family: FamilySpec, variant: str | None, settings: Mapping[str
     return variant if wanted == found else None
 
 
-def _read_config(config: Config) -> dict[str, Any]:
+def _read_config(config: Config) -> UpstreamConfig:
     if isinstance(config, Mapping):
-        return dict(config)
+        return config if isinstance(config, UpstreamConfig) else UpstreamConfig(config)
     path = resolve_source(config)
     if path.is_dir():
         path = path / CONFIG_FILE
     elif path.suffix != ".json":
         path = path.parent / CONFIG_FILE
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"no file {path}", way_out="give the configuration as a dict or a path") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot be read as JSON: {error}", where=str(path)) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            "not a configuration", where=str(path), expected="a JSON object", got=type(value).__name__
-        )
-    return value
+    return read_object(path)
 
 
-def local_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+def local_config(path: str | os.PathLike[str]) -> UpstreamConfig:
     """The upstream configuration in `config.json` at or beside `path`."""
     return _read_config(Path(path))

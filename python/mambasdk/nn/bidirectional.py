@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input, token_mask
+from mambasdk.nn.mixer import check_input
+from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters
 from mambasdk.nn.selective import (
     DtInit,
     DtProjection,
     initial_A_log,
-    lower_selective_ssm,
     selective_ssm,
     skip_weight,
 )
@@ -113,8 +112,9 @@ class BidirectionalMamba(MarkedParameters):
     ) -> Any:
         """Output (B, L, D). L may be 0.
 
-        mask: padding is left out of both directions; exact where it stands at an end. state and return_state are there
-        for `Block` and must stay as they are: there is no state that continues a sequence which is read from both ends.
+        mask: what it leaves out is not there in either direction, and its outputs are zero. state and return_state are
+        there for `Block` and must stay as they are: there is no state that continues a sequence which is read from
+        both ends.
         Raises ShapeError, InvalidArgumentError.
         """
         check_input(x, self.d_model, "BidirectionalMamba")
@@ -124,12 +124,10 @@ class BidirectionalMamba(MarkedParameters):
                 where="BidirectionalMamba",
                 way_out="call it without state and return_state",
             )
-        mask = token_mask(mask, x, "BidirectionalMamba")
-        if mask is not None:
-            x = x * mask
+        packing = Packing.of(mask, x, "BidirectionalMamba", cu_seqlens)
+        if packing is not None:
+            return packing.run(self.forward, x, None, False)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
-        if mask is not None and self.in_proj.bias is not None:
-            u = u * mask
         y, _ = selective_ssm(
             u,
             z,
@@ -138,7 +136,6 @@ class BidirectionalMamba(MarkedParameters):
             self.dt_proj,
             self.A_log,
             self.D,
-            mask=mask,
             cu_seqlens=cu_seqlens,
             reverse=self.reverse,
         )
@@ -150,30 +147,9 @@ class BidirectionalMamba(MarkedParameters):
             self.dt_proj_b,
             self.A_b_log,
             self.D_b,
-            mask=mask,
             cu_seqlens=cu_seqlens,
             reverse=not self.reverse,
         )
         # One pass over memory either way: the mean costs no more than the sum.
         y = self.out_proj(torch.lerp(y, y_b, 0.5) if self.divide_out else y + y_b)
         return y if self.gamma is None else y * self.gamma
-
-    def lower(self, program: Program, x: Value, prefix: str, length: int | str = "L") -> Value:
-        """Native form; no states. length: L, a number or the name of an input's dim."""
-        inner = self.d_inner
-        shape = (inner, self.d_state, self.dt_rank)
-        xz = program.linear(x, f"{prefix}.in_proj", bias=self.in_proj.bias is not None)
-        u = program.slice(xz, -1, 0, inner)
-        z = program.slice(xz, -1, inner, inner)
-        y = lower_selective_ssm(program, u, z, self.conv1d, prefix, shape, reverse=self.reverse)
-        y_b = lower_selective_ssm(
-            program, u, z, self.conv1d_b, prefix, shape, suffix="_b", A_log="A_b_log", reverse=not self.reverse
-        )
-        weight = program.weight(f"{prefix}.out_proj.weight")
-        if self.divide_out:  # a factor of 2 is exact, and the weights are smaller than y
-            weight = program.prepare("scale", f"{prefix}.half_out_proj", x=weight, factor=0.5)
-        bias = program.weight(f"{prefix}.out_proj.bias") if self.out_proj.bias is not None else None
-        out: Value = program.op("linear", x=program.add(y, y_b), weight=weight, bias=bias)
-        if self.gamma is not None:
-            out = program.multiply(out, program.expand(program.weight(f"{prefix}.gamma"), ["B", length, self.d_model]))
-        return out

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mambasdk.lowering import Program, Value
+from mambasdk.nn.norm import add_norm
 
 
 class Block(nn.Module):
-    """`residual = h + residual; h = mixer(norm(residual))`, the same again for the MLP (spec section 6).
+    """`residual = h + residual; h = mixer(norm(residual))`, the same again for the MLP (arXiv 2312.00752).
 
     The sum is kept apart from the branch so that it is added inside the next norm; `residual_in_fp32` keeps it float32.
     mixer: a module with the call of `mambasdk.nn.Mamba` and, for native programs, its `lower`.
@@ -44,11 +43,7 @@ class Block(nn.Module):
         cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Any]:
         """(branch (B, L, D), residual (B, L, D), state or None). The block's output is their sum."""
-        if residual is None:
-            residual = h.float() if self.residual_in_fp32 and h.dtype != torch.float64 else h
-            h = self.norm(h)
-        else:
-            h, residual = self.norm(h, residual)
+        h, residual = add_norm(self.norm, h, residual, residual_in_fp32=self.residual_in_fp32)
         h = self.mixer(h, state, return_state=return_state, mask=mask, cu_seqlens=cu_seqlens)
         new_state = None
         if return_state:
@@ -57,18 +52,4 @@ class Block(nn.Module):
             assert self.norm2 is not None
             h, residual = self.norm2(h, residual)
             h = self.mlp(h)
-        assert residual is not None
         return h, residual, new_state
-
-    def lower(self, program: Program, h: Value, prefix: str, residual: Value | None = None) -> tuple[Value, Value]:
-        """Native form; returns (branch, residual)."""
-        lowered: Any = self.norm
-        h, total = lowered.lower(program, h, f"{prefix}.norm", residual)
-        lowered = self.mixer
-        h = lowered.lower(program, h, f"{prefix}.mixer")
-        if self.mlp is not None:
-            lowered = self.norm2
-            h, total = lowered.lower(program, h, f"{prefix}.norm2", total)
-            lowered = self.mlp
-            h = lowered.lower(program, h, f"{prefix}.mlp")
-        return h, total

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError, ShapeError
-from mambasdk.lowering import Program
+from mambasdk.lowering import Model
+from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import accumulate_dtype
 from mambasdk.nn.stack import MixerModel
 from mambasdk.nn.state import ModelState
@@ -32,15 +33,17 @@ class ModelOutput:
     hidden_states: list[Tensor] | None = None
 
 
-torch.export.register_dataclass(ModelOutput)
+torch.export.register_dataclass(ModelOutput, serialized_type_name="mambasdk.nn.ModelOutput")
 
 
-class CausalLM(nn.Module):
+class CausalLM(nn.Module, Model):
     """backbone -> lm_head.
 
     backbone: a MixerModel with an embedding of Vp rows. vocab_size: how many of them are real tokens; the native
     program gives logits of those only. tie_embeddings: the head shares the embedding's matrix.
     """
+
+    vocab_size: int
 
     def __init__(
         self,
@@ -101,8 +104,9 @@ class CausalLM(nn.Module):
     ) -> ModelOutput:
         """Logits, state and, with `labels` (usually the tokens themselves), the next-token loss.
 
-        The loss compares position t with the label at t+1 inside each sequence. logits_to_keep: only that many last
-        positions go through the head. Raises ShapeError.
+        The loss compares each token with the label of the next one inside its sequence. logits_to_keep: only that many
+        last positions (columns, whatever the mask) go through the head. Logits are zero where the mask has no token.
+        Raises ShapeError.
         """
         out = self.backbone(
             tokens,
@@ -122,24 +126,6 @@ class CausalLM(nn.Module):
         loss = None if labels is None else next_token_loss(logits, labels, mask=mask, cu_seqlens=cu_seqlens)
         return ModelOutput(logits, out.state, loss, out.hidden_states)
 
-    def lower(self, program: Program) -> None:
-        """Write the model as a native program: input `tokens`, outputs `logits` and `last_logits`."""
-        tokens = program.input("tokens", "i32", ["B", "L"])
-        h, residual = self.backbone.lower(program, tokens, "backbone")
-        tied = "backbone.embedding.weight" if self.tie_embeddings else "lm_head.weight"
-
-        def head(last: bool) -> Any:
-            pair = [value if value is None or not last else program.slice(value, 1, -1, 1) for value in (h, residual)]
-            assert pair[0] is not None
-            normed = self.backbone.lower_norm(program, pair[0], pair[1], "backbone")
-            logits = program.op("linear", x=normed, weight=program.weight(tied))
-            if self.vocab_size != self.padded_vocab_size:
-                logits = program.slice(logits, -1, 0, self.vocab_size)
-            return program.reshape(logits, ["B", self.vocab_size]) if last else logits
-
-        program.output("logits", head(last=False), "f32", ["B", "L", self.vocab_size])
-        program.output("last_logits", head(last=True), "f32", ["B", self.vocab_size])
-
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the native program computes, in torch: {"tokens"} -> {"logits", "last_logits"}."""
         return self._named(self(inputs["tokens"], return_state=False))
@@ -153,6 +139,10 @@ class CausalLM(nn.Module):
         logits = out.logits[..., : self.vocab_size].float()
         return {"logits": logits, "last_logits": logits[:, -1]}
 
+    def input_shapes(self) -> dict[str, list[int | str]]:
+        """Batch and length are free."""
+        return {"tokens": ["B", "L"]}
+
     def example_inputs(self) -> dict[str, Tensor]:
         """Inputs for a package's golden file: two sequences of 24 tokens, the same on every machine."""
         steps = torch.arange(48, dtype=torch.int64).reshape(2, 24)
@@ -162,21 +152,25 @@ class CausalLM(nn.Module):
 def next_token_loss(
     logits: Tensor, labels: Tensor, *, mask: Tensor | None = None, cu_seqlens: Tensor | None = None
 ) -> Tensor:
-    """Mean cross entropy, in float32, of logits (B, L, V) at t with labels (B, L) at t+1; -100 and padding left out."""
+    """Mean cross entropy, in float32, of logits (B, L, V) at t with labels (B, L) at the next token of the sequence.
+
+    Left out are labels of -100 and, with a mask, positions without a token.
+    """
     if labels.shape != logits.shape[:2]:
         raise ShapeError(
             "bad labels", where="next_token_loss", expected=tuple(logits.shape[:2]), got=tuple(labels.shape)
         )
     targets = labels.to(torch.int64)
-    if mask is not None:
-        targets = targets.masked_fill(mask == 0, IGNORE_INDEX)
+    packing = Packing.of(mask, targets, "next_token_loss", cu_seqlens)
+    if packing is not None:
+        targets, cu_seqlens = packing.pack(targets), packing.cu_seqlens
     targets = functional.pad(targets, (0, 1), value=IGNORE_INDEX)
     if cu_seqlens is not None:
         # The first token of a sequence is not predicted by the last of the one before.
         targets = targets.index_fill(1, cu_seqlens.to(torch.int64), IGNORE_INDEX)
     targets = targets[:, 1:]
-    if mask is not None:
-        targets = targets.masked_fill(mask == 0, IGNORE_INDEX)
+    if packing is not None:
+        targets = packing.unpack(targets, IGNORE_INDEX)
     return functional.cross_entropy(
         accumulate_dtype(logits).flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX
     )

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk import ops
-from mambasdk.lowering import Program, Value
+from mambasdk.errors import InvalidArgumentError
 
 
 class CausalConv1d(nn.Module):
     """`y_t = bias + sum_k weight[:, 0, k] * x_(t-K+1+k)`, then SiLU where asked.
 
+    width: K, 1 or more; 2 to 4 are fastest, beyond 8 the scalar kernel runs.
     weight: (D, 1, K), bias: (D) or None: the names and shapes of torch's depthwise Conv1d.
     """
 
@@ -24,6 +25,10 @@ class CausalConv1d(nn.Module):
         self, channels: int, width: int, *, bias: bool = True, silu: bool = False, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        if not isinstance(width, int) or width < 1:
+            raise InvalidArgumentError(
+                "bad width", where="CausalConv1d", expected="an integer of 1 or more", got=repr(width)
+            )
         self.channels = channels
         self.width = width
         self.silu = silu
@@ -68,25 +73,6 @@ class CausalConv1d(nn.Module):
         """One step without gradients: x (B, D), state (B, K-1, D) -> (y (B, D), new state)."""
         y, new_state = ops.causal_conv1d_update(state.to(x.dtype), x, self.weight.squeeze(1), self.bias, silu=self.silu)
         return y, new_state
-
-    def lower(
-        self, program: Program, x: Value, prefix: str, state: Value | None = None, *, reverse: bool = False
-    ) -> Value:
-        """Native form; `state` is a program state that is continued."""
-        weight = program.reshape(program.weight(f"{prefix}.weight"), [self.channels, self.width])
-        bias = None if self.bias is None else program.weight(f"{prefix}.bias")
-        y: Value = program.op(
-            "causal_conv1d",
-            into={} if state is None else {"final_state": state},
-            x=x,
-            weight=weight,
-            bias=bias,
-            initial_state=state,
-            silu=self.silu,
-            return_final_state=state is not None,
-            reverse=reverse,
-        )
-        return y
 
     def extra_repr(self) -> str:
         """The module's line in a printed model."""

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input, is_single_step, token_mask
+from mambasdk.nn.mixer import check_input, is_single_step
+from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.selective import (
     DtInit,
     DtProjection,
     initial_A_log,
-    lower_selective_ssm,
     selective_ssm,
     skip_weight,
     split_parameters,
@@ -34,7 +33,7 @@ class Mamba(MarkedParameters):
     bias, conv_bias: whether the linear layers and the convolution have biases.
     reverse: run from the last position to the first; such a mixer is not causal and takes and gives no state.
     A_log (I, N), D (I) and dt_proj.bias (I) stay float32 whatever the dtype of the module.
-    Source: paper section 3, algorithm 2; spec sections 2 to 5.
+    Source: arXiv 2312.00752, section 3, algorithm 2.
     """
 
     float32 = ("A_log", "D")
@@ -98,20 +97,19 @@ class Mamba(MarkedParameters):
     ) -> Any:
         """Output (B, L, D); with `return_state`, (output, state after the last step). L may be 0.
 
-        state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
-        scan's inputs, so padding on the left is exact. Raises ShapeError, and InvalidArgumentError for a state with
-        `reverse`.
+        state: continues the sequence; batch S with `cu_seqlens`. mask: what it leaves out is not there, at the ends or
+        in between: outputs are those of the tokens alone, zero elsewhere, and the state is that after the last token
+        of each row, or the given one where a row has none. Raises ShapeError, and InvalidArgumentError for a state
+        with `reverse`.
         """
         check_input(x, self.d_model, "Mamba")
         self._check_stateless(state is not None or return_state)
-        mask = token_mask(mask, x, "Mamba")
-        if mask is not None:
-            x = x * mask
+        packing = Packing.of(mask, x, "Mamba", cu_seqlens)
+        if packing is not None:
+            return packing.run(self.forward, x, state, return_state)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
-        if mask is not None and self.in_proj.bias is not None:
-            u = u * mask
         if state is not None and is_single_step(x) and cu_seqlens is None:
-            return self._step(u, z, state, mask, return_state)
+            return self._step(u, z, state, return_state)
         y, new_state = selective_ssm(
             u,
             z,
@@ -122,7 +120,6 @@ class Mamba(MarkedParameters):
             self.D,
             state=state,
             return_state=return_state,
-            mask=mask,
             cu_seqlens=cu_seqlens,
             reverse=self.reverse,
         )
@@ -137,11 +134,9 @@ class Mamba(MarkedParameters):
                 way_out="call it without state and return_state",
             )
 
-    def _step(self, u: Tensor, z: Tensor, state: MambaState, mask: Tensor | None, return_state: bool) -> Any:
+    def _step(self, u: Tensor, z: Tensor, state: MambaState, return_state: bool) -> Any:
         """One token without gradients: u, z (B, 1, I)."""
         u, conv = self.conv1d.step(u.squeeze(1), state.conv)
-        if mask is not None:
-            u = u * mask.squeeze(1)
         dt_low, B, C = split_parameters(self.x_proj(u), self.d_state)
         y, ssm = ops.selective_state_update(
             state.ssm,
@@ -152,27 +147,8 @@ class Mamba(MarkedParameters):
             C,
             D=accumulate_dtype(self.D),
             z=z.squeeze(1),
-            delta_bias=accumulate_dtype(self.dt_proj.bias),
-            delta_softplus=True,
+            dt_bias=accumulate_dtype(self.dt_proj.bias),
+            dt_softplus=True,
         )
         y = self.out_proj(y.unsqueeze(1))
         return (y, MambaState(conv, ssm)) if return_state else y
-
-    def lower(self, program: Program, x: Value, prefix: str, *, stateful: bool = True) -> Value:
-        """Native form, with the states `<prefix>.conv` and `<prefix>.ssm`; without states when reversed.
-
-        stateful: False leaves the states out, so that every call of the program starts a sequence.
-        """
-        inner = self.d_inner
-        states = None
-        if stateful and not self.reverse:
-            states = (
-                program.state(f"{prefix}.conv", "f32", ["B", self.d_conv - 1, inner]),
-                program.state(f"{prefix}.ssm", "f32", ["B", 1, inner, self.d_state]),
-            )
-        xz = program.linear(x, f"{prefix}.in_proj", bias=self.in_proj.bias is not None)
-        u = program.slice(xz, -1, 0, inner)
-        z = program.slice(xz, -1, inner, inner)
-        shape = (inner, self.d_state, self.dt_rank)
-        y = lower_selective_ssm(program, u, z, self.conv1d, prefix, shape, states=states, reverse=self.reverse)
-        return program.linear(y, f"{prefix}.out_proj", bias=self.out_proj.bias is not None)

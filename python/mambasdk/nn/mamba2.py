@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input, initial_dt_bias, is_single_step, token_mask
+from mambasdk.nn.mixer import check_input, initial_dt_bias, is_single_step
+from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import register_layer_state
 
@@ -29,7 +29,7 @@ class Mamba2State(NamedTuple):
 class GatedRMSNorm(nn.Module):
     """`RMSNorm(x * SiLU(z))`, or `RMSNorm(x) * SiLU(z)` with norm_before_gate; groups of channels normed apart.
 
-    weight: (S). Statistics in float32 (spec mamba2.md section 3).
+    weight: (S). Statistics in float32 (arXiv 2405.21060).
     """
 
     def __init__(
@@ -55,20 +55,6 @@ class GatedRMSNorm(nn.Module):
         )
         return y
 
-    def lower(self, program: Program, x: Value, z: Value, prefix: str) -> Value:
-        """Native form."""
-        y: Value = program.op(
-            "rms_norm",
-            outputs=("y",),
-            x=x,
-            weight=program.weight(f"{prefix}.weight"),
-            z=z,
-            eps=self.eps,
-            group_size=self.group_size,
-            norm_before_gate=self.norm_before_gate,
-        )
-        return y
-
 
 class Mamba2(MarkedParameters):
     """Causal sequence mixer (B, L, D) -> (B, L, D).
@@ -76,11 +62,12 @@ class Mamba2(MarkedParameters):
     d_model: D. d_state: N. d_conv: K. expand: I = expand * D. headdim: P. ngroups: G, groups of B and C.
     d_ssm: S, channels of the scan, H = S / P heads; None is I, fewer make the other I - S a gated MLP.
     A_init_range, dt_min, dt_max, dt_init_floor, conv_init: initialisation.
-    D_has_hdim: a skip weight per channel instead of one per head. dt_limit: clamps delta after softplus.
+    D_has_hdim: a skip weight per channel instead of one per head. dt_limit: (low, high) clamps delta after softplus;
+        None is no bound.
     rmsnorm: gated norm after the scan, else the gate alone; norm_before_gate: which comes first.
     bias, conv_bias: whether the linear layers and the convolution have biases.
     A_log, D and dt_bias stay float32 whatever the dtype of the module.
-    Source: paper section 7; spec mamba2.md sections 2 to 5.
+    Source: arXiv 2405.21060, section 7.
     """
 
     float32 = ("A_log", "D", "dt_bias")
@@ -104,7 +91,7 @@ class Mamba2(MarkedParameters):
         dt_min: float = 1e-3,
         dt_max: float = 0.1,
         dt_init_floor: float = 1e-4,
-        dt_limit: tuple[float, float] | None = None,
+        dt_limit: tuple[float | None, float | None] | None = None,
         conv_init: float | None = None,
         bias: bool = False,
         conv_bias: bool = True,
@@ -125,7 +112,13 @@ class Mamba2(MarkedParameters):
         self.nheads = self._heads()
         self.d_mlp = self.d_inner - self.d_ssm
         self.D_has_hdim = D_has_hdim
-        self.dt_limit = (0.0, math.inf) if dt_limit is None else (float(dt_limit[0]), float(dt_limit[1]))
+        low, high = dt_limit or (None, None)
+        # Softplus is positive: a bound below that holds nothing back, and JSON has no infinity.
+        self.dt_limit = (0.0 if low is None else max(float(low), 0.0), math.inf if high is None else float(high))
+        if not self.dt_limit[0] <= self.dt_limit[1]:
+            raise InvalidArgumentError(
+                "bad dt_limit", where="Mamba2", expected="two ascending numbers or None", got=repr(dt_limit)
+            )
         self.d_xBC = self.d_ssm + 2 * ngroups * d_state
         self.in_proj = nn.Linear(d_model, 2 * self.d_mlp + self.d_ssm + self.d_xBC + self.nheads, bias=bias, **factory)
         self.conv1d = CausalConv1d(self.d_xBC, d_conv, bias=conv_bias, silu=True, **factory)
@@ -160,7 +153,7 @@ class Mamba2(MarkedParameters):
 
     @torch.no_grad()
     def _init_scan(self, A_range: tuple[float, float], dt_min: float, dt_max: float, floor: float) -> None:
-        """A uniform in A_range; softplus(dt_bias) log-uniform in [dt_min, dt_max] (spec section 5)."""
+        """A uniform in A_range; softplus(dt_bias) log-uniform in [dt_min, dt_max] (arXiv 2405.21060)."""
         if not 0 < A_range[0] <= A_range[1]:
             raise InvalidArgumentError("bad A_init_range", where="Mamba2", expected="0 < low <= high", got=A_range)
         self.A_log.copy_(torch.empty_like(self.A_log).uniform_(*A_range).log())
@@ -187,20 +180,19 @@ class Mamba2(MarkedParameters):
     ) -> Any:
         """Y (B, L, D); with `return_state`, (y, state after the last step). L may be 0.
 
-        state: continues the sequence; batch S with `cu_seqlens`. mask: padding is left out of the convolution's and the
-        scan's inputs, so padding on the left is exact. Raises ShapeError.
+        state: continues the sequence; batch S with `cu_seqlens`. mask: what it leaves out is not there, at the ends or
+        in between: outputs are those of the tokens alone, zero elsewhere, and the state is that after the last token
+        of each row, or the given one where a row has none. Raises ShapeError.
         """
         check_input(x, self.d_model, "Mamba2")
-        mask = token_mask(mask, x, "Mamba2")
-        if mask is not None:
-            x = x * mask
+        packing = Packing.of(mask, x, "Mamba2", cu_seqlens)
+        if packing is not None:
+            return packing.run(self.forward, x, state, return_state)
         z0, x0, z, xBC, dt = self._split(self.in_proj(x))
-        if mask is not None and self.in_proj.bias is not None:
-            xBC = xBC * mask
         if state is not None and is_single_step(x) and cu_seqlens is None:
-            y, new_state = self._step(z, xBC, dt, state, mask)
+            y, new_state = self._step(z, xBC, dt, state)
         else:
-            y, new_state = self._sequence(z, xBC, dt, state, mask, cu_seqlens, return_state)
+            y, new_state = self._sequence(z, xBC, dt, state, cu_seqlens, return_state)
         if self.d_mlp:
             y = torch.cat([functional.silu(z0) * x0, y], dim=-1)  # (B, L, I)
         out = self.out_proj(y)
@@ -236,15 +228,12 @@ class Mamba2(MarkedParameters):
         xBC: Tensor,  # (B, L, S + 2GN)
         dt: Tensor,  # (B, L, H)
         state: Mamba2State | None,
-        mask: Tensor | None,
         cu_seqlens: Tensor | None,
         return_state: bool,
     ) -> tuple[Tensor, Mamba2State | None]:
         xBC = self.conv1d(xBC, None if state is None else state.conv, return_state=return_state, cu_seqlens=cu_seqlens)
         if return_state:
             xBC, conv = xBC
-        if mask is not None:
-            xBC = xBC * mask
         x, B, C = self._scan_inputs(xBC)
         y = ops.ssd(
             x,
@@ -264,13 +253,9 @@ class Mamba2(MarkedParameters):
             new_state = Mamba2State(conv, ssm)
         return self._gate(y.flatten(-2), z), new_state
 
-    def _step(
-        self, z: Tensor, xBC: Tensor, dt: Tensor, state: Mamba2State, mask: Tensor | None
-    ) -> tuple[Tensor, Mamba2State | None]:
+    def _step(self, z: Tensor, xBC: Tensor, dt: Tensor, state: Mamba2State) -> tuple[Tensor, Mamba2State | None]:
         """One token without gradients: z, xBC, dt (B, 1, …)."""
         xBC, conv = self.conv1d.step(xBC.squeeze(1), state.conv)
-        if mask is not None:
-            xBC = xBC * mask.squeeze(1)
         x, B, C = self._scan_inputs(xBC)
         y, ssm = ops.ssd_state_update(
             state.ssm,
@@ -287,52 +272,3 @@ class Mamba2(MarkedParameters):
     def _gate(self, y: Tensor, z: Tensor) -> Tensor:
         """Norm and gate; without a norm the scan has applied the gate already."""
         return y if self.norm is None else self.norm(y, z)
-
-    def lower(self, program: Program, x: Value, prefix: str) -> Value:
-        """Native form, with the states `<prefix>.conv` and `<prefix>.ssm`."""
-        heads, width, states, groups = self.nheads, self.headdim, self.d_state, self.ngroups
-        conv_state = program.state(f"{prefix}.conv", "f32", ["B", self.d_conv - 1, self.d_xBC])
-        ssm_state = program.state(f"{prefix}.ssm", "f32", ["B", heads, width, states])
-        projected = program.linear(x, f"{prefix}.in_proj", bias=self.in_proj.bias is not None)
-        start = 2 * self.d_mlp
-        z = program.slice(projected, -1, start, self.d_ssm)
-        xBC = program.slice(projected, -1, start + self.d_ssm, self.d_xBC)
-        dt = program.slice(projected, -1, start + self.d_ssm + self.d_xBC, heads)
-        xBC = self.conv1d.lower(program, xBC, f"{prefix}.conv1d", conv_state)
-
-        def part(start: int, count: int, size: int) -> Value:
-            return program.reshape(program.slice(xBC, -1, start, count * size), ["B", "L", count, size])
-
-        low, high = self.dt_limit
-        y = program.op(
-            "ssd",
-            into={"final_state": ssm_state},
-            x=part(0, heads, width),
-            dt=dt,
-            A=program.prepare("neg_exp", f"{prefix}.A", x=program.weight(f"{prefix}.A_log")),
-            B=part(self.d_ssm, groups, states),
-            C=part(self.d_ssm + groups * states, groups, states),
-            D=program.reshape(program.weight(f"{prefix}.D"), [heads, -1]),
-            z=None if self.norm is not None else program.reshape(z, ["B", "L", heads, width]),
-            dt_bias=program.weight(f"{prefix}.dt_bias"),
-            initial_state=ssm_state,
-            dt_softplus=True,
-            dt_min=low,
-            dt_max=high if math.isfinite(high) else None,
-            return_final_state=True,
-        )
-        y = program.reshape(y, ["B", "L", self.d_ssm])
-        if self.norm is not None:
-            y = self.norm.lower(program, y, z, f"{prefix}.norm")
-        if not self.d_mlp:
-            return program.linear(y, f"{prefix}.out_proj", bias=self.out_proj.bias is not None)
-        # The columns of out_proj for the MLP and for the scan, so that nothing needs to be concatenated.
-        weight = program.weight(f"{prefix}.out_proj.weight")
-        gate = program.slice(projected, -1, 0, self.d_mlp)
-        value = program.slice(projected, -1, self.d_mlp, self.d_mlp)
-        mlp = program.op("silu_mul", gate=gate, x=value)
-        bias = program.weight(f"{prefix}.out_proj.bias") if self.out_proj.bias is not None else None
-        left = program.op("linear", x=mlp, weight=program.slice(weight, -1, 0, self.d_mlp), bias=bias)
-        right = program.op("linear", x=y, weight=program.slice(weight, -1, self.d_mlp, self.d_ssm))
-        total: Value = program.op("add", x=left, y=right)
-        return total

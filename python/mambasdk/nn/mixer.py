@@ -1,4 +1,4 @@
-"""What the causal mixers share: the check of their input, padding, the single step, the initial step sizes."""
+"""What the causal mixers share: the check of their input, the single step, the initial step sizes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,13 @@ def check_input(x: Tensor, d_model: int, mixer: str) -> None:
         raise ShapeError("bad x", where=mixer, expected=f"(B, L, {d_model})", got=tuple(x.shape))
 
 
-def token_mask(mask: Tensor | None, x: Tensor, mixer: str) -> Tensor | None:
-    """A mask (B, L) as a factor (B, L, 1) of the dtype of x; raises ShapeError."""
-    if mask is None:
-        return None
-    if mask.shape != x.shape[:2]:
-        raise ShapeError("bad mask", where=mixer, expected=tuple(x.shape[:2]), got=tuple(mask.shape))
-    return mask.unsqueeze(-1).to(x.dtype)
-
-
 def is_single_step(x: Tensor) -> bool:
     """Whether to take the update operations, for inference; exported programs keep the length dynamic."""
     return not torch.is_grad_enabled() and not torch.compiler.is_exporting() and x.shape[1] == 1
 
 
 def initial_dt_bias(size: int, dt_min: float, dt_max: float, floor: float, device: Any) -> Tensor:
-    """(size) float32 such that softplus of it is log-uniform in [dt_min, dt_max], at least `floor` (spec section 4)."""
+    """(size) float32 such that softplus of it is log-uniform in [dt_min, dt_max], from `floor` (arXiv 2312.00752)."""
     uniform = torch.rand(size, device=device, dtype=torch.float32)
     dt = torch.exp(uniform * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)).clamp(min=floor)
     return dt + torch.log(-torch.expm1(-dt))

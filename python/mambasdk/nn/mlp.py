@@ -7,11 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambasdk.lowering import Program, Value
-
 
 class GatedMLP(nn.Module):
-    """`fc2(value * SiLU(gate))` with `value, gate = split(fc1(x))`; no biases by default (mamba2 spec section 6).
+    """`fc2(value * SiLU(gate))` with `value, gate = split(fc1(x))`; no biases by default (arXiv 2405.21060).
 
     fc1.weight: (2F, D), rows [value, gate]; fc2.weight: (D, F); F is `hidden` rounded up to `multiple_of`.
     """
@@ -36,12 +34,3 @@ class GatedMLP(nn.Module):
         value, gate = self.fc1(x).chunk(2, dim=-1)
         y: Tensor = self.fc2(value * functional.silu(gate))
         return y
-
-    def lower(self, program: Program, x: Value, prefix: str) -> Value:
-        """Native form."""
-        both = program.linear(x, f"{prefix}.fc1", bias=self.fc1.bias is not None)
-        value = program.slice(both, -1, 0, self.hidden)
-        gate = program.slice(both, -1, self.hidden, self.hidden)
-        return program.linear(
-            program.op("silu_mul", gate=gate, x=value), f"{prefix}.fc2", bias=self.fc2.bias is not None
-        )

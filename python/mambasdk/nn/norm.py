@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk import ops
-from mambasdk.lowering import Program, Value
+from mambasdk.nn.precision import accumulate_dtype
 
 
 class _Norm(nn.Module):
@@ -30,24 +30,27 @@ class _Norm(nn.Module):
         operation = getattr(ops, self.operation)
         return operation(x, self.weight, self.bias, residual=residual, eps=self.eps)
 
-    def lower(self, program: Program, x: Value, prefix: str, residual: Value | None = None) -> tuple[Value, Value]:
-        """Native form; returns (y, sum of x and residual)."""
-        bias = None if self.bias is None else program.weight(f"{prefix}.bias")
-        arguments: dict[str, Any] = {"x": x, "weight": program.weight(f"{prefix}.weight"), "bias": bias}
-        if residual is None:
-            return program.op(self.operation, **arguments, eps=self.eps), x
-        y, total = program.op(
-            self.operation, outputs=("y", "residual_out"), **arguments, residual=residual, eps=self.eps
-        )
-        return y, total
-
     def extra_repr(self) -> str:
         """The module's line in a printed model."""
         return f"{self.dim}, eps={self.eps}, bias={self.bias is not None}"
 
 
+def add_norm(
+    norm: nn.Module, h: Tensor, residual: Tensor | None, *, residual_in_fp32: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(norm of h + residual, that sum): the beginning of a pre-norm residual block, in one pass over memory.
+
+    norm: an RMSNorm or LayerNorm of this module. h: (…, D), the branch before. residual: (…, D), the sum of all before
+    that; None in the first block, whose sum is h itself. residual_in_fp32: keep that sum in float32.
+    """
+    if residual is not None:
+        normed, total = norm(h, residual)
+        return normed, total
+    return norm(h), accumulate_dtype(h) if residual_in_fp32 else h
+
+
 class RMSNorm(_Norm):
-    """`x * rsqrt(mean(x^2) + eps) * weight`, product and statistics in float32 (spec section 6)."""
+    """`x * rsqrt(mean(x^2) + eps) * weight`, product and statistics in float32 (arXiv 1910.07467)."""
 
     operation = "rms_norm"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ class MarkedParameters(nn.Module):
 
     float32: stay float32 through `.to(bfloat16)` and `.half()`, and are raised to it when loaded from a narrower
         checkpoint; `.double()` makes them float64. Mark `_keep_float32`.
-    no_weight_decay: mark `_no_weight_decay`, which `parameter_groups` obeys.
+    no_weight_decay: `parameter_groups` gives them none. Mark `_no_weight_decay`.
     no_reinit: mark `_no_reinit`, for generic passes that zero every bias.
-    The marks survive what replaces a parameter object: `to_empty`, `load_state_dict(assign=True)`.
+    These declarations of the class are the rules. The marks repeat them on the parameters, for code that sees no
+    module, and survive what replaces a parameter object: `to_empty`, `load_state_dict(assign=True)`, `copy.deepcopy`,
+    pickling. Where a wrapper puts in other objects (FSDP, parametrizations) only the class knows.
     """
 
     float32: tuple[str, ...] = ()
@@ -30,13 +32,15 @@ class MarkedParameters(nn.Module):
             ("_no_weight_decay", self.no_weight_decay),
             ("_no_reinit", self.no_reinit),
         ):
-            for name in names:
-                parameter = self._parameters.get(name)
-                if parameter is not None:
-                    setattr(parameter, mark, True)
+            for parameter in own_parameters(self, names):
+                setattr(parameter, mark, True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.mark_parameters()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        kept = {id(self._parameters[name]) for name in self.float32 if self._parameters.get(name) is not None}
+        kept = {id(parameter) for parameter in own_parameters(self, self.float32)}
 
         def apply(tensor: Tensor) -> Tensor:
             changed = fn(tensor)
@@ -56,6 +60,19 @@ class MarkedParameters(nn.Module):
             if parameter is not None and parameter.dtype.itemsize < 4:
                 parameter.data = parameter.data.float()
         self.mark_parameters()
+
+
+def own_parameters(module: nn.Module, names: Iterable[str]) -> Iterator[nn.Parameter]:
+    """The module's own parameters of these names; of a parametrized one those that it is computed from."""
+    parametrized = module._modules.get("parametrizations")
+    for name in names:
+        parameter = module._parameters.get(name)
+        if parameter is not None:
+            yield parameter
+        elif isinstance(parametrized, nn.ModuleDict) and name in parametrized:
+            for original in parametrized[name]._parameters.values():
+                if original is not None:
+                    yield original
 
 
 def _width(dtype: torch.dtype) -> int:

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.lowering import Program, Value
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import initial_dt_bias
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
@@ -88,7 +87,6 @@ def selective_ssm(
     *,
     state: MambaState | None = None,
     return_state: bool = False,
-    mask: Tensor | None = None,  # (B, L, 1)
     cu_seqlens: Tensor | None = None,  # (S+1) int32
     reverse: bool = False,
 ) -> tuple[Tensor, MambaState | None]:
@@ -97,8 +95,6 @@ def selective_ssm(
     u = conv1d(u, conv, return_state=return_state, cu_seqlens=cu_seqlens, reverse=reverse)
     if return_state:
         u, conv = u
-    if mask is not None:
-        u = u * mask
     dt_low, B, C = split_parameters(x_proj(u), A_log.shape[-1])
     y = ops.selective_scan(
         u,
@@ -120,42 +116,3 @@ def selective_ssm(
     y, ssm = y
     assert conv is not None
     return y, MambaState(conv, ssm)
-
-
-def lower_selective_ssm(
-    program: Program,
-    u: Value,
-    z: Value,
-    conv1d: CausalConv1d,
-    prefix: str,
-    shape: tuple[int, int, int],  # I, N, R
-    *,
-    suffix: str = "",
-    A_log: str = "A_log",
-    states: tuple[Value, Value] | None = None,
-    reverse: bool = False,
-) -> Value:
-    """Native form. Weights are `<prefix>.<name><suffix>`. states: of the convolution and of the scan; continued."""
-    inner, count, rank = shape
-    conv_state, ssm_state = states or (None, None)
-    u = conv1d.lower(program, u, f"{prefix}.conv1d{suffix}", conv_state, reverse=reverse)
-    low = program.linear(u, f"{prefix}.x_proj{suffix}", bias=False)
-    delta = program.linear(program.slice(low, -1, 0, rank), f"{prefix}.dt_proj{suffix}", bias=False)
-    A = program.prepare("neg_exp", f"{prefix}.A{suffix}", x=program.weight(f"{prefix}.{A_log}"))
-    y: Value = program.op(
-        "selective_scan",
-        into={} if ssm_state is None else {"final_state": ssm_state},
-        u=u,
-        delta=program.reshape(delta, ["B", 1, -1, inner]),
-        A=program.reshape(A, [1, inner, count]),
-        B=program.reshape(program.slice(low, -1, rank, count), ["B", 1, -1, 1, count]),
-        C=program.reshape(program.slice(low, -1, rank + count, count), ["B", 1, -1, 1, count]),
-        D=program.reshape(program.weight(f"{prefix}.D{suffix}"), [1, inner]),
-        z=z,
-        delta_bias=program.reshape(program.weight(f"{prefix}.dt_proj{suffix}.bias"), [1, inner]),
-        initial_state=ssm_state,
-        delta_softplus=True,
-        return_final_state=ssm_state is not None,
-        reverse=reverse,
-    )
-    return y

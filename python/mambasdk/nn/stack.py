@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError, ShapeError
-from mambasdk.lowering import Program, Value
 from mambasdk.nn.block import Block
+from mambasdk.nn.packing import Packing
+from mambasdk.nn.precision import MarkedParameters
 from mambasdk.nn.state import ModelState
 
 
@@ -25,7 +26,7 @@ class StackOutput:
     hidden_states: list[Tensor] | None = None
 
 
-torch.export.register_dataclass(StackOutput)
+torch.export.register_dataclass(StackOutput, serialized_type_name="mambasdk.nn.StackOutput")
 
 
 class MixerModel(nn.Module):
@@ -33,7 +34,7 @@ class MixerModel(nn.Module):
 
     blocks: the layers, first to last. norm_f: the final norm. vocab_size: rows of the embedding, padding included; None
     for a stack that is fed vectors. residuals_per_layer: divisor in the initialisation of `out_proj` and `fc2`; the
-    published language models use 1 even where there is an MLP (spec section 4).
+    published language models use 1 even where there is an MLP.
     """
 
     def __init__(
@@ -78,13 +79,25 @@ class MixerModel(nn.Module):
         *,
         inputs_embeds: Tensor | None = None,  # (B, L, D) in place of tokens
         return_state: bool = True,
-        mask: Tensor | None = None,  # (B, L)
+        mask: Tensor | None = None,  # (B, L), 1 or True where there is a token
         cu_seqlens: Tensor | None = None,  # (S+1) int32 with B = 1
         output_hidden_states: bool = False,
     ) -> StackOutput:
-        """Run the stack; see `Mamba.forward` for state, mask and cu_seqlens. Raises ShapeError."""
-        h = self._embed(tokens, inputs_embeds)
-        _check_packing(h, state, mask, cu_seqlens, len(self.layers))
+        """Run the stack; see `Mamba.forward` for state, mask and cu_seqlens. Raises ShapeError.
+
+        With a mask the layers see tokens alone, packed one after another; hidden states are zero where there is none.
+        """
+        given = self._input(tokens, inputs_embeds)
+        batch = _check_packing(given, state, cu_seqlens, len(self.layers))
+        layer_states: list[Any] = [None] * len(self.layers) if state is None else list(state)
+        packing = Packing.of(mask, given, "MixerModel", cu_seqlens)
+        seen = _new_tokens(given, batch, packing, cu_seqlens)
+        if state is not None:
+            seen = state.tokens_seen + seen
+        if packing is not None:
+            given, cu_seqlens = packing.pack(given), packing.cu_seqlens
+            layer_states = [packing.extend(layer) for layer in layer_states]
+        h = given if self.embedding is None or inputs_embeds is not None else self.embedding(given)
         residual: Tensor | None = None
         states: list[Any] = []
         hidden_states = [h] if output_hidden_states else None
@@ -92,54 +105,45 @@ class MixerModel(nn.Module):
             h, residual, layer_state = layer(
                 h,
                 residual,
-                None if state is None else state[index],
+                layer_states[index],
                 return_state=return_state,
-                mask=mask,
                 cu_seqlens=cu_seqlens,
             )
             states.append(layer_state)
             if hidden_states is not None:
                 hidden_states.append(h + residual)
         hidden = self.norm_f(h) if residual is None else self.norm_f(h, residual)[0]
-        new_state = ModelState(states, _tokens_seen(h, state, mask, cu_seqlens)) if return_state else None
-        return StackOutput(hidden, new_state, hidden_states)
+        if packing is not None:
+            hidden = packing.unpack(hidden)
+            hidden_states = None if hidden_states is None else [packing.unpack(total) for total in hidden_states]
+            states = [packing.trim(layer) for layer in states]
+        return StackOutput(hidden, ModelState(states, seen) if return_state else None, hidden_states)
 
-    def _embed(self, tokens: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    def _input(self, tokens: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """What the stack is fed: tokens (B, L), or vectors (B, L, D)."""
         if (tokens is None) == (inputs_embeds is None):
             raise InvalidArgumentError("give either tokens or inputs_embeds", where="MixerModel")
         if inputs_embeds is not None:
+            if inputs_embeds.ndim != 3:
+                got = tuple(inputs_embeds.shape)
+                raise ShapeError("bad inputs_embeds", where="MixerModel", expected="(B, L, D)", got=got)
             return inputs_embeds
         if self.embedding is None:
             raise InvalidArgumentError("the stack has no embedding; give inputs_embeds", where="MixerModel")
         assert tokens is not None
         if tokens.ndim != 2:
             raise ShapeError("bad tokens", where="MixerModel", expected="(B, L)", got=tuple(tokens.shape))
-        embedded: Tensor = self.embedding(tokens)
-        return embedded
-
-    def lower(self, program: Program, x: Value, prefix: str) -> tuple[Value, Value | None]:
-        """Native form of everything before `norm_f`; x is tokens, or vectors without an embedding."""
-        h, residual = x, None
-        if self.embedding is not None:
-            h = program.op("embedding", indices=x, weight=program.weight(f"{prefix}.embedding.weight"))
-        for index, layer in enumerate(self._blocks()):
-            h, residual = layer.lower(program, h, f"{prefix}.layers.{index}", residual)
-        return h, residual
-
-    def lower_norm(self, program: Program, h: Value, residual: Value | None, prefix: str) -> Value:
-        """Native form of `norm_f`."""
-        norm: Any = self.norm_f
-        y: Value = norm.lower(program, h, f"{prefix}.norm_f", residual)[0]
-        return y
+        return tokens
 
 
 def init_blocks(layers: nn.ModuleList, residuals_per_layer: int) -> None:
-    """Zero linear biases; draw what ends a residual branch smaller the deeper the stack (GPT-2; spec section 4)."""
+    """Zero linear biases; draw what ends a residual branch smaller the deeper the stack (GPT-2)."""
     scale = 1 / math.sqrt(max(len(layers), 1) * residuals_per_layer)
     for name, module in layers.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        if module.bias is not None and not getattr(module.bias, "_no_reinit", False):
+        kept = isinstance(module, MarkedParameters) and "bias" in module.no_reinit
+        if module.bias is not None and not kept and not getattr(module.bias, "_no_reinit", False):
             nn.init.zeros_(module.bias)
         if name.rsplit(".", 1)[-1] in ("out_proj", "fc2"):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
@@ -147,22 +151,13 @@ def init_blocks(layers: nn.ModuleList, residuals_per_layer: int) -> None:
                 module.weight.mul_(scale)
 
 
-def _check_packing(
-    h: Tensor, state: ModelState | None, mask: Tensor | None, cu_seqlens: Tensor | None, layers: int
-) -> None:
-    if h.ndim != 3:
-        raise ShapeError("bad inputs_embeds", where="MixerModel", expected="(B, L, D)", got=tuple(h.shape))
-    batch = h.shape[0]
+def _check_packing(given: Tensor, state: ModelState | None, cu_seqlens: Tensor | None, layers: int) -> int:
+    """The number of sequences, B or S."""
+    batch = given.shape[0]
     if cu_seqlens is not None:
-        if batch != 1 or mask is not None:
-            raise ShapeError(
-                "packed sequences need batch 1 and no mask",
-                where="MixerModel",
-                got=f"batch {batch}, mask {mask is not None}",
-            )
+        if batch != 1:
+            raise ShapeError("packed sequences need batch 1", where="MixerModel", got=f"batch {batch}")
         batch = cu_seqlens.shape[0] - 1
-    if mask is not None and mask.shape != h.shape[:2]:
-        raise ShapeError("bad mask", where="MixerModel", expected=tuple(h.shape[:2]), got=tuple(mask.shape))
     if state is not None and (len(state) != layers or state.batch_size != batch):
         raise ShapeError(
             "state of another model or batch",
@@ -170,14 +165,13 @@ def _check_packing(
             expected=f"{layers} layers, batch {batch}",
             got=f"{len(state)} layers, batch {state.batch_size}",
         )
+    return batch
 
 
-def _tokens_seen(h: Tensor, state: ModelState | None, mask: Tensor | None, cu_seqlens: Tensor | None) -> Tensor:
-    """(B) int64: tokens so far of each sequence, padding not counted."""
+def _new_tokens(given: Tensor, batch: int, packing: Packing | None, cu_seqlens: Tensor | None) -> Tensor:
+    """(sequences) int64: tokens of this call, positions without one not counted."""
+    if packing is not None:
+        return packing.lengths
     if cu_seqlens is not None:
-        new = cu_seqlens.diff().to(torch.int64)
-    elif mask is not None:
-        new = (mask != 0).sum(dim=1)
-    else:
-        new = torch.full((h.shape[0],), h.shape[1], dtype=torch.int64, device=h.device)
-    return new if state is None else state.tokens_seen + new
+        return cu_seqlens.diff().to(torch.int64)
+    return torch.full((batch,), given.shape[1], dtype=torch.int64, device=given.device)

@@ -12,7 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils import _pytree  # torch.export has no public name for NamedTuples
 
+from mambasdk.atomic import replacing_file
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 
 _FORMAT = "mambasdk-state"
@@ -21,11 +23,20 @@ _Class = TypeVar("_Class", bound=type[Any])
 
 
 def register_layer_state(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator for a mixer's state, a NamedTuple of batch-first tensors; `name` identifies it in saved files."""
+    """Class decorator for a mixer's state, a NamedTuple of batch-first tensors.
+
+    `name` identifies it in saved states, and in programs that `torch.export.save` writes.
+    """
 
     def register(cls: _Class) -> _Class:
-        if _LAYER_STATES.setdefault(name, cls) is not cls:
+        if name in _LAYER_STATES:
+            if _LAYER_STATES[name] is cls:
+                return cls
             raise InvalidArgumentError(f"layer state {name!r} is already registered by {_LAYER_STATES[name].__name__}")
+        _LAYER_STATES[name] = cls
+        # An exported program keeps its example inputs, which torch reads back without running code.
+        torch.serialization.add_safe_globals([cls])
+        _pytree._register_namedtuple(cls, serialized_type_name=f"mambasdk.layer_state.{name}")
         return cls
 
     return register
@@ -104,7 +115,8 @@ class ModelState:
             for field, tensor in layer._asdict().items():
                 # A view would be refused where two fields share memory.
                 tensors[f"layers.{index}.{field}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        save_file(tensors, path, metadata={"format": _FORMAT, "version": "1", "layers": json.dumps(kinds)})
+        with replacing_file(path) as partial:
+            save_file(tensors, partial, metadata={"format": _FORMAT, "version": "1", "layers": json.dumps(kinds)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> ModelState:
@@ -136,4 +148,5 @@ class ModelState:
             raise CheckpointError(f"cannot be read as a model state: {error}", where=where) from error
 
 
-torch.export.register_dataclass(ModelState)
+torch.serialization.add_safe_globals([ModelState])
+torch.export.register_dataclass(ModelState, serialized_type_name="mambasdk.nn.ModelState")

@@ -16,6 +16,15 @@ def widen(tensor: Tensor | None, like: Tensor) -> Tensor | None:
     return tensor.to(wanted) if torch.promote_types(tensor.dtype, wanted) == wanted else tensor
 
 
+def widen_state(state: Tensor, like: Tensor) -> Tensor:
+    """A state in its own dtype where that has 16 bits or is the accumulator's beside `like`, else widened to that."""
+    if state.dtype in (torch.bfloat16, torch.float16) and like.dtype != torch.float64:
+        return state
+    widened = widen(state, like)
+    assert widened is not None
+    return widened
+
+
 def check_rank(operation: str, name: str, tensor: Tensor | None, *expected: str) -> None:
     """Raise ShapeError unless `tensor` has as many dims as one of `expected`, shapes such as `(batch, channels)`."""
     if tensor is None or any(tensor.dim() == shape.count(",") + 1 for shape in expected):

@@ -11,6 +11,11 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+import torch
+from torch.autograd import forward_ad
+
+from mambasdk.ops._forward_mode import refuse_hidden_tangents
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -26,10 +31,15 @@ def watch(library: ctypes.CDLL) -> None:
 
 
 def typed(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """The function, raising ValueError and MemoryError where the library said so and torch says RuntimeError."""
+    """The function, raising ValueError and MemoryError where the library said so and torch says RuntimeError.
+
+    A tensor whose tangent would be lost without a word is refused.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if forward_ad._current_level >= 0 and not torch.compiler.is_compiling():
+            refuse_hidden_tangents(function.__name__, (*args, *kwargs.values()))
         try:
             return function(*args, **kwargs)
         except RuntimeError as error:

@@ -1,33 +1,27 @@
 """An operation's signature in Python: read from the registry's JSON, and planned over symbolic sizes.
 
-The rules are those of the native library (`cpp/core/op.cpp`); here they run where a size may be a SymInt, so that
+The rules are those of the native library (`cpp/core/binding.cpp`); here they run where a size may be a SymInt, so that
 `torch.compile` and `torch.export` see the same shapes and the same errors as a call.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-DTYPES: dict[str, torch.dtype] = {
-    "f64": torch.float64,
-    "f32": torch.float32,
-    "bf16": torch.bfloat16,
-    "f16": torch.float16,
-    "c64": torch.complex64,
-    "c128": torch.complex128,
-    "i64": torch.int64,
-    "i32": torch.int32,
-    "u8": torch.uint8,
-    "bool": torch.bool,
-}
+from mambasdk.element_types import torch_dtypes
+
+DTYPES: dict[str, torch.dtype] = torch_dtypes()
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _FLOATS = ("f32", "bf16", "f16", "f64")
 _COMPLEX = ("c64", "c128")
+
+_SIZES = 2**63  # the native library counts in signed 64-bit integers
 
 # A size: an int, or a SymInt while a program is traced.
 Size = Any
@@ -41,6 +35,11 @@ def dtype_name(dtype: torch.dtype) -> str:
 def accumulator(dtype: torch.dtype) -> torch.dtype:
     """What `acc` stands for beside tensors of `dtype`."""
     return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def saved(dtype: torch.dtype) -> torch.dtype:
+    """What `saved` stands for beside tensors of `dtype`: float16 ends at 65504, where a saved state need not."""
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Extent:
         return dim, offset if operator == "+" else -offset
 
     def evaluate(self, dims: Mapping[str, Size]) -> Size | None:
-        """The extent, or None where a dim is unbound."""
+        """The extent, or None where a dim is unbound, where it does not fit 63 bits, and for a division by 0."""
         stack: list[Size] = []
         for term in self.postfix:
             if isinstance(term, int):
@@ -85,6 +84,8 @@ class Extent:
                     return None
                 else:
                     stack.append(left // right)
+                if isinstance(stack[-1], int) and not -_SIZES <= stack[-1] < _SIZES:
+                    return None
             elif term in dims:
                 stack.append(dims[term])
             else:
@@ -98,9 +99,9 @@ class Argument:
 
     name: str
     kind: str  # tensor, bool, int, float
-    dtype: str = ""  # a dtype's name, a type variable, or acc
-    dtype_kind: str = ""  # fixed, variable, accumulator
-    follows: str = ""  # the type variable of an accumulator
+    dtype: str = ""  # a dtype's name, a type variable, acc or saved
+    dtype_kind: str = ""  # fixed, variable, accumulator, saved
+    follows: str = ""  # the type variable of an accumulator or of what is saved
     variadic: bool = False
     shape: tuple[Extent, ...] = ()
     optional: bool = False
@@ -114,7 +115,7 @@ class Argument:
 
     @property
     def type_variable(self) -> str | None:
-        return {"variable": self.dtype, "accumulator": self.follows}.get(self.dtype_kind)
+        return {"variable": self.dtype, "accumulator": self.follows, "saved": self.follows}.get(self.dtype_kind)
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,8 @@ class Binding:
             return DTYPES[a.dtype]
         bound = self.types.get(a.type_variable or "")
         dtype = bound[0] if bound else torch.float32
+        if a.dtype_kind == "saved":
+            return saved(dtype)
         return dtype if a.dtype_kind == "variable" else accumulator(dtype)
 
     def _bind(self, dim: str, size: Size, source: str) -> None:
@@ -359,13 +362,39 @@ class Binding:
             for extent in a.shape:
                 size = extent.evaluate(self.dims)
                 if size is None:
+                    raise ValueError(self._no_extent(a, extent))
+                if isinstance(size, int) and size < 0:
                     raise ValueError(
-                        f"{self.signature.name}: the extent {extent.text} of output {a.name} "
-                        "is not determined by the arguments"
+                        f"{self.signature.name}: the extent {extent.text} of output {a.name} is {size}, "
+                        "expected at least 0"
                     )
                 shape.append(size)
+            self._check_addressable(a, shape, dtype)
             plans.append(OutputPlan(tuple(shape), dtype))
         return plans
+
+    def _no_extent(self, output: Argument, extent: Extent) -> str:
+        """Why an extent is not known: which of the arguments is to blame."""
+        name = self.signature.name
+        for i, dim in enumerate(extent.postfix):
+            argument = self.signature.input(dim) if isinstance(dim, str) else None
+            if argument is None or argument.kind != "int":
+                continue
+            least = 1 if extent.postfix[i + 1 : i + 2] == ("//",) else 0
+            if self.values[argument.name] < least:
+                return f"{name}: {dim} is {self.values[argument.name]}, expected at least {least}"
+        unbound = any(isinstance(d, str) and d.isidentifier() and d not in self.dims for d in extent.postfix)
+        why = "is not determined by the arguments" if unbound else "does not fit 63 bits"
+        return f"{name}: the extent {extent.text} of output {output.name} {why}"
+
+    def _check_addressable(self, output: Argument, shape: list[Size], dtype: torch.dtype) -> None:
+        if not all(isinstance(size, int) for size in shape):
+            return  # symbolic: the call itself checks
+        if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= _SIZES:
+            raise ValueError(
+                f"{self.signature.name}: output {output.name} would be {_shape_text(shape)} {dtype_name(dtype)}, "
+                "expected less than 2^63 bytes"
+            )
 
 
 def _shape_text(shape: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambasdk.ops._arguments import check_rank, widen
+from mambasdk.ops._arguments import check_rank, widen, widen_state
 from mambasdk.ops._failure import typed
 
 _NO_LIMIT = (0.0, math.inf)
@@ -44,7 +44,7 @@ def ssd(
 
     Args:
         x: (batch, length, heads, headdim), float32, bfloat16, float16 or float64. dt: (batch, length, heads).
-            dt, B, C and z have the dtype of x.
+            B and C have the dtype of x; dt and z have it too, or are float32 beside a 16-bit x.
         A: (heads), float32 (float64 beside float64); lower precision is widened. So for D, dt_bias and states.
         B, C: (batch, length, N), or (batch, length, groups, N): group g serves heads / groups neighbouring heads.
         D: (heads) or (heads, headdim), or None. z: as x, or None: no gate. dt_bias: (heads), or None.
@@ -103,19 +103,25 @@ def ssd_state_update(
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = _NO_LIMIT,
     dt_on_x: bool = True,
+    state_indices: Tensor | None = None,
+    pad_slot_id: int = -1,
 ) -> tuple[Tensor, Tensor]:
     """One step of `ssd`, for decoding.
 
     Args:
-        state: (batch, heads, headdim, N), float32 (float64 beside float64).
+        state: (batch, heads, headdim, N), float32, bfloat16 or float16 (float64 beside float64);
+            (slots, heads, headdim, N) with `state_indices`. The step is computed in float32 and rounded once to the
+            state's dtype.
         x: (batch, heads, headdim). dt: (batch, heads). A, dt_bias: (heads). D: (heads) or (heads, headdim).
-        B, C: (batch, N) or (batch, groups, N). z: as x, or None. The flags are those of `ssd`.
+        B, C: (batch, N) or (batch, groups, N). z: as x, or None. The flags and dtypes are those of `ssd`.
+        state_indices: (batch) int32: the slot of `state` that holds each row's state; no slot twice.
+        pad_slot_id: the index of a padded row: it reads and writes no slot, its y is 0 and its gradients are 0.
 
     Returns:
-        (y as x, the new state); `state` itself is left as it is.
+        (y as x, the new state as `state`); `state` itself is left as it is, and slots of no row are the same in both.
 
     Raises:
-        ValueError: a wrong shape, dtype or device.
+        ValueError: a wrong shape, dtype, device or index.
 
     """
     name = "ssd_state_update"
@@ -124,7 +130,7 @@ def ssd_state_update(
     check_rank(name, "C", C, "(batch, N)", "(batch, groups, N)")
     check_rank(name, "D", D, "(heads)", "(heads, headdim)")
     y, new_state = torch.ops.mambasdk.ssd_state_update(
-        state=widen(state, x),
+        state=widen_state(state, x),
         x=x,
         dt=dt,
         A=widen(A, x),
@@ -135,6 +141,8 @@ def ssd_state_update(
         dt_bias=widen(dt_bias, x),
         dt_softplus=dt_softplus,
         dt_on_x=dt_on_x,
+        state_indices=state_indices,
+        pad_slot_id=pad_slot_id,
         **_limits(dt_limit),
     )
     return y, new_state

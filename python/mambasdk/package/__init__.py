@@ -1,6 +1,6 @@
 """Model packages: manifest, writer, reader and verification of a directory."""
 
-from mambasdk.package.manifest import FORMAT, MANIFEST_FILE, FileEntry, Manifest
+from mambasdk.package.manifest import FORMAT, MANIFEST_FILE, FileEntry, Manifest, is_package
 from mambasdk.package.reader import load, load_processors
 from mambasdk.package.verification import VerifyReport, verify
 from mambasdk.package.writer import save_package
@@ -11,6 +11,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "VerifyReport",
+    "is_package",
     "load",
     "load_processors",
     "save_package",

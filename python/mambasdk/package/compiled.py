@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mambasdk.errors import MissingDependencyError, require_module
+from mambasdk.errors import require_core, require_module
 from mambasdk.package.manifest import COMPILED_FILE, CONSTANTS_FILE, Manifest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_compiled(twin: nn.Module, manifest: Manifest, work: Path, isa: str | N
     about = inductor.compile_model(
         model, work / COMPILED_FILE, isa or inductor.default_instruction_set(detected), detected
     )
-    manifest.engine.update(name="aoti", file=COMPILED_FILE, **about)
+    manifest.engine.update(name="aoti", file=COMPILED_FILE, executes_code=True, **about)
     if model.states:
         manifest.engine["states"] = model.states
     if model.aliases:
@@ -41,10 +41,5 @@ def write_compiled(twin: nn.Module, manifest: Manifest, work: Path, isa: str | N
 
 
 def _detected_isa() -> str:
-    try:
-        core: Any = importlib.import_module("mambasdk._core")
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"exporting for the engine aoti needs the native module: {error}", way_out="pip install mambasdk"
-        ) from error
+    core = require_core("exporting for the engine aoti")
     return str(core.cpu_info()["isa_detected"])

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mambasdk.errors import PackageError, PackageVersionError
+from mambasdk.errors import InvalidArgumentError, PackageError, PackageVersionError
+from mambasdk.package import hash_cache
+from mambasdk.package.regular_file import check_inside, open_regular, read_regular
 from mambasdk.progress import track
 
 MANIFEST_FILE = "mambasdk.json"
@@ -24,9 +26,10 @@ PROGRAM_FILE = "program.json"
 GOLDEN_FILE = "golden.safetensors"
 COMPILED_FILE = "model.pt2"
 CONSTANTS_FILE = "constants.safetensors"
-FORMAT = (1, 1)
-ABI = (1, 1)
+FORMAT = (1, 2)
+ABI = (1, 2)
 NATIVE_ABI = (1, 0)  # the least that a package of the native engine needs
+COMPILED_ABI = (1, 1)  # and one of the engine aoti
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_DEPTH = 64
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\:]")
@@ -39,6 +42,11 @@ class FileEntry:
 
     sha256: str
     size: int
+
+
+def is_package(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a folder with a manifest. Nothing in it is read or checked."""
+    return (Path(path) / MANIFEST_FILE).is_file()
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,9 @@ class Manifest:
             raise PackageError("no such package directory", where=str(folder))
         path = folder / MANIFEST_FILE
         try:
-            if path.stat().st_size > _MAX_MANIFEST_BYTES:
-                raise PackageError(f"larger than {_MAX_MANIFEST_BYTES} bytes", where=str(path))
-            return cls.parse(path.read_bytes(), str(path))
+            if os.path.lexists(path):
+                check_inside(folder, MANIFEST_FILE)
+            return cls.parse(read_regular(path, _MAX_MANIFEST_BYTES), str(path))
         except FileNotFoundError:
             raise PackageError(f"no {MANIFEST_FILE}: not a model package", where=str(folder)) from None
         except OSError as error:
@@ -121,6 +129,8 @@ class Manifest:
             if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
                 raise PackageError(f"processor {slot!r} has no kind", where=where)
             names.append((f"processors.{slot}.file", entry.get("file")))
+        for key in ("eos_token_id", "bos_token_id"):
+            _check_token_ids(self.processors.get("text", {}).get(key), key, where)
         for label, name in names:
             if name is not None and name not in self.files:
                 raise PackageError(f"{label} is {name!r}, which `files` does not list", where=where)
@@ -137,10 +147,26 @@ class Manifest:
         check.get("file", str, required=True)
         check.get("torch", str, required=True)
         check.get("aliases", dict)
+        check.get("executes_code", bool)
         target = _Checker(check.get("target", dict, required=True), f"{where}: engine.target")
         for key in ("system", "machine", "isa"):
             target.get(key, str, required=True)
         _ports(check.get("states", list) or [], f"{where}: engine.states")
+
+    @property
+    def executes_code(self) -> bool:
+        """Whether running the package's engine executes machine code from the package: aoti does, even unsaid."""
+        return self.engine["name"] == "aoti" or self.engine.get("executes_code") is True
+
+    def check_code(self, where: str, allow_code: bool) -> None:
+        """Refuse a package whose engine executes code from it where the caller did not allow that."""
+        if self.executes_code and not allow_code:
+            raise PackageError(
+                f"its engine {self.engine['name']!r} executes machine code that comes with the package",
+                where=where,
+                way_out="where you trust its origin, pass allow_code=True (--allow-code on the command line); "
+                "or export it for the native engine or for torch",
+            )
 
     def check_abi(self, where: str) -> None:
         """Refuse a package that needs another major of the SDK's ABI; raises PackageVersionError."""
@@ -154,8 +180,8 @@ class Manifest:
                 way_out="pip install --upgrade mambasdk",
             )
 
-    def to_json(self) -> bytes:
-        """The bytes of `mambasdk.json`."""
+    def to_json(self, where: str = MANIFEST_FILE) -> bytes:
+        """The bytes of `mambasdk.json`; raises InvalidArgumentError for what JSON cannot hold, such as infinity."""
         value = {
             "format": list(self.format),
             "family": self.family,
@@ -172,34 +198,34 @@ class Manifest:
             **self.extra,
         }
         present = {key: entry for key, entry in value.items() if entry is not None}
-        return (json.dumps(present, indent=1, allow_nan=False) + "\n").encode()
+        return json_text(present, where).encode()
 
     def check_sizes(self, directory: str | os.PathLike[str]) -> None:
         """Check that every listed file is there, is a regular file inside the package, and has its size."""
         folder = Path(directory)
-        root = folder.resolve()
         for name, entry in self.files.items():
-            path = folder / name
-            try:
-                status = path.stat()
-                inside = path.resolve(strict=True).is_relative_to(root)
-            except OSError:
-                raise PackageError(f"file {name} is missing", where=str(folder)) from None
-            if not inside or not stat.S_ISREG(status.st_mode):
-                raise PackageError(f"file {name} is no regular file inside the package", where=str(folder))
+            status = check_inside(folder, name)
             if status.st_size != entry.size:
                 raise PackageError(
                     f"file {name} is damaged", where=str(folder), expected=f"{entry.size} bytes", got=status.st_size
                 )
 
-    def check_hashes(self, directory: str | os.PathLike[str]) -> None:
-        """Check the SHA-256 of every listed file; raises PackageError that names the first one that differs."""
+    def check_hashes(self, directory: str | os.PathLike[str], *, again: bool = True) -> None:
+        """Check the SHA-256 of every listed file; raises PackageError that names the first one that differs.
+
+        again: also of files that were checked before and have not changed since (`mambasdk.package.hash_cache`).
+        """
         for name, entry in track(self.files.items(), "checking files", len(self.files)):
-            found = sha256_file(Path(directory) / name)
+            path = Path(directory) / name
+            status = check_inside(Path(directory), name)
+            if not again and hash_cache.recall(path, status) == entry.sha256:
+                continue
+            found = sha256_file(path)
             if found != entry.sha256:
                 raise PackageError(
                     f"file {name} is damaged", where=str(directory), expected=f"sha256 {entry.sha256}", got=found
                 )
+            hash_cache.remember(path, status, found)
 
 
 _FIELDS = {
@@ -218,11 +244,42 @@ _FIELDS = {
 }
 
 
+def json_text(value: Any, where: str) -> str:
+    """`value` as JSON; raises InvalidArgumentError that names the place of what JSON cannot hold."""
+    try:
+        return json.dumps(value, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        place = _not_json(value)
+        way_out = "use a finite number; null stands for no bound" if isinstance(place[1], float) else None
+        raise InvalidArgumentError(
+            f"{place[0] or 'a value'} is {str(place[1])[:80]}, which JSON cannot hold", where=where, way_out=way_out
+        ) from error
+
+
+def _not_json(value: Any, place: str = "") -> tuple[str, Any]:
+    """(where, what) the first value is that JSON cannot hold; ("", None) where there is none."""
+    if isinstance(value, dict):
+        items = [(f"{place}.{key}".lstrip("."), entry) for key, entry in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [(f"{place}[{index}]", entry) for index, entry in enumerate(value)]
+    elif (isinstance(value, float) and math.isfinite(value)) or isinstance(value, (str, int, type(None))):
+        return "", None
+    else:
+        return place, value
+    return next((found for name, entry in items if (found := _not_json(entry, name))[0]), ("", None))
+
+
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
     """A JSON object from untrusted bytes: UTF-8, bounded depth, no duplicate keys, no NaN; raises PackageError."""
 
     def constant(text: str) -> Any:
         raise PackageError(f"{text} is no JSON number", where=where)
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise PackageError(f"{text[:40]} is too large a number", where=where)
+        return number
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -231,7 +288,7 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
         return result
 
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=constant, object_pairs_hook=unique)
+        value = json.loads(data.decode("utf-8"), parse_constant=constant, parse_float=finite, object_pairs_hook=unique)
     except RecursionError:
         raise PackageError("nested too deeply", where=where) from None
     except ValueError as error:
@@ -299,6 +356,21 @@ def _ports(value: list[Any], where: str) -> list[dict[str, Any]]:
     return value
 
 
+def _check_token_ids(value: Any, key: str, where: str) -> None:
+    """An id, or, of end tokens, a list of ids; none is left out, not written as -1."""
+    for item in value if key == "eos_token_id" and isinstance(value, list) else [value]:
+        if item is None and value is None:
+            continue
+        if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < 1 << 31:
+            raise PackageError(
+                f"bad processors.text.{key}",
+                where=where,
+                expected="a token id of 0 or more" + (", or a list of them" if key == "eos_token_id" else ""),
+                got=repr(value)[:80],
+                way_out="leave it out where there is none",
+            )
+
+
 def _files(value: dict[str, Any], where: str) -> dict[str, FileEntry]:
     result = {}
     for name, entry in value.items():
@@ -318,7 +390,7 @@ def _files(value: dict[str, Any], where: str) -> dict[str, FileEntry]:
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file in lower-case hexadecimal."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.sha256()
             while block := file.read(1 << 20):
                 digest.update(block)

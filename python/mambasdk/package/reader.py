@@ -25,11 +25,13 @@ def load(
     *,
     device: torch.device | str | int | None = None,
     dtype: torch.dtype | None = None,
+    verify: bool = True,
 ) -> nn.Module:
     """The model of a package, in eval mode.
 
-    dtype: of the parameters; None keeps what is stored. The package's head options stay with the model: `save_package`
-    writes them again. File sizes are checked here, contents by `verify`.
+    dtype: of the parameters; None keeps what is stored. verify: check every file's SHA-256, once for each state of a
+    file (docs/packages.md); sizes are checked always. The package's head options stay with the model: `save_package`
+    writes them again. Nothing in the package is executed: the weights go into the family's own class.
     Raises PackageError for a damaged package, PackageVersionError for a newer format, PluginError when the plugin that
     brings the family is not installed.
     """
@@ -38,6 +40,8 @@ def load(
     manifest = Manifest.read(folder)
     manifest.check_abi(str(folder))
     manifest.check_sizes(folder)
+    if verify:
+        manifest.check_hashes(folder, again=False)
     if WEIGHTS_FILE not in manifest.files:
         raise PackageError(f"no {WEIGHTS_FILE}", where=str(folder))
     model = empty_model(Identity(manifest.family, manifest.variant, manifest.config), manifest)
@@ -46,7 +50,9 @@ def load(
             load_tensors(model, tensors, where=str(folder / WEIGHTS_FILE), device=device or "cpu", dtype=dtype)
     except CheckpointError as error:
         raise PackageError(str(error)) from error
-    model.mambasdk_identity = replace(identity(model), head_options=manifest.head_options)  # type: ignore[assignment]
+    model.mambasdk_identity = replace(  # type: ignore[assignment]
+        identity(model), head_options=manifest.head_options, source=folder
+    )
     return model.eval()
 
 

@@ -1,8 +1,10 @@
-"""Checking a package: hashes, then its golden inputs through PyTorch and through the engine that the manifest names."""
+"""Checking a package: hashes, whether its parts load, then its golden inputs through PyTorch and the native engine.
+
+No code of the package is ever executed here: what an engine would have to execute is named as skipped.
+"""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambasdk.errors import PackageError, require_module, require_torch
+from mambasdk.errors import MissingDependencyError, PackageError, require_core, require_module, require_torch
+from mambasdk.lowering import as_model
 from mambasdk.package.manifest import GOLDEN_FILE, Manifest
 from mambasdk.package.reader import load
 from mambasdk.plugins.host import get_host
@@ -49,53 +52,48 @@ class VerifyReport:
 
 
 def verify(directory: str | os.PathLike[str], *, tolerance: float = RELATIVE_TOLERANCE) -> VerifyReport:
-    """Check a package's files, and run its golden inputs through every engine of this machine.
+    """Check a package's files, load its parts, and run its golden inputs through PyTorch and the native engine.
 
-    PyTorch is one of them where it is installed. Raises PackageError for damaged files; wrong outputs are in the report
-    (`passed`). An engine that is not there is named in `skipped`.
+    Raises PackageError for damaged files and for what the loader refuses; wrong outputs are in the report (`passed`).
+    What is not here, or would execute code from the package, is named in `skipped`.
     """
     folder = Path(directory)
     manifest = Manifest.read(folder)
     manifest.check_sizes(folder)
     manifest.check_hashes(folder)
     report = VerifyReport(len(manifest.files), GOLDEN_FILE in manifest.files, tolerance)
-    if not report.golden:
-        return report
-    inputs, outputs = _golden(folder)
+    inputs, outputs = _golden(folder) if report.golden else ({}, {})
     report.scales = {name: float(np.abs(array).max(initial=0.0)) for name, array in outputs.items()}
     if importlib.util.find_spec("torch") is None:
         report.skipped["torch"] = "torch is not installed"
-    else:
+    elif report.golden:
         report.errors["torch"] = _compare(outputs, _run_torch(folder, inputs))
     engine = manifest.engine["name"]
-    if engine not in ("native", "aoti"):
-        return report
-    try:
-        core = importlib.import_module("mambasdk._core")
-    except ImportError as error:
-        report.skipped[engine] = f"the native module cannot be imported: {error}"
-        return report
-    if engine == "aoti" and (reason := _other_torch(manifest)):
-        report.skipped[engine] = reason
-        return report
-    try:
-        found = _run_engine(core, manifest, folder, inputs, list(outputs))
-    except NotImplementedError as error:  # a package for another machine
-        report.skipped[engine] = str(error)
-        return report
-    report.errors[engine] = _compare(outputs, found)
+    if manifest.executes_code:
+        report.skipped[engine] = "it would execute code from the package, which verify never does"
+    elif engine == "native":
+        _verify_native(report, manifest, folder, inputs, outputs)
+    elif engine != "torch":
+        report.skipped[engine] = "verify runs PyTorch and the native engine, not those of plugins"
     return report
 
 
-def _other_torch(manifest: Manifest) -> str | None:
-    """Why a compiled package cannot run beside this torch, or None where it can."""
-    if importlib.util.find_spec("torch") is None:
-        return "it runs with libtorch, and torch is not installed"
-    version = require_torch("verifying a package").__version__.split("+")[0]
-    wanted = manifest.engine["torch"]
-    if wanted.split(".")[:2] == version.split(".")[:2]:
-        return None
-    return f"it was compiled for torch {wanted}, this is torch {version}"
+def _verify_native(report: VerifyReport, manifest: Manifest, folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+    try:
+        core = require_core("the native engine")
+    except MissingDependencyError as error:
+        report.skipped["native"] = str(error)
+        return
+    get_host().activate_distributions(plugin["name"] for plugin in manifest.requires.get("plugins", []))
+    try:
+        model = core.load_package(str(folder), verify=False)  # the hashes were checked above
+        if manifest.processors.get("text", {}).get("kind") in ("bytes", "tokenizer"):
+            model.tokenizer()
+        found: Arrays = model.session().run(dict(inputs), outputs=list(outputs)) if outputs else {}
+    except Exception as error:  # the native module raises builtin exceptions
+        raise PackageError(f"its engine refuses the package: {error}", where=str(folder)) from error
+    if outputs:
+        report.errors["native"] = _compare(outputs, found)
 
 
 def _golden(folder: Path) -> tuple[Arrays, Arrays]:
@@ -117,21 +115,10 @@ def _golden(folder: Path) -> tuple[Arrays, Arrays]:
 
 def _run_torch(folder: Path, inputs: Arrays) -> Arrays:
     torch = require_torch("verifying a package")
-    model: Any = load(folder, dtype=torch.float32)
+    model = as_model(load(folder, dtype=torch.float32, verify=False))
     with torch.no_grad():
         outputs = model.native_outputs({name: torch.from_numpy(array) for name, array in inputs.items()})
     return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-
-def _run_engine(core: Any, manifest: Manifest, folder: Path, inputs: Arrays, names: list[str]) -> Arrays:
-    get_host().activate_distributions(plugin["name"] for plugin in manifest.requires.get("plugins", []))
-    try:
-        found: Arrays = core.load_package(str(folder)).session().run(dict(inputs), outputs=names)
-    except NotImplementedError:
-        raise
-    except Exception as error:  # the native module raises builtin exceptions
-        raise PackageError(f"its engine refuses the package: {error}", where=str(folder)) from error
-    return found
 
 
 def _compare(expected: Arrays, found: Arrays) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Writing a model package: everything into a temporary directory beside the target, then one rename."""
+"""Writing a model package: everything into a folder beside the target, which then takes its place in one step."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import copy
 import json
 import os
 import shutil
-import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from mambasdk.atomic import replacing_folder
+from mambasdk.element_types import WEIGHT_TYPES, torch_dtypes
 from mambasdk.errors import InvalidArgumentError, LoweringError, PackageError, require_module, require_torch
-from mambasdk.lowering import Program
+from mambasdk.lowering import Program, as_model, native_program, runs_by_name
 from mambasdk.models.checkpoint import load_tensors
-from mambasdk.models.identity import identity
+from mambasdk.models.identity import NO_FAMILY, known_identity
 from mambasdk.package.card import model_card
 from mambasdk.package.compiled import write_compiled
 from mambasdk.package.manifest import (
-    ABI,
+    COMPILED_ABI,
+    CONSTANTS_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     NATIVE_ABI,
@@ -26,6 +29,8 @@ from mambasdk.package.manifest import (
     WEIGHTS_FILE,
     FileEntry,
     Manifest,
+    is_package,
+    json_text,
     sha256_file,
 )
 from mambasdk.plugins.host import get_host
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-_DTYPES = ("float32", "bfloat16", "float16")
 ENGINES = ("native", "aoti", "torch")
 
 
@@ -54,7 +58,8 @@ def save_package(
 ) -> Manifest:
     """Write `model` as a package that `mambasdk.load` and the C/C++ runtime read.
 
-    model: made by `create_model`, `import_checkpoint` or `load`.
+    model: made by `create_model`, `import_checkpoint` or `load`; or any module that answers `mambasdk.nn.Model`, whose
+        package is of no family: the runtime runs it, and `mambasdk.load` cannot build it again.
     processors: manifest entries by slot, for example {"text": {"kind": "bytes"}}; an entry's "file" is a path outside,
         which is copied in. None takes what the model's `package_processors()` says, else the family's default.
     head_options: configuration of the family's head, for example {"labels": ["cat", "dog"], "top_k": 2}: what the
@@ -68,24 +73,23 @@ def save_package(
     golden: write the inputs and outputs that `verify` checks, where the model has `example_inputs`.
     overwrite: replace a package that is there.
     The target appears complete or not at all. Raises PackageError when the target is in the way, LoweringError when
-    the model cannot be written for the engine.
+    the model cannot be written for the engine, InvalidArgumentError for a weight that its type cannot hold.
     """
-    who = identity(model)
-    family = get_host().family(who.family)
+    who = known_identity(model) or NO_FAMILY
+    family = get_host().family(who.family) if who.family else None
     target = Path(directory).expanduser().absolute()
     _check_target(target, overwrite)
-    # Where models of one family differ, the model says which head and processors its packages have.
-    head: str | None = getattr(model, "package_head", family.head)
+    contract = as_model(model)
+    head = contract.package_head
     options = _head_options(head, family, who.head_options if head_options is None else head_options)
     stored = _stored_dtype(dtype)
-    program = native_program(model) if engine in (None, "native") else None
+    _check_values(model)
+    program = _program(model, engine, stored)
     engine = _engine(engine, program, model)
-    entries = {slot: dict(entry) for slot, entry in processor_entries(model, family, processors).items()}
+    given = contract.package_processors() if processors is None else processors
+    entries = {slot: dict(entry) for slot, entry in given.items()}
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        work.chmod(0o755)
+    with replacing_folder(target, lambda there: _check_target(there, overwrite)) as work:
         tensors = stored_tensors(model, stored)
         _save_tensors(tensors, work / WEIGHTS_FILE)
         _copy_files(entries, work)
@@ -98,18 +102,21 @@ def save_package(
             engine={"name": engine},
             processors=entries,
             requires={
-                "mambasdk_abi": list(ABI if engine == "aoti" else NATIVE_ABI),
+                "mambasdk_abi": list(COMPILED_ABI if engine == "aoti" else NATIVE_ABI),
                 "plugins": _required_plugins(who.family, head, entries),
             },
         )
         if program is not None:
             _check_weights(program, tensors)
-            (work / PROGRAM_FILE).write_text(json.dumps(program.to_json(), indent=1) + "\n", "utf-8")
+            text = json_text(program.to_json(), f"save_package: {PROGRAM_FILE}")
+            (work / PROGRAM_FILE).write_text(text, "utf-8")
             manifest.engine["program"] = PROGRAM_FILE
+            if program.constants:
+                _save_tensors(program.constants, work / CONSTANTS_FILE)
+                manifest.engine["constants"] = CONSTANTS_FILE
             manifest.inputs.extend(program.inputs)
             manifest.outputs.extend(program.outputs)
-        checkable = hasattr(model, "example_inputs") and hasattr(model, "native_outputs")
-        if engine != "torch" or (golden and checkable):
+        if engine != "torch" or (golden and runs_by_name(contract)):
             twin = float32_twin(model, stored)
             if golden:
                 _save_tensors(golden_tensors(twin), work / GOLDEN_FILE)
@@ -117,52 +124,83 @@ def save_package(
                 write_compiled(twin, manifest, work, isa)
         if readme:
             count = sum(parameter.numel() for parameter in model.parameters())
-            (work / "README.md").write_text(model_card(manifest, family.summary, count), "utf-8")
+            summary = type(model).__name__ if family is None else family.summary
+            (work / "README.md").write_text(model_card(manifest, summary, count), "utf-8")
         for path in sorted(work.rglob("*")):
             if path.is_file():
                 name = path.relative_to(work).as_posix()
                 manifest.files[name] = FileEntry(sha256_file(path), path.stat().st_size)
-        data = manifest.to_json()
+        data = manifest.to_json("save_package")
         Manifest.parse(data)  # what is written can be read
         (work / MANIFEST_FILE).write_bytes(data)
-        _sync(work)
-        _publish(work, target, overwrite)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     return manifest
 
 
-def native_program(model: nn.Module) -> Program | None:
-    """The model's native program, None where the model cannot run natively."""
-    lower = getattr(model, "lower", None)
-    if lower is None:
+def _check_values(model: nn.Module) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_meta:
+            raise InvalidArgumentError(
+                f"parameter {name} is on the meta device: it has no values", where="save_package"
+            )
+
+
+def _program(model: nn.Module, engine: str | None, dtype: torch.dtype | None) -> Program | None:
+    """The native program where the engine may be native; where it need not be, None for a model that has none."""
+    if engine not in (None, "native"):
         return None
-    program = Program()
-    lower(program)
-    return program
+    try:
+        return native_program(model, _storage(model, dtype))
+    except LoweringError as error:
+        if engine == "native":
+            raise
+        warnings.warn(f"the package runs in Python only: {error}", stacklevel=3)
+        return None
+
+
+def _storage(model: nn.Module, dtype: torch.dtype | None) -> dict[str, str]:
+    """The element type in which each weight is written, by its name."""
+    names = {found: name for name, found in torch_dtypes().items()}
+    weights = model.state_dict(keep_vars=True).items()
+    return {name: names.get(found := _stored_as(value, dtype), str(found)) for name, value in weights}
+
+
+def _stored_as(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The type in which a parameter or buffer is written: `dtype` where it is a float that may have it."""
+    if dtype is not None and value.is_floating_point() and not getattr(value, "_keep_float32", False):
+        return dtype
+    types = torch_dtypes()
+    return types["f32"] if value.dtype == types["f64"] else value.dtype
 
 
 def stored_tensors(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """The state dict as it is written: each parameter once, under its first name."""
-    torch = require_torch("saving a package")
     result: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in model.state_dict(keep_vars=True).items():
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if value.is_meta:
-            raise InvalidArgumentError(
-                f"parameter {name} is on the meta device: it has no values", where="save_package"
-            )
         tensor = value.detach().cpu()
-        if dtype is not None and tensor.is_floating_point() and not getattr(value, "_keep_float32", False):
-            tensor = tensor.to(dtype)
-        if tensor.dtype == torch.float64:
-            tensor = tensor.float()
+        if (wanted := _stored_as(value, dtype)) != tensor.dtype:
+            tensor = _narrowed(name, tensor, wanted)
         result[name] = tensor.contiguous()
     return result
+
+
+def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in another type; raises InvalidArgumentError where a finite value becomes infinite."""
+    torch = require_torch("saving a package")
+    narrowed = tensor.to(dtype)
+    if bool((narrowed.isinf() & tensor.isfinite()).any()):
+        largest = float(tensor[tensor.isfinite()].abs().max())
+        raise InvalidArgumentError(
+            f"{name} does not fit {str(dtype).removeprefix('torch.')}",
+            where="save_package",
+            expected=f"values up to {torch.finfo(dtype).max:g}",
+            got=f"{largest:g}",
+            way_out="store the weights as float32 or bfloat16, which have a larger range",
+        )
+    return narrowed
 
 
 def float32_twin(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
@@ -180,7 +218,7 @@ def float32_twin(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
 def golden_tensors(twin: nn.Module) -> dict[str, Tensor]:
     """`inputs.*` and `outputs.*` of what `float32_twin` gave."""
     torch = require_torch("saving a package")
-    model: Any = twin
+    model = as_model(twin)
     inputs = model.example_inputs()
     with torch.no_grad():
         outputs = model.native_outputs(inputs)
@@ -197,29 +235,24 @@ def _engine(name: str | None, program: Program | None, model: nn.Module) -> str:
         raise InvalidArgumentError("bad engine", where="save_package", expected=" or ".join(ENGINES), got=repr(name))
     if name == "native" and program is None:
         raise LoweringError(
-            f"{type(model).__name__} has no lower(): it cannot run on the native engine",
+            f"{type(model).__name__} has no named inputs and outputs",
             where="save_package",
-            way_out='pass engine="aoti"',
+            way_out="mambasdk.nn.Model says what a model answers",
         )
     return name
 
 
-def processor_entries(
-    model: nn.Module, family: FamilySpec, processors: Mapping[str, Mapping[str, Any]] | None
-) -> Mapping[str, Mapping[str, Any]]:
-    """Those given, else what the model's `package_processors()` says, else the family's."""
-    if processors is not None:
-        return processors
-    own = getattr(model, "package_processors", None)
-    return cast("Mapping[str, Mapping[str, Any]]", own()) if callable(own) else family.processors
-
-
-def _head_options(head: str | None, family: FamilySpec, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _head_options(
+    head: str | None, family: FamilySpec | None, options: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
     """The options as the manifest will hold them."""
     if options is None:
         return None
     if head is None:
-        raise InvalidArgumentError(f"a {family.name} model has no head", where="save_package: head_options")
+        raise InvalidArgumentError(
+            f"a model {'without a family' if family is None else f'of {family.name}'} has no head",
+            where="save_package: head_options",
+        )
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -234,17 +267,20 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if target.is_dir() and not any(target.iterdir()):
         return
-    if not (target / MANIFEST_FILE).is_file():
+    if not is_package(target):
         raise PackageError("the target exists and is no model package", where=str(target), way_out="give another path")
     if not overwrite:
-        raise PackageError("the target exists", where=str(target), way_out="pass overwrite=True or give another path")
+        raise PackageError(
+            "the target exists", where=str(target), way_out="pass overwrite=True (--overwrite) or give another path"
+        )
 
 
 def _stored_dtype(dtype: str | None) -> torch.dtype | None:
     if dtype is None:
         return None
-    if dtype not in _DTYPES:
-        raise InvalidArgumentError("bad dtype", where="save_package", expected=" or ".join(_DTYPES), got=repr(dtype))
+    if dtype not in WEIGHT_TYPES:
+        expected = " or ".join(WEIGHT_TYPES)
+        raise InvalidArgumentError("bad dtype", where="save_package", expected=expected, got=repr(dtype))
     return cast("torch.dtype", getattr(require_torch("saving a package"), dtype))
 
 
@@ -286,35 +322,8 @@ def _required_plugins(
         "processor": host.registrations.processors,
         "head": host.registrations.heads,
     }
-    records = [host.owner("family", family)]
+    records = [host.owner("family", family)] if family else []
     for kind, name in names:
         if name in tables[kind] and (owner := host.owner(kind, name)).libraries and owner not in records:
             records.append(owner)
     return [{"name": record.distribution, "version": record.version} for record in records]
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _publish(work: Path, target: Path, overwrite: bool) -> None:
-    """Rename `work` to `target`; an old package steps aside first and comes back if that fails."""
-    if target.is_dir() and any(target.iterdir()):
-        _check_target(target, overwrite)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "package"
-        os.rename(target, aside)
-        try:
-            os.rename(work, target)
-        except BaseException:
-            os.rename(aside, target)
-            raise
-        finally:
-            shutil.rmtree(aside.parent, ignore_errors=True)
-    else:
-        os.rename(work, target)

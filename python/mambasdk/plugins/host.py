@@ -1,14 +1,14 @@
 """The plugin host: finds plugins by entry point, loads each in isolation, and commits its registrations all or none.
 
 A plugin that raises, exits, registers something malformed or takes a name that is already taken is quarantined with its
-reason; it never takes the host down. Plugins are loaded in the order of their entry-point names, so the outcome is the
-same on every run. Native libraries are loaded when they are first needed (`activate`).
+reason; it never takes the host down. Official plugins are loaded first (official.py), then the others in the order of
+their entry-point names, so the outcome is the same on every run and no plugin can push an official one out. Native
+libraries are loaded when they are first needed (`activate`).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import time
@@ -23,6 +23,7 @@ from mambasdk.plugins import hookspecs
 from mambasdk.plugins.collection import collect
 from mambasdk.plugins.isolation import DivertedOutput, import_in_a_process
 from mambasdk.plugins.native import load_library
+from mambasdk.plugins.official import canonical, is_official, is_reserved
 from mambasdk.plugins.record import ALLOW_LIST_VARIABLE, PluginRecord, Registrations
 from mambasdk.plugins.specs import FamilySpec, HeadSpec, ProcessorSpec
 
@@ -45,7 +46,7 @@ class PluginHost:
         self._withdrawn: dict[tuple[str, str], PluginRecord] = {}
         self._lock = threading.Lock()
         allowed = allow_list() if allow is None else allow
-        for record, entry_point in sorted(self._discover(), key=lambda pair: (pair[0].name, pair[0].distribution)):
+        for record, entry_point in sorted(self._discover(), key=_order):
             self.records.append(record)
             if record.status == "quarantined":
                 continue
@@ -110,7 +111,7 @@ class PluginHost:
         A name that is not installed, or that MAMBASDK_PLUGINS leaves out, raises PluginError with what to do.
         """
         for name in names:
-            found = [record for record in self.records if _canonical(record.distribution) == _canonical(name)]
+            found = [record for record in self.records if canonical(record.distribution) == canonical(name)]
             if not found:
                 raise PluginError(f"plugin {name} is not installed", way_out=f"pip install {name}")
             for record in found:
@@ -135,6 +136,7 @@ class PluginHost:
 
     def _discover(self) -> Iterator[tuple[PluginRecord, metadata.EntryPoint | None]]:
         seen: set[tuple[str, str, str]] = set()
+        reserved: set[str] = set()
         for distribution in metadata.distributions():
             try:
                 entries = [entry for entry in distribution.entry_points if entry.group == hookspecs.ENTRY_POINT_GROUP]
@@ -147,13 +149,20 @@ class PluginHost:
                 record.quarantine(f"unreadable metadata: {error}", f"reinstall the package of {where}", _trace(error))
                 yield record, None
                 continue
+            first = canonical(name) not in reserved
+            if is_reserved(name):
+                reserved.add(canonical(name))
             for entry in entries:
                 key = (name, entry.name, entry.value)
                 if key not in seen:
                     seen.add(key)
-                    yield PluginRecord(entry.name, entry.value, name, version), entry
+                    official = first and is_official(name, entry.value)
+                    yield PluginRecord(entry.name, entry.value, name, version, official), entry
 
     def _load(self, record: PluginRecord, entry_point: metadata.EntryPoint) -> None:
+        if taken := _takes_reserved_name(record):
+            record.quarantine(*taken)
+            return
         if self._isolated and (death := import_in_a_process(entry_point.value)):
             record.quarantine(
                 f"while it is imported, its process {death}",
@@ -210,9 +219,28 @@ def allow_list() -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
-def _canonical(distribution: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def _order(pair: tuple[PluginRecord, metadata.EntryPoint | None]) -> tuple[bool, str, str]:
+    record, _ = pair
+    return not record.official, record.name, record.distribution
+
+
+def _takes_reserved_name(record: PluginRecord) -> tuple[str, str] | None:
+    """(reason, advice) for a plugin that goes by the name of an official one without being it."""
+    distribution = record.distribution
+    if record.official:
+        return None
+    if is_reserved(distribution):
+        reason = f"{distribution} is the name of one of mambasdk's own plugins, which this is not"
+        return (
+            f"{reason}: its entry point is {record.value}, or another distribution of that name comes first",
+            f"find it with `pip show -f {distribution}`, then pip uninstall {distribution}",
+        )
+    if is_reserved(f"mambasdk-{record.name}"):
+        return (
+            f"the entry point's name {record.name!r} is reserved for mambasdk-{record.name}",
+            f"pip uninstall {distribution}; its author should give the entry point another name",
+        )
+    return None
 
 
 def _quarantined(record: PluginRecord) -> PluginError:

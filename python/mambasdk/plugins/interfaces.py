@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from mambasdk._core import Emitter, HeadModel
+    from mambasdk.evaluation import Evaluation
 
 
 @runtime_checkable
@@ -41,13 +45,32 @@ class TrainingHead(Protocol):
 
 @runtime_checkable
 class GeneratingHead(Protocol):
-    """A head whose packages `mambasdk generate` can run; `args` as in TrainingHead."""
+    """A head whose packages `mambasdk generate` can run; `args` as in TrainingHead.
+
+    `args.verify` says which of the package's files are compared with the manifest's SHA-256 first: None those that
+    changed since the last time, True all, False none.
+    """
 
     def add_generate_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the head's own arguments."""
 
     def generate(self, args: argparse.Namespace) -> Mapping[str, Any] | None:
         """Run the package `args.model` on what the arguments give."""
+
+
+@runtime_checkable
+class EvaluatingHead(Protocol):
+    """A head whose packages `mambasdk evaluate` can measure.
+
+    `args.model` is a package directory, `args.data` a list of paths; `args.device`, `args.dtype`, `args.seed` and
+    `args.batch` (rows at a time) are there too. The command prints what comes back and draws its pictures.
+    """
+
+    def add_evaluate_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the head's own arguments."""
+
+    def evaluate(self, args: argparse.Namespace) -> Evaluation:
+        """Measure the package on the data."""
 
 
 @runtime_checkable
@@ -62,5 +85,40 @@ class DrawingHead(Protocol):
         """
 
 
-Head = TrainingHead | GeneratingHead | DrawingHead
-"""What a HeadSpec's implementation makes: at least one of the three abilities."""
+class ModelHead:
+    """Base of heads that are written in Python: the head runs its model itself, as often as its task needs.
+
+    A `PipelineHead` makes one for each pipeline. Where `run` raises, the pipeline takes the model's state back to where
+    it was; what the head keeps of its own, it must leave as it was too.
+    """
+
+    def attach(self, model: HeadModel) -> None:
+        """Look at the model, once, before the first run. Raises what makes the model unfit for the head."""
+
+    def run(self, model: HeadModel, inputs: Mapping[str, Any], emit: Emitter) -> None:
+        """One run of the pipeline.
+
+        model: `run(inputs, outputs)` and `run_once(inputs)`, its state, names and shapes of what it takes and makes.
+        inputs: arrays that the processors made, and those of the model's inputs that the caller gave; "options", a
+        dict, where the run has any. emit: takes the result, `emit.json(...)` first of all.
+        """
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget earlier runs; the model's state is zero already."""
+
+
+@runtime_checkable
+class PipelineHead(Protocol):
+    """A head that is the last part of a pipeline, where no native library brings one of its name."""
+
+    def pipeline_head(self, options: Mapping[str, Any], directory: Path) -> ModelHead:
+        """The head for one pipeline.
+
+        options: the head's configuration, `head_options` of the manifest. directory: the package's. Raises
+        InvalidArgumentError for an option that cannot be used.
+        """
+
+
+Head = TrainingHead | GeneratingHead | EvaluatingHead | DrawingHead | PipelineHead
+"""What a HeadSpec's implementation makes: at least one of the five abilities."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mambasdk.errors import MissingDependencyError, PluginError
+from mambasdk.errors import MissingDependencyError, PluginError, require_core
 from mambasdk.installation import get_native_command
 from mambasdk.plugins.isolation import run_apart
 from mambasdk.plugins.record import ALLOW_LIST_VARIABLE
@@ -29,10 +28,9 @@ def load_library(path: Path, distribution: str) -> dict[str, Any]:
         way_out = f"pip install --upgrade {distribution}, or report it to its author"
         raise PluginError(f"a process that loads it {death}", where=where, way_out=way_out)
     try:
-        core = importlib.import_module("mambasdk._core")
-    except ImportError as error:
-        way_out = "pip install --force-reinstall mambasdk"
-        raise PluginError(f"it needs mambasdk._core: {error}", where=where, way_out=way_out) from error
+        core = require_core("a native library")
+    except MissingDependencyError as error:
+        raise PluginError(str(error), where=where) from error
     try:
         for name, version in components().items():
             core.declare_component(name, version)
@@ -40,8 +38,8 @@ def load_library(path: Path, distribution: str) -> dict[str, Any]:
     except Exception as error:
         raise PluginError(f"it does not load: {error}", where=where, way_out=_way_out(error, distribution)) from error
     adapter = sys.modules.get("mambasdk.ops._library")
-    if adapter is not None and description.get("ops"):
-        adapter.adapter.refresh()  # torch.ops.mambasdk.<name>
+    if adapter is not None and (description.get("ops") or description.get("kernels")):
+        adapter.adapter.refresh()  # torch.ops.mambasdk.<name>, and its kernels for devices
     return description
 
 

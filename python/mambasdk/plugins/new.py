@@ -7,7 +7,10 @@ NAME`), `%else` and `%endif` stay where they apply. A folder of `template/` is l
 from __future__ import annotations
 
 import keyword
+import os
 import re
+import shlex
+import shutil
 import string
 import sys
 from importlib import metadata
@@ -16,6 +19,7 @@ from pathlib import Path
 from mambasdk._version import __version__
 from mambasdk.errors import InvalidArgumentError, MissingDependencyError
 from mambasdk.plugins.host import get_host
+from mambasdk.plugins.official import is_reserved
 
 TEMPLATE = Path(__file__).with_name("template")
 DOMAINS = {
@@ -46,7 +50,7 @@ def write_plugin(
     switches = {domain, *(["native"] if native else [])}
     layers = ["common", domain, *(["native", f"{domain}_native"] if native else [])]
     files = {
-        _place(path.relative_to(TEMPLATE / layer), values["package"]): path
+        _place(path.relative_to(TEMPLATE / layer), values): path
         for layer in layers
         for path in sorted((TEMPLATE / layer).rglob("*.in"))
     }
@@ -58,6 +62,38 @@ def write_plugin(
     return sorted(target / place for place in texts)
 
 
+def next_steps(target: Path, *, domain: str, native: bool) -> list[str]:
+    """The shell commands that install, list and test a plugin's repository, to be typed where `target` is named from.
+
+    Building without isolation takes the tools and the mambasdk of this environment, which is the one that will load it.
+    """
+    tools = ["scikit-build-core>=0.10", "cmake>=3.24", "ninja"] if native else ["setuptools>=77"]
+    tests = ["pytest>=8", *(["pillow>=10"] if domain == "vision" else [])]
+    place = shlex.quote(str(target) if target.is_absolute() else f"./{target.as_posix()}")
+    python = shlex.quote(_python())
+    needed = " ".join(shlex.quote(name) for name in [*tools, *tests])
+    return [
+        f"{python} -m pip install {needed}",
+        f"{python} -m pip install --no-build-isolation {place}",
+        f"{python} -m mambasdk plugins",
+        f"{python} -m pytest {place}/tests",
+    ]
+
+
+def _python() -> str:
+    """How to call this Python: by the name that the PATH leads from to it, else by its path."""
+    for name in ("python", "python3"):
+        found = shutil.which(name)
+        if found and os.path.realpath(found) == os.path.realpath(sys.executable) and _prefix(found) == sys.prefix:
+            return name
+    return sys.executable
+
+
+def _prefix(python: str) -> str:
+    """The environment whose `bin` a Python lies in."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(python)))
+
+
 def check_name(name: str) -> None:
     """Raise InvalidArgumentError unless a plugin may have this name."""
     where = "plugin name"
@@ -67,6 +103,10 @@ def check_name(name: str) -> None:
         )
         raise InvalidArgumentError("bad name", where=where, expected=expected, got=repr(name))
     package, short = name.replace("-", "_"), _short(name)
+    if is_reserved(name) or is_reserved(f"mambasdk-{short}"):
+        raise InvalidArgumentError(
+            f"{name} is reserved for mambasdk's own plugins", where=where, way_out="give another"
+        )
     taken = {"mambasdk": "mambasdk itself", "torch": "PyTorch", "numpy": "NumPy", "tests": "the folder of the tests"}
     if package in taken:
         raise InvalidArgumentError(f"{name} is the name of {taken[package]}", where=where, way_out="give another")
@@ -113,9 +153,10 @@ def _values(name: str, domain: str, license_name: str, author: str) -> dict[str,
     }
 
 
-def _place(path: Path, package: str) -> Path:
-    """Where a template file goes: `package` is the Python package, `dot_x` is `.x`."""
-    parts = [package if part == "package" else re.sub(r"^dot_", ".", part) for part in path.parts]
+def _place(path: Path, values: dict[str, str]) -> Path:
+    """Where a template file goes: `package` is the Python package, `family` the family's folder, `dot_x` is `.x`."""
+    names = {"package": values["package"], "family": values["identifier"]}
+    parts = [names.get(part, re.sub(r"^dot_", ".", part)) for part in path.parts]
     return Path(*parts).with_suffix("")
 
 

@@ -56,6 +56,7 @@ class PluginRecord:
     value: str
     distribution: str
     version: str
+    official: bool = False  # one of mambasdk's own, see official.py
     status: Literal["good", "quarantined", "disabled"] = "good"
     reason: str = ""
     advice: str = ""

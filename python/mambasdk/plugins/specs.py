@@ -21,6 +21,7 @@ RESERVED_COMMANDS = (
     "new-plugin",
     "train",
     "generate",
+    "evaluate",
     "predict",
     "import",
     "export",
@@ -72,13 +73,17 @@ class FamilySpec:
     config: import string of a dataclass; its fields are the valid overrides of `create_model`.
     factory: import string of a callable `(config) -> torch.nn.Module`; must work on the meta device.
     variants: name of a published model -> config overrides; the name alone is what `create_model` takes.
+    default_variant: the variant that the family's bare name means: one that trains on an ordinary machine. None: the
+        configuration's own defaults are that.
     importer: import string of a callable `(config: dict, weights: mambasdk.models.Checkpoint) ->
         (overrides: dict, tensors: Mapping[str, Tensor])` that maps an upstream checkpoint's config and names to ours.
     head: name of a registered head ("causal_lm"), or None.
     processors: default `processors` entry of a package's manifest, for example {"text": {"kind": "bytes"}}.
-        Where the models of a family differ, a model has a property `package_head` (a name or None) and a method
-        `package_processors()` that say what its packages have instead.
+        Where the models of a family differ, a model says what its packages have instead: `package_head` and
+        `package_processors` of `mambasdk.nn.Model`.
     hub: variant -> repository id on the Hugging Face hub.
+    fields: what heads call a setting -> the configuration's field, where that has another name. Heads say which
+        settings they make: `image_classification` for example `num_classes` and `image_size`.
     tiny: overrides that make a model of a few thousand parameters; tests over the registry and quick benches use it.
     causal: whether models keep the state contract (`out = model(x, state=None)`).
     """
@@ -88,12 +93,18 @@ class FamilySpec:
     config: str
     factory: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default_variant: str | None = None
     importer: str | None = None
     head: str | None = None
     processors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hub: Mapping[str, str] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     causal: bool = True
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def field(self, setting: str) -> str:
+        """The configuration's field for what heads call `setting`."""
+        return self.fields.get(setting, setting)
 
     def validate(self) -> None:
         """Check the types and names of all fields; raises PluginError."""
@@ -103,12 +114,13 @@ class FamilySpec:
         _check_dotted(f"{where}: factory", self.factory)
         if self.importer is not None:
             _check_dotted(f"{where}: importer", self.importer)
-        for label, mapping in (("variants", self.variants), ("processors", self.processors), ("hub", self.hub)):
-            _check_mapping(f"{where}: {label}", mapping)
-        _check_mapping(f"{where}: tiny", self.tiny)
+        for label in ("variants", "processors", "hub", "fields", "tiny"):
+            _check_mapping(f"{where}: {label}", getattr(self, label))
         for variant, overrides in self.variants.items():
             _check_name(f"{where}: variant", variant)
             _check_mapping(f"{where}: variant {variant}", overrides)
+        if self.default_variant is not None and self.default_variant not in self.variants:
+            raise PluginError(f"default_variant {self.default_variant!r} is no variant", where=where)
         if stray := set(self.hub) - set(self.variants):
             raise PluginError(f"hub names unknown variants {sorted(stray)}", where=where)
 
@@ -118,7 +130,7 @@ class HeadSpec:
     """A head: what a family's models are trained and used for.
 
     implementation: import string of a class or factory without arguments that makes a `mambasdk.plugins.Head`:
-        any of TrainingHead, GeneratingHead, DrawingHead.
+        any of TrainingHead, GeneratingHead, EvaluatingHead, DrawingHead.
     """
 
     name: str
@@ -138,12 +150,18 @@ class ProcessorSpec:
     slot and kind: the manifest entry `"processors": {slot: {"kind": kind, …}}` that it reads.
     factory: import string of a callable `(entry: Mapping, directory: Path) -> processor object`; `entry` is the
         manifest entry and `directory` the package, where the entry's files lie.
+    reader: import string of a callable `(path: Path) -> bytes` that reads a file as the native processor takes it,
+        where it takes fewer formats than users have; None: the file's bytes.
+    patterns: names of the files that it reads, for example ("*.png", "*.jpg"), whatever their case: what
+        `mambasdk predict` takes of a folder. Empty: any file.
     """
 
     slot: str
     kind: str
     summary: str
     factory: str
+    reader: str | None = None
+    patterns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -155,6 +173,15 @@ class ProcessorSpec:
         _check_name("processor slot", self.slot)
         _check_name("processor kind", self.kind)
         _check_dotted(f"processor {self.name}: factory", self.factory)
+        if self.reader is not None:
+            _check_dotted(f"processor {self.name}: reader", self.reader)
+        if not isinstance(self.patterns, tuple) or not all(isinstance(pattern, str) for pattern in self.patterns):
+            raise PluginError(
+                "bad patterns",
+                where=f"processor {self.name}",
+                expected='a tuple of names as "*.png"',
+                got=repr(self.patterns),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mambasdk.atomic import replacing_file
 from mambasdk.errors import InvalidArgumentError, require_module
 from mambasdk.training.result import TrainingResult
 
@@ -69,7 +70,9 @@ def write_curve(
     axes.grid(alpha=0.25)
     lines = axes.get_lines() if together else [*axes.get_lines(), *right.get_lines()]
     figure.legend(handles=list(lines), frameon=False, loc="outside lower center", ncols=2)
-    figure.savefig(path)
+    with replacing_file(path) as partial:
+        # The ending of a picture's name says its kind, so one without is a PNG.
+        figure.savefig(partial, format=None if partial.suffix else "png")
 
 
 def _limits(losses: NDArray[np.float64], others: list[float]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from mambasdk.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. Defaults of the optimiser: the Mamba paper's (arXiv 2312.00752, section 10 of its specification).
+    """How to train. Defaults of the optimiser: the Mamba paper's (arXiv 2312.00752, appendix E).
 
     steps, minutes: when to end, whichever comes first; the learning rate follows the nearer one. batch: rows per step.
     lr: peak learning rate, reached after the share `warmup` of the run, from where a cosine falls to the share

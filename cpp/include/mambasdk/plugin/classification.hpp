@@ -58,14 +58,18 @@ class Classification {
       return x != y ? x > y : a < b;
     };
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), better);
-    nlohmann::json best = nlohmann::json::array();
+    JsonWriter json;
+    json.open('{').key("labels").open('[');
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t index = order[i];
-      best.push_back({{"label", labels_.empty() ? std::to_string(index) : labels_[index]},
-                      {"index", index},
-                      {"score", json_number(scores[index])}});
+      json.open('{');
+      json.key("index").number(index);
+      json.key("label").string(labels_.empty() ? std::to_string(index) : labels_[index]);
+      json.key("score").number(static_cast<double>(scores[index]));
+      json.close('}');
     }
-    emit.json(nlohmann::json{{"labels", best}}.dump());
+    json.close(']').close('}');
+    emit.json(json.text());
     const auto classes = static_cast<std::int64_t>(scores.size());
     emit("scores", std::move(scores), {classes});
   }

@@ -16,13 +16,14 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "mambasdk/base.hpp"
+#include "mambasdk/plugin/json.hpp"
 
 namespace mambasdk {
 inline namespace abi1 {
@@ -39,23 +40,30 @@ class Config {
   Config(std::string_view text, std::string_view where, std::initializer_list<std::string_view> known)
       : Config(text, where, std::span(known.begin(), known.size())) {}
   Config(std::string_view text, std::string_view where, std::span<const std::string_view> known) : where_(where) {
-    value_ = nlohmann::json::parse(text.empty() ? std::string_view("{}") : text, nullptr, /*allow_exceptions=*/false);
-    if (!value_.is_object()) bad("its options", "a JSON object");
-    for (const auto& [name, unused] : value_.items()) {
+    JsonDocument document;
+    if (const auto fault = read_json(text.empty() ? std::string_view("{}") : text, kLimits, document)) {
+      throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_,
+                  where_ + ": its options are no JSON at byte " + std::to_string(fault->at) + ": " + fault->reason);
+    }
+    document_ = std::make_shared<const JsonDocument>(std::move(document));
+    if (!value().is_object()) bad("its options", "a JSON object");
+    for (const auto& [name, unused] : value().items()) {
       if (name == "kind" || std::find(known.begin(), known.end(), name) != known.end()) continue;
       std::string names;
       for (const std::string_view k : known) names += (names.empty() ? "" : ", ") + std::string(k);
-      throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_, where_ + " has no option \"" + name + "\"; it has " + names);
+      throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_,
+                  where_ + " has no option \"" + quoted(std::string_view(name)) + "\"; it has " +
+                      (names.empty() ? "none" : names));
     }
   }
 
   // The kind.
   [[nodiscard]] const std::string& where() const { return where_; }
-  [[nodiscard]] bool has(const char* name) const { return value_.contains(name); }
+  [[nodiscard]] bool has(const char* name) const { return value().contains(name); }
 
   [[nodiscard]] double number(const char* name, double otherwise, double least, double most) const {
     if (!has(name)) return otherwise;
-    const nlohmann::json& v = value_[name];
+    const nlohmann::json& v = value()[name];
     if (!v.is_number()) bad(name, "a number");
     return within(name, v.get<double>(), least, most);
   }
@@ -63,14 +71,14 @@ class Config {
   [[nodiscard]] std::int64_t integer(const char* name, std::int64_t otherwise, std::int64_t least,
                                      std::int64_t most) const {
     if (!has(name)) return otherwise;
-    return integer_of(name, value_[name], least, most);
+    return integer_of(name, value()[name], least, most);
   }
 
   // One integer, or as many as `otherwise` has; one stands for all.
   [[nodiscard]] std::vector<std::int64_t> integers(const char* name, std::vector<std::int64_t> otherwise,
                                                    std::int64_t least, std::int64_t most) const {
     if (!has(name)) return otherwise;
-    const nlohmann::json& v = value_[name];
+    const nlohmann::json& v = value()[name];
     if (!v.is_array()) return std::vector<std::int64_t>(otherwise.size(), integer_of(name, v, least, most));
     if (v.size() != otherwise.size()) bad(name, std::to_string(otherwise.size()) + " integers");
     std::vector<std::int64_t> out;
@@ -82,7 +90,7 @@ class Config {
   [[nodiscard]] std::vector<double> numbers(const char* name, std::vector<double> otherwise, double least,
                                             double most) const {
     if (!has(name)) return otherwise;
-    const nlohmann::json& v = value_[name];
+    const nlohmann::json& v = value()[name];
     if (v.is_number()) return std::vector<double>(otherwise.size(), within(name, v.get<double>(), least, most));
     if (!v.is_array() || v.size() != otherwise.size()) bad(name, std::to_string(otherwise.size()) + " numbers");
     std::vector<double> out;
@@ -95,14 +103,14 @@ class Config {
 
   [[nodiscard]] bool flag(const char* name, bool otherwise) const {
     if (!has(name)) return otherwise;
-    if (!value_[name].is_boolean()) bad(name, "true or false");
-    return value_[name].get<bool>();
+    if (!value()[name].is_boolean()) bad(name, "true or false");
+    return value()[name].get<bool>();
   }
 
   [[nodiscard]] std::string text(const char* name, std::string_view otherwise) const {
     if (!has(name)) return std::string(otherwise);
-    if (!value_[name].is_string()) bad(name, "a string");
-    return value_[name].get<std::string>();
+    if (!value()[name].is_string()) bad(name, "a string");
+    return value()[name].get<std::string>();
   }
 
   // One of `choices`; the first is taken where the option is absent.
@@ -119,8 +127,8 @@ class Config {
   [[nodiscard]] std::vector<std::string> strings(const char* name) const {
     std::vector<std::string> out;
     if (!has(name)) return out;
-    if (!value_[name].is_array()) bad(name, "a list of strings");
-    for (const nlohmann::json& item : value_[name]) {
+    if (!value()[name].is_array()) bad(name, "a list of strings");
+    for (const nlohmann::json& item : value()[name]) {
       if (!item.is_string()) bad(name, "a list of strings");
       out.push_back(item.get<std::string>());
     }
@@ -128,10 +136,11 @@ class Config {
   }
 
  private:
+  [[nodiscard]] const nlohmann::json& value() const { return **document_; }
+
   [[noreturn]] void bad(const std::string& name, const std::string& expected) const {
-    std::string got =
-        value_.is_object() && value_.contains(name) ? value_[name].dump(-1, ' ', true) : value_.type_name();
-    if (got.size() > 80) got = got.substr(0, 80) + "…";
+    const bool given = value().is_object() && value().contains(name);
+    const std::string got = quoted(given ? value()[name] : value());
     throw Error(MAMBASDK_ERROR_INVALID_ARGUMENT, where_,
                 where_ + ": " + name + ": expected " + expected + ", got " + got);
   }
@@ -152,8 +161,11 @@ class Config {
     return v.get<std::int64_t>();
   }
 
+  // Labels of some 100,000 classes are far below.
+  static constexpr JsonLimits kLimits{.max_bytes = std::size_t{16} << 20, .max_depth = 16, .max_values = 1 << 20};
+
   std::string where_;
-  nlohmann::json value_;
+  std::shared_ptr<const JsonDocument> document_;
 };
 
 // T, which is made of a Config, as the Registrar takes it.

@@ -1,4 +1,4 @@
-"""What training does to clips so that they are never twice the same (spec ssamba.md, section 1). NumPy only."""
+"""What training does to clips so that they are never twice the same (arXiv 2405.11831). NumPy only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Augmentation:
 
 
 def mixed(first: Array, second: Array, share: float) -> Array:
-    """Samples (n) of `first` with `1 - share` of `second`, both without their mean (spec section 1).
+    """Samples (n) of `first` with `1 - share` of `second`, both without their mean.
 
     second: cut or padded to the length of `first`.
     """

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambasdk.errors import InvalidArgumentError
+from mambasdk_audio.plugin import SUFFIXES
 
 _COLUMNS = ("file", "label")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A WAV file and its labels; several labels where a table gives several, none where nothing is known."""
+    """An audio file and its labels; several labels where a table gives several, none where nothing is known."""
 
     path: Path
     labels: tuple[str, ...] = ()
@@ -24,21 +25,22 @@ class Clip:
 def find_clips(source: str | Path, *, labelled: bool = True) -> list[Clip]:
     """The clips of a folder or of a table, in the order of their paths.
 
-    source: a folder whose subfolders are the classes and hold WAV files (at any depth), or a CSV file with the columns
-    file (relative to the table) and label (several with ";" between them). labelled=False takes every WAV file of a
-    folder, whatever lies where. Raises InvalidArgumentError where nothing is found or a file is missing.
+    source: a folder whose subfolders are the classes and hold audio files (at any depth), or a CSV file with the
+    columns file (relative to the table) and label (several with ";" between them).
+    labelled=False takes every audio file of a folder, whatever lies where. Raises InvalidArgumentError where nothing is
+    found or a file is missing.
     """
     path = Path(source)
     if path.is_file():
         clips = _of_table(path)
-        expected = "a WAV file in each row"
+        expected = "an audio file in each row"
     elif not labelled:
-        clips = [Clip(wav) for wav in _wavs(path)]
-        expected = "WAV files in it"
+        clips = [Clip(file) for file in _audio_files(path)]
+        expected = "WAV, FLAC, OGG or MP3 files in it"
     else:
         folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-        clips = [Clip(wav, (folder.name,)) for folder in folders for wav in _wavs(folder)]
-        expected = "a folder of each class with WAV files in it, or a CSV file with the columns file and label"
+        clips = [Clip(file, (folder.name,)) for folder in folders for file in _audio_files(folder)]
+        expected = "a folder of each class with audio files in it, or a CSV file with the columns file and label"
     if not clips:
         what = "no clips" if path.exists() else "no such file or folder"
         raise InvalidArgumentError(what, where=str(source), expected=expected)
@@ -68,10 +70,10 @@ def label_names(clips: Sequence[Clip]) -> list[str]:
     return sorted({label for clip in clips for label in clip.labels})
 
 
-def _wavs(folder: Path) -> list[Path]:
+def _audio_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = (path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not path.name.startswith("."))
 
 

@@ -21,11 +21,12 @@ def mean_average_precision(scores: Array, targets: Array) -> float:
 
     The precision at each hit, with equal scores counted together (as scikit-learn's average_precision_score).
     """
-    found = [_average_precision(scores[:, label], targets[:, label] > 0) for label in np.flatnonzero(targets.any(0))]
+    found = [average_precision(scores[:, label], targets[:, label] > 0) for label in np.flatnonzero(targets.any(0))]
     return float(np.mean(found)) if found else float("nan")
 
 
-def _average_precision(scores: Array, hits: Array) -> float:
+def average_precision(scores: Array, hits: Array) -> float:
+    """Of one label: scores (clips) and whether each clip has it, of which at least one does."""
     order = np.argsort(-scores, kind="stable")
     ranked, right = scores[order], np.cumsum(hits[order])
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last of equal scores

@@ -10,6 +10,7 @@ import numpy as np
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.progress import track
+from mambasdk.training.readable import readable
 from mambasdk_audio.processors import FbankProcessor, WaveformProcessor
 from mambasdk_audio.training.augmentation import Array
 from mambasdk_audio.training.clips import Clip
@@ -61,6 +62,18 @@ class Spectrograms:
                 self._room -= found.nbytes
                 kept[index] = found
         return found
+
+
+def readable_clips(clips: Sequence[Clip], *, skip_bad: bool) -> list[Clip]:
+    """The clips where all can be read, else (skip_bad) those that can.
+
+    Raises InvalidArgumentError that names every file that cannot be read.
+    """
+    if not clips:
+        return []
+    fbank = FbankProcessor()
+    good = readable([clip.path for clip in clips], lambda i: fbank(clips[i].path), skip_bad=skip_bad, what="clips")
+    return [clips[index] for index in good]
 
 
 def measured(clips: Sequence[Clip]) -> tuple[int, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.training import Batches
+from mambasdk.training import Batches, distributed
 from mambasdk_audio.families.ssamba import Ssamba, sample_mask
 from mambasdk_audio.training.augmentation import MIXUP_CONCENTRATION, Array, Augmentation, augmented, mixed
 from mambasdk_audio.training.metrics import accuracy, mean_average_precision
@@ -20,7 +20,7 @@ from mambasdk_audio.training.spectrograms import Spectrograms
 
 Loss = Literal["ce", "bce"]
 Objective = Literal["joint", "discriminative", "generative"]
-_GENERATIVE_WEIGHT = 10.0  # of the joint loss (spec ssamba.md, section 4)
+_GENERATIVE_WEIGHT = 10.0  # of the joint loss (arXiv 2405.11831)
 _AUGMENTATION, _MASKS = 1, 2  # streams of random numbers
 
 
@@ -28,6 +28,7 @@ class ClassificationTask:
     """Clips to labels. loss "ce": one label each; "bce": any number, each by itself (upstream's for tagging)."""
 
     unit = "clips"
+    goals: dict[str, str]
 
     def __init__(
         self,
@@ -43,18 +44,22 @@ class ClassificationTask:
     ) -> None:
         self.model = model
         self.labels = list(labels)
+        self.goals = {"mean_average_precision": "max"} if loss == "bce" else {}
+        self.goals |= {"accuracy": "max", "loss": "min"}
+        self.data = f"{len(train):,} clips, {len(held_out):,} held out, {len(labels)} labels"
         self._loss = loss
         self._train, self._held_out = train, held_out
         self._targets = self._hot(train), self._hot(held_out)  # (clips, C) each
         self._augmentation = augmentation or Augmentation()
         self._batches = Batches(len(train), batch, seed)
         self._seed = seed
-        self._device = next(model.parameters()).device
+        first = next(model.parameters())
+        self._device, self._dtype = first.device, first.dtype
 
     def loss(self, step: int) -> tuple[Tensor, int]:
         """Cross entropy of the step's clips, in nats."""
         indices = self._batches.at(step)
-        rng = np.random.default_rng((self._seed, step, _AUGMENTATION))
+        rng = np.random.default_rng((self._seed, step, _AUGMENTATION, *_rank()))
         pairs = [self._example(int(index), rng) for index in indices]
         x = torch.from_numpy(np.stack([x for x, _ in pairs])).to(self._device)
         targets = torch.from_numpy(np.stack([target for _, target in pairs])).to(self._device)
@@ -64,17 +69,25 @@ class ClassificationTask:
         """{"loss", "accuracy"}, with "bce" {"loss", "mean_average_precision"} too; nothing without held-out clips."""
         if not len(self._held_out):
             return {}
-        logits = torch.cat([self._logits(x) for x in batches_of(self._held_out, self._batches.batch, self._device)])
+        logits = self.held_out_logits()
         targets = torch.from_numpy(self._targets[1])
-        logits = logits.float().cpu()
         found = {"loss": float(self._entropy(logits, targets)), "accuracy": accuracy(logits.numpy(), targets.numpy())}
         if self._loss == "bce":
             found["mean_average_precision"] = mean_average_precision(logits.numpy(), targets.numpy())
         return found
 
+    def held_out_logits(self) -> Tensor:
+        """(held-out clips, C), float32 on the CPU."""
+        parts = [self._logits(x) for x in batches_of(self._held_out, self._batches.batch, self._device)]
+        return torch.cat(parts).float().cpu()
+
+    def held_out_targets(self) -> npt.NDArray[np.float32]:
+        """(held-out clips, C), 1 where a clip has the label."""
+        return self._targets[1]
+
     def _logits(self, x: Tensor) -> Tensor:
         """(B, C); logits of every second are averaged over the clip."""
-        logits: Tensor = self.model(x)
+        logits: Tensor = self.model(x.to(self._dtype))
         return logits.mean(1) if logits.ndim == 3 else logits
 
     def _entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -117,6 +130,7 @@ class PretrainingTask:
     """Hidden patches of clips: which is which ("discriminative"), what is in them ("generative"), or both ("joint")."""
 
     unit = "clips"
+    goals: ClassVar = {"contrastive_loss": "min", "masked_accuracy": "max", "pixel_error": "min"}
 
     def __init__(
         self,
@@ -133,6 +147,7 @@ class PretrainingTask:
         """hidden: patches to hide in each clip."""
         self.model = model
         self._objective = objective
+        self.data = f"{len(train):,} clips, {len(held_out):,} held out"
         self._hidden = hidden
         self._train, self._held_out = train, held_out
         self._augmentation = augmentation or Augmentation()
@@ -141,12 +156,12 @@ class PretrainingTask:
         self._device = next(model.parameters()).device
 
     def loss(self, step: int) -> tuple[Tensor, int]:
-        """L_d, L_g, or L_d + 10 L_g with two forwards and two different masks (spec section 4)."""
+        """L_d, L_g, or L_d + 10 L_g with two forwards and two different masks (arXiv 2405.11831)."""
         indices = self._batches.at(step)
-        rng = np.random.default_rng((self._seed, step, _AUGMENTATION))
+        rng = np.random.default_rng((self._seed, step, _AUGMENTATION, *_rank()))
         clips = [augmented(self._train[int(i)], self._augmentation, self._train.silence, rng) for i in indices]
         x = torch.from_numpy(np.stack(clips)).to(self._device)
-        mask = self._masks(len(x), (self._seed, step, _MASKS))
+        mask = self._masks(len(x), (self._seed, step, _MASKS, *_rank()))
         losses = []
         if self._objective != "generative":
             losses.append(self.model.discriminative(x, mask())[0])
@@ -171,6 +186,11 @@ class PretrainingTask:
         generator = torch.Generator().manual_seed(number)
         grid = self.model.config.grid
         return lambda: sample_mask(batch, grid, self._hidden, generator).to(self._device)
+
+
+def _rank() -> tuple[int, ...]:
+    """What tells the random numbers of this process from those of others that train with it."""
+    return (distributed.rank(),) if distributed.rank() else ()
 
 
 def batches_of(clips: Spectrograms, batch: int, device: Any) -> Iterator[Tensor]:

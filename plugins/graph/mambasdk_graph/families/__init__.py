@@ -1,1 +1,1 @@
-"""Model families on graphs."""
+"""Model families, a folder each: spec, config, model, checkpoint. This file imports none of them."""

@@ -94,11 +94,12 @@ def _features(rows: Array) -> Tensor:
 
 
 def _targets(values: Array) -> Array:
-    """int64 classes where all are whole, in a vector; else float32, NaN where there is none."""
+    """int64 classes of a vector of whole numbers from 0, -1 where there is none; else float32 with NaN there."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim == 1 and not np.isnan(values).any() and (values == values.round()).all():
-        return values.astype(np.int64)
+    known = values[~np.isnan(values)]
+    if values.ndim == 1 and known.size and (known >= 0).all() and (known == known.round()).all():
+        return np.where(np.isnan(values), -1, values).astype(np.int64)
     return values.astype(np.float32)
 
 

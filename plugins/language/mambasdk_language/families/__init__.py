@@ -1,1 +1,1 @@
-"""Model families: configuration, module factory and checkpoint importer of each. Needs torch."""
+"""Model families, a folder each: spec, config, model, checkpoint. This file imports none of them."""

@@ -1,1 +1,1 @@
-"""Model families of this plugin."""
+"""Model families, a folder each: spec, config, model, checkpoint. This file imports none of them."""

@@ -1,7 +1,7 @@
 """HOTA, CLEAR and Identity metrics, equal to TrackEval's.
 
 Example:
-    result = evaluate({"MOT17-02": (read_table("gt.txt", ground_truth=True), read_table("tracks.txt"))})
+    result = evaluate({"MOT17-02": (read_table("gt.txt", ground_truth=True), read_table("tracks.txt", results=True))})
     print(result.total["HOTA"], result.sequences["MOT17-02"]["IDF1"])
 
 """

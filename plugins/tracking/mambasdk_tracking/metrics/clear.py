@@ -28,10 +28,10 @@ class Clear:
     similarity: float = 0
 
     def metrics(self) -> dict[str, float]:
-        """MOTA, MOTP and the counts."""
+        """MOTA, MOTP and the counts. Without any ground truth MOTA is 0, as TrackEval has it for such a sequence."""
         truth = self.true_positives + self.false_negatives
         return {
-            "MOTA": (self.true_positives - self.false_positives - self.switches) / max(1, truth),
+            "MOTA": (self.true_positives - self.false_positives - self.switches) / truth if truth else 0.0,
             "MOTP": self.similarity / max(1, self.true_positives),
             "CLR_TP": self.true_positives,
             "CLR_FN": self.false_negatives,

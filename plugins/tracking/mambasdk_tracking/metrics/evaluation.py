@@ -65,7 +65,7 @@ def evaluate_folder(
         file = Path(results) / f"{folder.name}.txt"
         if not file.is_file():
             raise InvalidArgumentError(f"no results {file.name}", where=str(results), way_out=f"track {folder} first")
-        tables[folder.name] = read_table(folder / "gt" / "gt.txt", ground_truth=True), read_table(file)
+        tables[folder.name] = read_table(folder / "gt" / "gt.txt", ground_truth=True), read_table(file, results=True)
     return evaluate(tables, benchmark)
 
 

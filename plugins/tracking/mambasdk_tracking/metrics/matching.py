@@ -17,7 +17,7 @@ EPSILON = float(np.finfo("float").eps)
 
 @dataclass
 class FramePairs:
-    """A sequence ready for the metrics: ids count from 0 without gaps, and there is one entry per frame.
+    """A sequence ready for the metrics: ids count from 0 without gaps, and there is one entry per frame with any box.
 
     truth, tracks: int64 (g), (t) of each frame. similarity: float64 (g, t), IoU. truth_count, track_count: number of
     ids.
@@ -47,16 +47,16 @@ def _sizes(frames: list[Integers], count: int) -> Floats:
 
 
 def pair_frames(truth: Table, tracks: Table) -> FramePairs:
-    """Both tables frame by frame, up to the last frame of either."""
+    """Both tables frame by frame. Frames without any box change no metric and are left out."""
     if (truth.ids < 0).any() or (tracks.ids < 0).any():
         raise InvalidArgumentError(
             "rows without an id", where="metrics", expected="ids from 0", way_out="are these detections, not tracks?"
         )
     truth_names, truth_ids = np.unique(truth.ids, return_inverse=True)
     track_names, track_ids = np.unique(tracks.ids, return_inverse=True)
-    count = max(truth.frame_count, tracks.frame_count)
-    ends = np.arange(2, count + 2)
-    truth_at, track_at = np.searchsorted(truth.frames, ends), np.searchsorted(tracks.frames, ends)
+    frames = np.union1d(truth.frames, tracks.frames)
+    truth_at = np.searchsorted(truth.frames, frames, side="right")
+    track_at = np.searchsorted(tracks.frames, frames, side="right")
     pairs = FramePairs([], [], [], len(truth_names), len(track_names))
     g = t = 0
     for truth_end, track_end in zip(truth_at.tolist(), track_at.tolist(), strict=True):

@@ -1,8 +1,7 @@
-"""What the vision families share: stochastic depth, channel-last maps, feature pyramids, checks of images."""
+"""What the vision families share: channel-last maps, feature pyramids, checks of images."""
 
-from mambasdk_vision.nn.drop_path import DropPath
 from mambasdk_vision.nn.feature_pyramid import FeaturePyramid, fpn_adapters
 from mambasdk_vision.nn.image_input import check_image, pair
 from mambasdk_vision.nn.maps import MapConv2d, activation
 
-__all__ = ["DropPath", "FeaturePyramid", "MapConv2d", "activation", "check_image", "fpn_adapters", "pair"]
+__all__ = ["FeaturePyramid", "MapConv2d", "activation", "check_image", "fpn_adapters", "pair"]

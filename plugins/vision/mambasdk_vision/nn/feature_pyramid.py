@@ -36,7 +36,7 @@ class _NormedConv2d(nn.Conv2d):
 
 
 def fpn_adapters(channels: int) -> dict[str, nn.Module]:
-    """`fpn1` to `fpn4`: maps (B, C, h, w) of stride 16 to strides 4, 8, 16 and 32 (spec vim.md section 7).
+    """`fpn1` to `fpn4`: maps (B, C, h, w) of stride 16 to strides 4, 8, 16 and 32, of Vim's segmentation backbone.
 
     Upstream's norm is SyncBN: `nn.SyncBatchNorm.convert_sync_batchnorm` makes it that, under the same names.
     """

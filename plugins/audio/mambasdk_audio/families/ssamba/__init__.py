@@ -1,4 +1,4 @@
-"""SSAMBA: self-supervised audio encoder on bidirectional Mamba (arXiv 2405.11831, spec ssamba.md)."""
+"""SSAMBA: self-supervised audio encoder on bidirectional Mamba (arXiv 2405.11831)."""
 
 from mambasdk_audio.families.ssamba.checkpoint import import_ssamba
 from mambasdk_audio.families.ssamba.config import SsambaConfig

@@ -1,4 +1,4 @@
-"""Import of upstream's checkpoints: pretrained and fine-tuned files (spec ssamba.md, section 6)."""
+"""Import of upstream's checkpoints: pretrained and fine-tuned files of the authors' repository."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from mambasdk.errors import CheckpointError
-from mambasdk.models import Checkpoint
+from mambasdk.models import (
+    Checkpoint,
+    UpstreamConfig,
+    config_where,
+    layer_count,
+    renamed,
+    require,
+    require_tensors,
+)
 from mambasdk_audio.families.ssamba.config import SsambaConfig
 
 _SIZES = {"tiny": 192, "small": 384, "base": 768}
@@ -46,7 +54,7 @@ def import_ssamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[
     vision_mamba_config, fshape, tshape, fstride, tstride, input_fdim, input_tdim; `task` is the pooling of a
     fine-tuned file. What is not there comes from the tensors.
     """
-    plain = weights.rename(lambda name: name.removeprefix("module."))
+    plain = weights
     settings = {**_from_tensors(plain), **_from_config(config)}
     for name in ("embed_dim", "depth"):
         found = _from_tensors(plain)[name]
@@ -73,14 +81,11 @@ def import_ssamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[
 
 def _from_tensors(weights: Checkpoint) -> dict[str, Any]:
     """Sizes that the tensors themselves tell."""
-    for name in ("v.cls_token", "v.pos_embed", "v.patch_embed.proj.weight"):
-        if name not in weights:
-            raise CheckpointError(f"no tensor {name}", where=weights.where, expected="a file of SSAMBA's weights")
+    require_tensors(weights, ("v.cls_token", "v.pos_embed", "v.patch_embed.proj.weight"), "SSAMBA")
     fshape, tshape = weights["v.patch_embed.proj.weight"].shape[2:]
-    layers = {name.split(".")[2] for name in weights if name.startswith("v.layers.")}
     found = {
         "embed_dim": weights["v.cls_token"].shape[-1],
-        "depth": len(layers),
+        "depth": layer_count(weights, "v.layers."),
         "fshape": fshape,
         "tshape": tshape,
         "fstride": fshape,
@@ -92,13 +97,9 @@ def _from_tensors(weights: Checkpoint) -> dict[str, Any]:
 
 
 def _from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    encoder = dict(config.get("vision_mamba_config") or {})
-    for name, value in _FIXED.items():
-        if encoder.get(name, value) != value:
-            raise CheckpointError(
-                f"{name} = {encoder[name]!r} is no SSAMBA model", where="vision_mamba_config", expected=repr(value)
-            )
-    settings = {ours: encoder[theirs] for theirs, ours in _ENCODER.items() if encoder.get(theirs) is not None}
+    encoder = UpstreamConfig(config.get("vision_mamba_config") or {}, f"{config_where(config)}: vision_mamba_config")
+    require(encoder, {name: (value,) for name, value in _FIXED.items()}, "ssamba")
+    settings = renamed(encoder, _ENCODER)
     size = config.get("model_size")
     if size is not None:
         if size not in _SIZES:

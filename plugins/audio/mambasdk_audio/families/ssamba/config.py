@@ -15,7 +15,7 @@ UPSTREAM_SLOTS = 60
 
 @dataclass
 class SsambaConfig:
-    """A SSAMBA model; the defaults are those of the pretrained ssamba-tiny (spec ssamba.md, sections 2 and 5).
+    """A SSAMBA model; the defaults are those of the pretrained ssamba-tiny (arXiv 2405.11831).
 
     embed_dim: D. depth: mixers. d_state: N. d_conv: K. expand: E = expand * D.
     input_fdim, input_tdim: mel bins and frames (10 ms each) of the input. fshape, tshape: size of a patch; fstride,

@@ -1,4 +1,4 @@
-"""The patches that pretraining hides (spec ssamba.md, section 4)."""
+"""The patches that pretraining hides (arXiv 2405.11831)."""
 
 from __future__ import annotations
 

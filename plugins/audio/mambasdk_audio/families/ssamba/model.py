@@ -10,18 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError, ShapeError
-from mambasdk.lowering import Program, Value
 from mambasdk.models import create_model, identity
-from mambasdk.nn import LayerNorm
+from mambasdk.nn import LayerNorm, Model
 from mambasdk_audio.families.ssamba.config import UPSTREAM_SLOTS, Pooling, SsambaConfig
 from mambasdk_audio.families.ssamba.encoder import Encoder
 from mambasdk_audio.families.ssamba.position import resample_positions
-from mambasdk_audio.plugin import AUDIOSET
+from mambasdk_audio.families.ssamba.spec import AUDIOSET
 
 INPUT = "fbank"  # what the processor calls its output
 
 
-class Ssamba(nn.Module):
+class Ssamba(nn.Module, Model):
     """SSAMBA on normalised spectrograms x (B, T, F); parameter names are those of the published files.
 
     v: the encoder. With `label_dim`: mlp_head, norm and linear. Without: mask_embed (1, 1, D), the token of a hidden
@@ -72,7 +71,7 @@ class Ssamba(nn.Module):
         return torch.stack([columns[:, first:end].mean(1) for first, end in config.seconds], 1)
 
     def discriminative(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, accuracy): which of the clip's hidden patches is which (InfoNCE; spec section 4).
+        """(loss, accuracy): which of the clip's hidden patches is which (InfoNCE).
 
         x: (B, T, F). hidden: int64 (B, n), the indices of the hidden patches, as `sample_mask` makes them.
         """
@@ -119,6 +118,21 @@ class Ssamba(nn.Module):
             )
         return self
 
+    @property
+    def classes(self) -> int | None:
+        """Rows of the last layer; None of a model for pretraining."""
+        return self.config.label_dim or None
+
+    def with_classes(self, count: int) -> Ssamba:
+        """A classifier with this encoder; see `for_fine_tuning`."""
+        return for_fine_tuning(self, count, pooling=self.config.pooling)
+
+    def resized(self, **extents: tuple[int, ...]) -> Ssamba:
+        """The encoder for spectrograms of `fbank=(frames, bins)`, with a fresh head where it has one."""
+        frames, bins = extents[INPUT]
+        config = self.config
+        return for_fine_tuning(self, config.label_dim, input_tdim=frames, pooling=config.pooling, input_fdim=bins)
+
     def package_processors(self) -> dict[str, dict[str, Any]]:
         """The processor that makes this model's input, normalised with the statistics of the published models."""
         return {"audio": {**AUDIOSET, "target_length": self.config.input_tdim, "num_mel_bins": self.config.input_fdim}}
@@ -140,52 +154,6 @@ class Ssamba(nn.Module):
             return {"logits": logits.mean(1), "logits_by_second": logits} if by_second else {"logits": logits}
         tokens = self.v(inputs[INPUT])
         return {"tokens": tokens, "embedding": tokens[:, 1:].mean(1)}
-
-    def lower(self, program: Program) -> None:
-        """The native program: the spectrogram in, the outputs of `native_outputs` out."""
-        config = self.config
-        dim = config.embed_dim
-        x = program.input(INPUT, "f32", ["B", config.input_tdim, config.input_fdim])
-        tokens = self.v.lower(program, x, "v")
-        if not config.label_dim:
-            program.output("tokens", tokens, "f32", ["B", config.patches + 1, dim])
-            program.output("embedding", self._lower_mean(program, tokens, 1, config.patches), "f32", ["B", dim])
-            return
-        pooled, shape = self._lower_pooled(program, tokens)
-        norm: Any = self.mlp_head[0]
-        normed, _ = norm.lower(program, pooled, "mlp_head.0")
-        logits = program.linear(normed, "mlp_head.1", bias=True)
-        by_second = len(shape) == 2
-        clip = program.mean_rows(logits) if by_second else logits
-        program.output("logits", clip, "f32", ["B", config.label_dim])
-        if by_second:
-            program.output("logits_by_second", logits, "f32", [*shape, config.label_dim])
-
-    def _lower_pooled(self, program: Program, tokens: Value) -> tuple[Value, list[int | str]]:
-        """`pooled` and its shape without D."""
-        config = self.config
-        dim, (rows, columns) = config.embed_dim, config.grid
-        if config.pooling == "ft_cls":
-            return program.reshape(program.slice(tokens, 1, 0, 1), ["B", dim]), ["B"]
-        if config.pooling == "ft_avgtok":
-            return self._lower_mean(program, tokens, 1, config.patches), ["B"]
-        if config.upstream_slots:
-            size = (config.patches + 1) // UPSTREAM_SLOTS
-            slots = [(tokens, slot * size, size) for slot in range(UPSTREAM_SLOTS)]
-        else:
-            grid = program.reshape(program.slice(tokens, 1, 1, config.patches), ["B", rows, columns, dim])
-            by_time = program.mean_rows(program.permute(grid, [0, 2, 1, 3]))  # (B, P_t, D)
-            slots = [(by_time, first, end - first) for first, end in config.seconds]
-        means = [program.reshape(self._lower_mean(program, *slot), ["B", 1, dim]) for slot in slots]
-        joined = means[0]
-        for mean in means[1:]:
-            joined = program.concat_rows(joined, mean)
-        return joined, ["B", len(slots)]
-
-    @staticmethod
-    def _lower_mean(program: Program, tokens: Value, first: int, count: int) -> Value:
-        value: Value = program.mean_rows(program.slice(tokens, 1, first, count))
-        return value
 
 
 def build(config: SsambaConfig) -> Ssamba:

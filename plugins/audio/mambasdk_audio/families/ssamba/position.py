@@ -1,4 +1,4 @@
-"""Position embeddings of one grid of patches on another (spec ssamba.md, section 3)."""
+"""Position embeddings of one grid of patches on another, as the authors' code resamples them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+// For the benchmarks of kernels bound by arithmetic: as many multiply-adds in registers, measured in the same run; and
+// the tensors that such a benchmark makes.
+#pragma once
+
+#include <cmath>
+#include <deque>
+#include <initializer_list>
+
+#include "bandwidth_limit.hpp"
+#include "core/element.hpp"
+#include "core/registry.hpp"
+
+namespace mambasdk::bench {
+
+class Tensors {
+ public:
+  // Values between shift - scale/2 and shift + scale/2.
+  const Tensor* make(DType of, std::initializer_list<std::int64_t> shape, double scale = 1.0, double shift = 0.0) {
+    Tensor t = Tensor::contiguous(nullptr, of, shape.begin(), static_cast<int>(shape.size()));
+    memory_.emplace_back(static_cast<std::size_t>(t.nbytes()));
+    t.data = memory_.back().data();
+    for (std::int64_t i = 0; i < t.numel(); ++i)
+      store_element(t.data, of, i, shift + scale * (std::fmod(0.618034 * static_cast<double>(i), 1.0) - 0.5));
+    return &tensors_.emplace_back(t);
+  }
+  // The same elements with the last two dims changing places.
+  const Tensor* transposed(const Tensor* of) {
+    Tensor t = *of;
+    const auto last = static_cast<std::size_t>(t.ndim - 1);
+    std::swap(t.shape[last], t.shape[last - 1]);
+    std::swap(t.strides[last], t.strides[last - 1]);
+    return &tensors_.emplace_back(t);
+  }
+
+ private:
+  std::deque<Array<std::byte>> memory_;
+  std::deque<Tensor> tensors_;
+};
+
+// Times `kernel` and as many float32 multiply-adds in turn.
+template <class F>
+void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel) {
+  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
+  const auto limit = [&] { MAMBASDK_PICK(limit_fma)(count, default_context().parallel()); };
+  std::vector<double> times, limits;
+  kernel();
+  limit();
+  for (auto _ : state) {
+    auto start = std::chrono::steady_clock::now();
+    kernel();
+    times.push_back(seconds_since(start));
+    state.SetIterationTime(times.back());
+    start = std::chrono::steady_clock::now();
+    limit();
+    limits.push_back(seconds_since(start));
+  }
+  const double best = *std::min_element(times.begin(), times.end());
+  const double best_limit = *std::min_element(limits.begin(), limits.end());
+  state.counters["median_us"] = median(times) * 1e6;
+  state.counters["ratio"] = median(times) / median(limits);
+  state.counters["best_us"] = best * 1e6;
+  state.counters["best_ratio"] = best / best_limit;
+  state.counters["gflops"] = 2e-9 * multiply_adds / median(times);
+}
+
+}  // namespace mambasdk::bench

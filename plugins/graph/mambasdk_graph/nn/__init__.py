@@ -1,0 +1,1 @@
+"""Modules that the graph families share: encoders of features, message passing. Needs torch."""

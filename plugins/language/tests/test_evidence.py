@@ -1,0 +1,227 @@
+"""Evidence for mamba and mamba2: the authors' golden tensors, published counts, and what holds for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import mambasdk
+from mambasdk.nn import Mamba2
+from mambasdk.testing import families, golden
+from mambasdk.testing.golden import Golden, Recorded, Tensors, Tolerance
+
+# From the golden READMEs.
+TOLERANCES: dict[str, Any] = {"tolerance": Tolerance(1e-4), "gradient": Tolerance(1e-3, "norm")}
+KEPT = ("input_ids", "logits", "loss", "layer", "prefill.", "final.", "grad.")
+# A prompt and single steps run in two ways: with gradients in the training form, without in that of inference.
+STEPS = {"steps.": False, "steps with gradients.": True}
+
+# ---- language models ----
+
+
+def _is_nested(config: Mapping[str, Any]) -> bool:
+    """Mamba-2's folder holds more than the language model, which is `lm` there."""
+    return "lm" in config
+
+
+def checkpoint(folder: Path, _: str) -> tuple[Any, Tensors]:
+    config, weights = golden.config(folder), load_file(folder / "weights.safetensors")
+    if not _is_nested(config):
+        return config["model"], weights
+    return config["lm"], {name[3:]: value for name, value in weights.items() if name.startswith("lm.")}
+
+
+def recorded(folder: Path, _: str) -> Tensors:
+    """The language model's tensors, and those of the steps under the name of each way to run them."""
+    io = {name: t for name, t in load_file(folder / "io.safetensors").items() if name.startswith(KEPT)}
+    io["logits_step"] = io["logits_step"][:, golden.config(folder)["prefill"] :]
+    steps = {name: t for name, t in io.items() if name.startswith(("prefill.", "final.", "logits_step"))}
+    whole = {name: t for name, t in io.items() if not name.startswith(("prefill.", "logits_step"))}
+    for way in STEPS:
+        whole |= {way + name: t for name, t in steps.items()}
+    # Upstream keeps K columns, oldest first; ours are the last K-1, channel-last.
+    return {n: t[..., 1:].transpose(1, 2) if n.endswith("conv_state") else t for n, t in whole.items()}
+
+
+def run(model: Any, given: Recorded) -> Tensors:
+    tokens = given["input_ids"]
+    found: Tensors = {}
+    leaves: Tensors = {}
+
+    def keep(module: Any, arguments: Any, out: Tensor) -> None:
+        out.retain_grad()
+        leaves["grad.embedding_out"] = out
+
+    hooks = [model.backbone.embedding.register_forward_hook(keep)]
+    for index, layer in enumerate(model.backbone.layers):
+        hooks.append(
+            layer.mixer.register_forward_hook(lambda m, a, out, i=index: found.update({f"layer{i}.mixer_out": out[0]}))
+        )
+    out = model(tokens, labels=tokens, output_hidden_states=True)
+    for hook in hooks:
+        hook.remove()
+    found |= {f"layer{index}.residual_in": hidden for index, hidden in enumerate(out.hidden_states[:-1])}
+    found |= {"logits": out.logits, "loss": out.loss.reshape(1), **_states("final", out.state)}
+    out.loss.backward()
+    leaves |= {f"grad.{name}": parameter for name, parameter in model.named_parameters()}
+    first = {name for name in leaves if ".layers.0.mixer." in name or name == "grad.embedding_out"}
+    for name in {name for name in given if name.startswith("grad.")} or first:
+        gradient = leaves[name].grad
+        assert gradient is not None, name
+        found[name] = gradient
+    for way, gradients in STEPS.items():
+        with torch.set_grad_enabled(gradients):
+            found |= {way + name: tensor for name, tensor in _steps(model, tokens, given.config["prefill"]).items()}
+    return found
+
+
+def _steps(model: Any, tokens: Tensor, prefill: int) -> Tensors:
+    out = model(tokens[:, :prefill])
+    found = _states("prefill", out.state)
+    logits = []
+    for t in range(prefill, tokens.shape[1]):
+        out = model(tokens[:, t : t + 1], out.state)
+        logits.append(out.logits)
+    return {**found, "logits_step": torch.cat(logits, 1), **_states("final", out.state)}
+
+
+def _states(stage: str, state: Any) -> Tensors:
+    found = {}
+    for index, layer in enumerate(state):
+        found |= {f"{stage}.layer{index}.conv_state": layer.conv, f"{stage}.layer{index}.ssm_state": layer.ssm}
+    return found
+
+
+# ---- mixers of Mamba-2 with other options ----
+
+
+def mixer(folder: Path, case: str) -> Mamba2:
+    options = dict(golden.config(folder)["mixers"][case])
+    options.pop("chunk_size", None)  # how the scan is computed, not what it is
+    made = Mamba2(**options)
+    weights = load_file(folder / "weights.safetensors")
+    made.load_state_dict({name[len(case) + 1 :]: w for name, w in weights.items() if name.startswith(f"{case}.")})
+    return made
+
+
+def recorded_mixer(folder: Path, case: str) -> Tensors:
+    io = golden.read_io(folder, case)
+    return {**io, "steps.y": io["y"]}
+
+
+def run_mixer(model: Any, given: Recorded) -> Tensors:
+    """Output, gradient, and the same from steps: the state contract holds for every option."""
+    u = given["u"].requires_grad_()
+    y = model(u)
+    y.square().sum().backward()
+    assert u.grad is not None
+    half = u.shape[1] // 4
+    with torch.no_grad():
+        piece, state = model(u[:, :half], return_state=True)
+        pieces = [piece]
+        for t in range(half, u.shape[1]):
+            piece, state = model(u[:, t : t + 1], state, return_state=True)
+            pieces.append(piece)
+    return {"y": y, "grad_u_of_sum_y2": u.grad, "steps.y": torch.cat(pieces, 1)}
+
+
+def _language(system: str) -> Golden:
+    return Golden(system=system, checkpoint=checkpoint, recorded=recorded, run=run, **TOLERANCES)
+
+
+MAMBA, MAMBA2 = _language("mamba"), _language("mamba2")
+MIXERS = Golden(
+    system="mamba2",
+    part="mixer",
+    cases=lambda folder: list(golden.config(folder)["mixers"]),
+    model=mixer,
+    recorded=recorded_mixer,
+    run=run_mixer,
+    **TOLERANCES,
+)
+EVIDENCE = (
+    families.Evidence(
+        "mamba",
+        goldens=[MAMBA],
+        forms={
+            "padded vocabulary": {"vocab_size": 61, "pad_vocab_size_multiple": 8},
+            "own head": {"tie_embeddings": False},
+        },
+        counts={  # the tied head counts once; arXiv 2312.00752 and the published files
+            "mamba-130m": 129_135_360,
+            "mamba-370m": 371_516_416,
+            "mamba-790m": 793_204_224,
+            "mamba-1.4b": 1_372_178_432,
+            "mamba-2.8b": 2_768_345_600,
+            "mamba-2.8b-slimpj": 2_768_345_600,
+        },
+        bfloat16=0.02,
+    ),
+    families.Evidence(
+        "mamba2",
+        goldens=[MAMBA2, MIXERS],
+        forms={
+            "groups": {"d_model": 32, "d_state": 16, "headdim": 8, "ngroups": 2},
+            "own head": {"tie_embeddings": False},
+        },
+        counts={
+            "mamba2-130m": 128_989_632,
+            "mamba2-370m": 368_346_624,
+            "mamba2-780m": 780_161_280,
+            "mamba2-1.3b": 1_343_757_312,
+            "mamba2-2.7b": 2_702_599_680,
+        },
+        bfloat16=0.02,
+    ),
+)
+globals().update(families.suite(*EVIDENCE, distribution="mambasdk-language", slow=True))
+
+
+# ---- another set of the same layout ----
+
+
+def write_golden(root: Path) -> None:
+    """Folders `mamba` and `mamba2` of other sizes, from our own models."""
+    common = {"n_layer": 3, "vocab_size": 45, "rms_norm": True, "residual_in_fp32": True, "tie_embeddings": True}
+    first = {**common, "d_model": 24, "ssm_cfg": {"layer": "Mamba1", "d_state": 8}, "pad_vocab_size_multiple": 4}
+    sizes = {"layer": "Mamba2", "d_state": 8, "headdim": 4, "ngroups": 3, "chunk_size": 4}
+    second = {**common, "d_model": 24, "n_layer": 2, "ssm_cfg": sizes, "pad_vocab_size_multiple": 4}
+    _write_language(root / "mamba", MAMBA, {"model": first, "prefill": 6}, first, "", seed=5)
+    _write_language(root / "mamba2", MAMBA2, {"lm": second, "prefill": 11}, second, "lm.", seed=6)
+    mixers = {
+        "mix_wide": {"d_model": 12, "d_state": 6, "headdim": 4, "ngroups": 3, "d_ssm": 12, "chunk_size": 8},
+        "mix_limited": {"d_model": 12, "d_state": 4, "headdim": 6, "rmsnorm": False, "dt_limit": [0.1, 0.4]},
+    }
+    folder = root / "mamba2"
+    golden.write(folder, "config.json", {"mixers": mixers})
+    for index, (name, options) in enumerate(mixers.items()):
+        torch.manual_seed(index)
+        model = golden.scatter(Mamba2(**{k: v for k, v in options.items() if k != "chunk_size"}), index)
+        golden.write(folder, "weights.safetensors", {f"{name}.{key}": w for key, w in model.state_dict().items()})
+        io = golden.record(MIXERS, model, {"u": torch.randn(3, 14, 12)})
+        golden.write(folder, "io.safetensors", {f"{name}.{key}": io[key] for key in ("u", "y", "grad_u_of_sum_y2")})
+
+
+def _write_language(
+    folder: Path, which: Golden, config: dict[str, Any], sizes: dict[str, Any], prefix: str, *, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    ssm = {key: value for key, value in sizes["ssm_cfg"].items() if key not in ("layer", "chunk_size")}
+    rest = {key: value for key, value in sizes.items() if key != "ssm_cfg"}
+    model: Any = golden.scatter(mambasdk.create_model(which.system, **rest, **ssm), seed)
+    golden.write(folder, "config.json", config)
+    golden.write(folder, "weights.safetensors", {prefix + name: w for name, w in model.state_dict().items()})
+    tokens = torch.randint(sizes["vocab_size"], (3, 17), generator=torch.Generator().manual_seed(seed))
+    io = golden.record(which, model, {"input_ids": tokens}, config)
+    steps = {name.removeprefix("steps."): t for name, t in io.items() if name.startswith("steps.")}
+    made = {**{name: t for name, t in io.items() if not name.startswith("steps")}, **steps}
+    # The layout has all K columns and all steps; what nothing compares is zero.
+    made["logits_step"] = torch.cat([torch.zeros_like(io["logits"][:, : config["prefill"]]), made["logits_step"]], 1)
+    for name in [name for name in made if name.endswith("conv_state")]:
+        made[name] = torch.nn.functional.pad(made[name].transpose(1, 2), (1, 0))
+    golden.write(folder, "io.safetensors", made)

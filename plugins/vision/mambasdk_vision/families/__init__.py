@@ -1,0 +1,1 @@
+"""Model families, a folder each: spec, config, model, checkpoint. This file imports none of them."""

@@ -1,0 +1,1 @@
+"""What `mambasdk train`, `evaluate` and `predict --plot` do with the models, a module for each head."""

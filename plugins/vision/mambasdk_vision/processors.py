@@ -1,0 +1,77 @@
+"""Image preparation and results of vision models: thin faces of the native processor and heads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mambasdk.pipeline import Classification, PluginProcessor, raw_input
+
+# ImageNet as the families were trained and evaluated: the shorter side to 256, the centre, mean and deviation.
+IMAGENET: dict[str, Any] = {
+    "kind": "image",
+    "size": 224,
+    "crop_pct": 0.875,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+
+
+class ImageProcessor(PluginProcessor):
+    """A PNG or JPEG file, or pixels, to the tensor that a model takes.
+
+    Options, all by keyword: size (224, one integer or height and width), resize ("shortest", "exact" or "none"),
+    crop_pct (1.0), interpolation ("bicubic" or "bilinear"; both antialiased as Pillow does), mean and std (of
+    samples from 0 to 1), layout ("channels_first" or "channels_last"), output ("image"), max_pixels (67108864).
+    """
+
+    plugin = "vision"
+    kind = "image"
+
+    def __call__(self, image: str | os.PathLike[str] | bytes | Any) -> dict[str, Any]:
+        """image: a path, a file's bytes, or uint8 (H, W, 3). Returns
+
+        image: float32 (1, 3, H, W), or (1, H, W, 3) with layout "channels_last";
+        image_size: int64 (2), height and width of the upright original;
+        image_transform: float64 (4), scale_x, scale_y, offset_x, offset_y: original = scale * output + offset.
+
+        Raises ValueError for a file that is damaged, too large or of another format.
+        """
+        return self.run(image=raw_input(image))
+
+
+class ImageClassification(Classification):
+    """Logits to the best labels; options as mambasdk.pipeline.Classification has them."""
+
+    plugin = "vision"
+    kind = "image_classification"
+
+
+class ObjectDetection(PluginProcessor):
+    """Boxes and scores to labelled boxes of the original image: threshold, suppression within a class, scaling back.
+
+    Options: box_format ("xyxy", "xywh" or "cxcywh"), normalized (False) with input_size (224), activation ("none",
+    "sigmoid" or "softmax"), background (-1), score_threshold (0.25), iou_threshold (0.45), max_detections (300), and
+    labels.
+    """
+
+    plugin = "vision"
+    kind = "object_detection"
+    head = True
+
+    def __call__(
+        self, boxes: Any, scores: Any, classes: Any = None, *, image: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """boxes: float32 (N, 4); scores: float32 (N, C), or (N) with classes, int64 (N).
+
+        image: what ImageProcessor made of the image; without it boxes stay in the model's pixels. Returns {"box": [x1,
+        y1, x2, y2], "label", "index", "score"} of each, best first.
+        """
+        inputs = {"boxes": boxes, "scores": scores}
+        if classes is not None:
+            inputs["classes"] = classes
+        if image is not None:
+            inputs.update({name: image[name] for name in ("image_size", "image_transform")})
+        detections: list[dict[str, Any]] = self.run(**inputs)["json"]["detections"]
+        return detections

@@ -1,0 +1,152 @@
+"""What our operations cost, for `torch.utils.flop_counter.FlopCounterMode`.
+
+Counted as torch counts: every multiplication and every addition of products and recurrences is one, a multiply-add two;
+functions of single elements (exp, softplus, SiLU, norms) are none. A formula follows from what an operation means, not
+from how a kernel computes it: `ssd` costs its recurrence, whatever chunks it is computed in. A derivative counts its
+own recurrence and the states that it computes again. Operations without a formula here count nothing, those of plugins
+too; `torch.utils.flop_counter.register_flop_formula` adds one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from mambasdk.ops._signature import Binding, Signature
+
+Dims = Mapping[str, int]
+Given = Mapping[str, Any]  # the call's arguments by name
+
+# Per element of the state. decay * h + x * B: 3, C * h: 2.
+_STATE = 5
+# The states again: 3. With g the gradient of the state and q = g * h_before * decay: g * decay + C * dy: 3, the sums
+# dC, dB and dx: 2 each, q: 2.
+_STATE_BACKWARD = 3 + 3 + 6 + 2
+
+
+def _linear(d: Dims, _: Given, rows: int) -> int:
+    return 2 * rows * d["I"] * d["O"]
+
+
+def _linear_packed(d: Dims, _: Given, rows: int) -> int:
+    return 2 * rows * d["K"] * d["features"]
+
+
+def _maps(d: Dims, given: Given, _: int) -> int:
+    """As torch: each output sums its window, what lies in the padding included."""
+    kernel = _kernel(d)
+    windows = 1
+    for extent, letter, taps in zip((d["D"], d["H"], d["W"]), "dhw", kernel, strict=True):
+        padding = d[f"padding_{letter}"] + d[f"padding_after_{letter}"]
+        windows *= (extent + padding - d[f"dilation_{letter}"] * (taps - 1) - 1) // d[f"stride_{letter}"] + 1
+    columns = d["features"] if "features" in d else d["O"]
+    groups: int = given.get("groups", 1)
+    return 2 * d["B"] * windows * columns * math.prod(kernel) * d["C"] // groups
+
+
+def _maps_transposed(d: Dims, _: Given, __: int) -> int:
+    """As torch: each element of x is multiplied by its group's weights."""
+    columns = d["features"] if "features" in d else d["G"]
+    return 2 * d["B"] * d["D"] * d["H"] * d["W"] * d["C"] * columns * math.prod(_kernel(d))
+
+
+def _kernel(d: Dims) -> tuple[int, ...]:
+    names = ("kernel_d", "kernel_h", "kernel_w") if "kernel_d" in d else ("KD", "KH", "KW")
+    return tuple(d[name] for name in names)
+
+
+def _convolution(d: Dims, _: Given, __: int) -> int:
+    return 2 * d["B"] * d.get("L", 1) * d["D"] * d["K"]
+
+
+def _convolution_backward(d: Dims, given: Given, rows: int) -> int:
+    return 2 * _convolution(d, given, rows)  # for the input, for the weights
+
+
+def _scan(d: Dims, given: Given, _: int) -> int:
+    steps = d["B"] * d.get("K", 1) * d.get("M", 1) * d["D"]
+    # delta * A per state, delta * u per channel.
+    each = (1 + _STATE) * d["N"] + 1 + (2 if given["D"] is not None else 0)
+    return steps * each + _gate(given)
+
+
+def _scan_backward(d: Dims, given: Given, _: int) -> int:
+    steps = d["B"] * d.get("K", 1) * d.get("M", 1) * d["D"]
+    # Besides: delta * A: 1, the sums ddelta and dA: 2 each. Per channel delta * u: 1, du and ddelta from d(delta u): 3.
+    each = (1 + _STATE_BACKWARD + 4) * d["N"] + 4 + (4 if given["D"] is not None else 0)
+    return steps * each + 2 * _gate(given)
+
+
+def _ssd(d: Dims, given: Given, _: int) -> int:
+    steps = d["B"] * d.get("L", 1) * d["H"]
+    scaled = d["P"] if given["dt_on_x"] else 0  # dt * x
+    skip = 2 * d["P"] if given["D"] is not None else 0
+    return steps * (1 + _STATE * d["P"] * d["N"] + scaled + skip) + _gate(given)  # dt * A per head
+
+
+def _ssd_backward(d: Dims, given: Given, _: int) -> int:
+    steps = d["B"] * d.get("L", 1) * d["H"]
+    scaled = 4 * d["P"] if given["dt_on_x"] else 0  # dt * x again; dx, and the sum over x of ddt
+    skip = 4 * d["P"] if given["D"] is not None else 0
+    return steps * (1 + _STATE_BACKWARD * d["P"] * d["N"] + 4 + scaled + skip) + 2 * _gate(given)  # ddt and dA
+
+
+def _gate(given: Given) -> int:
+    return 0 if given["z"] is None else int(given["z"].numel())
+
+
+def _recurrence(d: Dims, given: Given, _: int) -> int:
+    return 2 * _products(given["a"]) * d["B"] * d["L"] * d["D"]
+
+
+def _recurrence_backward(d: Dims, given: Given, _: int) -> int:
+    return 4 * _products(given["a"]) * d["B"] * d["L"] * d["D"]  # g = grad + a * g, and the sum of g * x for a
+
+
+def _products(a: torch.Tensor) -> int:
+    """Real multiply-adds in one."""
+    return 4 if a.is_complex() else 1
+
+
+FORMULAS: dict[str, Callable[[Dims, Given, int], int]] = {
+    "linear": _linear,
+    "linear_packed": _linear_packed,
+    "convolution": _maps,
+    "convolution_packed": _maps,
+    "convolution_transposed": _maps_transposed,
+    "convolution_transposed_packed": _maps_transposed,
+    "causal_conv1d": _convolution,
+    "causal_conv1d_backward": _convolution_backward,
+    "causal_conv1d_update": _convolution,
+    "causal_conv1d_update_backward": _convolution_backward,
+    "selective_scan": _scan,
+    "selective_scan_backward": _scan_backward,
+    "selective_state_update": _scan,
+    "selective_state_update_backward": _scan_backward,
+    "ssd": _ssd,
+    "ssd_backward": _ssd_backward,
+    "ssd_state_update": _ssd,
+    "ssd_state_update_backward": _ssd_backward,
+    "diagonal_scan": _recurrence,
+    "diagonal_scan_backward": _recurrence_backward,
+}
+
+
+def register(packet: Any, signature: Signature) -> None:
+    """Tell torch the formula of an operation, where it has one."""
+    formula = FORMULAS.get(signature.name)
+    if formula is None:
+        return
+
+    @register_flop_formula(packet, get_raw=True)
+    def count(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+        given = {**signature.named(args), **kwargs}
+        binding = Binding(signature, given)
+        rows = 1
+        for extent in binding.lead or ():
+            rows *= extent
+        return formula(binding.dims, given, rows)

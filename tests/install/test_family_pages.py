@@ -1,0 +1,104 @@
+"""The commands of the families' pages run as they stand, on small data: training first, then what uses its packages.
+
+Training takes two steps. What cannot be typed here is listed with the reason; the language page has a test of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.install, pytest.mark.slow]
+DOCS = Path(__file__).parents[2] / "docs"
+FEW_STEPS = "--steps 2 --batch 2 --overwrite --restart --yes"
+NOT_TYPED = {
+    "pip install": "it would change the environment",
+    "--engine aoti": "compiling takes a minute; tests/runtime/test_aoti.py",
+    "compiled": "it is made with --engine aoti",
+    "predict_cpp": "a C++ program; tests/install/test_examples.py",
+    "mambasdk import": "a downloaded checkpoint; the plugins' golden tests",
+    "echo": "it writes the checkpoint's configuration",
+}
+
+
+def photos(folder: Path) -> None:
+    """Photos in class folders, and one more of each name that the page has."""
+    image = pytest.importorskip("PIL.Image")
+    chance = np.random.default_rng(0)
+    names = [f"photos/{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
+    for name in [*names, "new.jpg"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.fromarray(chance.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
+
+
+def sounds(folder: Path) -> None:
+    """Clips of a second in class folders, unlabelled ones, and one to predict."""
+    chance = np.random.default_rng(0)
+    names = [f"DATA/{label}/{i}.wav" for label in ("go", "stop") for i in range(6)]
+    for name in [*names, *(f"WAVS/{i}.wav" for i in range(4)), "clip.wav"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(folder / name), "wb") as clip:
+            clip.setparams((1, 2, 16000, 0, "NONE", ""))
+            clip.writeframes(chance.integers(-9000, 9000, 16000, np.int16).tobytes())
+
+
+def graphs(folder: Path) -> None:
+    """Rings and stars, and a graph whose nodes have classes."""
+    rows = []
+    for size in range(4, 14):
+        ring = [[i, (i + 1) % size] for i in range(size)]
+        star = [[0, i] for i in range(1, size)]
+        rows += [{"num_nodes": size, "edges": edges, "y": label} for label, edges in enumerate((ring, star))]
+    (folder / "graphs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "graph.json").write_text(json.dumps({"num_nodes": 5, "edges": [[0, i] for i in range(1, 5)]}))
+    edges = [[i, j] for i in range(12) for j in range(i) if (i < 6) == (j < 6) or (i, j) == (6, 5)]
+    split = {"train": [0, 1, 2, 7, 8], "test": [3, 4, 9, 10]}
+    club = {"num_nodes": 12, "edges": edges, "y": [int(i < 6) for i in range(12)], "split": split}
+    (folder / "club.json").write_text(json.dumps(club))
+
+
+def videos(folder: Path) -> None:
+    """Three objects that walk for 40 frames: truth and detections, as a video and as the folders of a training set."""
+    for name in ("VIDEO", "DanceTrack/train/dance1", "DanceTrack/train/dance2", "mot/walk1", "mot/walk2"):
+        place = folder / name
+        for part in ("gt", "det"):
+            (place / part).mkdir(parents=True)
+        rows = [(f, i, 50 * i + 3 * f, 40 + 20 * i + f, 30, 60) for f in range(1, 41) for i in (1, 2, 3)]
+        (place / "gt" / "gt.txt").write_text("".join(f"{f},{i},{x},{y},{w},{h},1,1,1\n" for f, i, x, y, w, h in rows))
+        (place / "det" / "det.txt").write_text("".join(f"{f},-1,{x},{y},{w},{h},0.9\n" for f, _, x, y, w, h in rows))
+        (place / "seqinfo.ini").write_text(
+            f"[Sequence]\nname={place.name}\nimDir=img1\nframeRate=30\nseqLength=40\nimWidth=640\nimHeight=360\nimExt=.jpg\n"
+        )
+    (folder / "det.txt").write_text((folder / "VIDEO" / "det" / "det.txt").read_text())
+
+
+def lines(page: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    found = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in found if line and not any(word in line for word in NOT_TYPED)]
+
+
+@pytest.mark.parametrize(
+    ("page", "prepare"), [("vision.md", photos), ("audio.md", sounds), ("graph.md", graphs), ("tracking.md", videos)]
+)
+def test_the_commands_of_the_page_run(page: str, prepare: Callable[[Path], None], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    prepare(tmp_path)
+    typed = sorted(lines(page), key=lambda line: not line.startswith("mambasdk train"))  # in the page's order otherwise
+    assert any(line.startswith("mambasdk train") for line in typed)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for line in typed:
+        command = f"{line} {FEW_STEPS}" if line.startswith("mambasdk train") else line
+        options: dict[str, Any] = {"cwd": tmp_path, "env": environment, "text": True, "timeout": 600}
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, **options)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-800:]}{done.stderr[-800:]}"
