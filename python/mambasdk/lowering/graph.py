@@ -338,17 +338,23 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
     """The graph in torch's largest operations; those without an entry in their parts, where torch knows such."""
     program = program.run_decompositions({})
     parts = torch.export.default_decompositions()
+    tried: set[Any] = set()
     for _ in range(_MOST_DECOMPOSITIONS):
-        targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
-        lacking = {target for target in targets if isinstance(target, torch._ops.OpOverload)}
-        known = {target: parts[target] for target in lacking if table.find(target) is None and target in parts}
+        lacking = {node.target for node in program.graph.nodes if _needs_entry(node) and not table.find(node.target)}
+        known = {target: parts[target] for target in lacking - tried if target in parts}
         if not known:
             break
+        tried |= set(known)
         taken_apart = program.run_decompositions(known)
         if taken_apart.graph_signature.input_tokens:
             break  # into parts with an effect: the whole is what the engine lacks
         program = taken_apart
     return program
+
+
+def _needs_entry(node: fx.Node) -> bool:
+    """Whether an entry of the table has to write it: what counts extents is left to `meta`."""
+    return isinstance(node.target, torch._ops.OpOverload) and _has_tensor(node.meta.get("val"))
 
 
 def _same_symbols(symbols: dict[Any, str]) -> dict[Any, Any]:
