@@ -225,7 +225,7 @@ def test_compiled_model_continues_from_a_state(subject: Subject) -> None:
                 _same_states(subject, found.state, other.state)
 
 
-@collected(PROPERTIES, applies=lambda subject: subject.spec.causal and subject.native())
+@collected(PROPERTIES, applies=lambda subject: subject.spec.causal and subject.evidence.native)
 @torch.no_grad()
 def test_native_session_continues_from_call_to_call(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Any split of a sequence over the calls of a session gives what PyTorch gives for the whole."""

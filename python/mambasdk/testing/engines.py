@@ -17,18 +17,23 @@ from mambasdk.testing.subject import Subject
 PROPERTIES: list[Property] = []
 
 
-def _forms(native: bool) -> Any:
-    """Every form that the native engine runs; or those that it does not, beside the tiny configuration."""
-
-    def cases(subject: Subject) -> Iterable[Any]:
-        for form in subject.forms:
-            if subject.native(form) == native or not (native or form):
-                yield pytest.param(subject, form, id=f"{subject}-{form}" if form else str(subject))
-
-    return cases
+def _every_form(subject: Subject) -> Iterable[Any]:
+    for form in subject.forms:
+        yield pytest.param(subject, form, id=f"{subject}-{form}" if form else str(subject))
 
 
-@collected(PROPERTIES, arguments="subject, form", cases=_forms(native=True))
+def _other_forms(subject: Subject) -> Iterable[Any]:
+    """The tiny configuration; every form where no other engine runs the family."""
+    forms = list(_every_form(subject))
+    return forms[:1] if subject.evidence.native else forms
+
+
+@collected(
+    PROPERTIES,
+    arguments="subject, form",
+    applies=lambda subject: subject.evidence.native,
+    cases=_every_form,
+)
 def test_native_engine_equals_pytorch(subject: Subject, form: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every output for inputs of every size, the same bits for any number of threads, and from call to call."""
     package = subject.package(tmp_path_factory, "native", form)
@@ -42,7 +47,7 @@ def test_native_engine_equals_pytorch(subject: Subject, form: str, tmp_path_fact
     PROPERTIES,
     arguments="subject, form",
     applies=lambda subject: subject.exports,
-    cases=_forms(native=False),
+    cases=_other_forms,
     slow=True,
 )
 def test_aoti_engine_equals_pytorch(subject: Subject, form: str, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -129,7 +129,7 @@ def test_package_round_trip_is_exact_and_verifies(subject: Subject, tmp_path: Pa
     report = verify(tmp_path / "package")
     assert report.golden
     assert "torch" in report.errors
-    assert ("native" in report.errors) == subject.native()
+    assert ("native" in report.errors) == subject.evidence.native
     assert report.passed, report
 
 

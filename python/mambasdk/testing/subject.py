@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mambasdk.errors import LoweringError, MambaSDKError
+from mambasdk.errors import MambaSDKError
 from mambasdk.lowering import native_program
 from mambasdk.lowering.exported import ExportedModel, export_model
 from mambasdk.models import build
@@ -37,6 +37,7 @@ class Evidence:
         or a function without arguments that gives it, from `mambasdk.testing.golden.facts`.
     shapes: variant -> a function without arguments that gives the names and shapes of the published state dict.
     inputs: model -> inputs of other sizes than `example_inputs`; None: rows and lengths of the example, repeated.
+    native: whether the native engine runs the family, on every form.
     idle: names of parameters, in the tiny model, that an output never depends on, and why they are there is upstream's.
     bfloat16: the error of a bfloat16 model, norm of the difference over norm of the outputs; None: the family has none.
     dear: names of test functions that take long for this family alone: they are marked slow.
@@ -49,6 +50,7 @@ class Evidence:
     counts: Mapping[str, Counts | Callable[[], Counts]] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[], Mapping[str, Sequence[int]]]] = field(default_factory=dict)
     inputs: Callable[[Any], Sequence[Inputs]] | None = None
+    native: bool = True
     idle: Sequence[str] = ()
     bfloat16: float | None = 0.05
     equal: float = 1e-4
@@ -83,13 +85,6 @@ class Subject:
         torch.manual_seed(0)
         model = build(self.spec, {**self.spec.tiny, **self.forms[form]}).eval()
         return scatter(model, 1) if moved else model
-
-    def native(self, form: str = "") -> bool:
-        """Whether the native engine runs the form."""
-        try:
-            return native_program(self.model(form)) is not None
-        except LoweringError:
-            return False
 
     @cached_property
     def exports(self) -> bool:
