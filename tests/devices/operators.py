@@ -112,8 +112,8 @@ def _with_reference(function: Any) -> Any:
 def _model(different: list[str]) -> None:
     """A model and its training step: operations on the device between torch's own.
 
-    Torch's products get copies there, which may lie otherwise and are then summed in another order: what differs by more
-    than rounding is named.
+    Torch's products get copies there, which may lie otherwise and are then summed in another order: what differs by
+    more than rounding is named.
     """
     import mambasdk
 
