@@ -401,7 +401,7 @@ FAMILIES: dict[str, Family] = {
     "product_rows": Family(dims=_MATRICES, values={"x": _around_1}),
     "softmax": Family(dims={"tail": {"D": 19}, "vector": {"D": 64}, "pieces": {"D": 2100}}),
     "gather": Family(dims=_INDEXED, nonempty=("L",), values={"index": _rows_of("L")}),
-    **dict.fromkeys(("scatter", "scatter_add"), Family(dims=_INDEXED, values={"index": _rows_of("M")})),
+    **dict.fromkeys(("scatter", "scatter_add", "scatter_max"), Family(dims=_INDEXED, values={"index": _rows_of("M")})),
     "sort": Family(dims={"tail": {"L": 13}, "digits": {"L": 300}}),
     "topk": Family(
         dims={"tail": {"L": 13}, "cut": {"L": 300}},

@@ -80,9 +80,25 @@ def test_the_last_write_wins(shape: tuple[int, ...], dtype: torch.dtype, whole: 
         assert torch.equal(ops.call("scatter", initial=view(initial), index=index, x=view(x)), expected)
 
 
+@pytest.mark.parametrize("include", [False, True], ids=["replaced", "included"])
+@pytest.mark.parametrize("whole", [False, True], ids=["elements", "rows"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_scatter_max(shape: tuple[int, ...], dtype: torch.dtype, whole: bool, include: bool) -> None:
+    *lead, length, rows, columns = shape
+    rows = max(rows, 1)
+    x, initial = draw(*lead, length, columns, dtype=dtype), draw(*lead, rows, columns, seed=1, dtype=dtype)
+    x.view(-1)[3::97] = math.nan
+    index = _index(tuple(lead), length, columns, rows, whole)
+    expected = initial.scatter_reduce(-2, index.long(), x, "amax", include_self=include)
+    for view in (lambda t: t, lambda t: t.mT.contiguous().mT):
+        y = ops.call("scatter_max", initial=view(initial), index=index, x=view(x), include_initial=include)
+        torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
+
+
 def test_nothing_to_scatter() -> None:
     initial, none, x = draw(2, 3, 4), torch.empty(2, 0, 4, dtype=torch.int32), torch.empty(2, 0, 4)
-    for op in ("scatter", "scatter_add"):
+    for op in ("scatter", "scatter_add", "scatter_max"):
         assert torch.equal(ops.call(op, initial=initial, index=none, x=x), initial)
 
 
@@ -105,6 +121,7 @@ def test_an_index_outside_is_refused(value: int) -> None:
         "gather": {"x": x, "index": index},
         "scatter": {"initial": x, "index": index, "x": torch.ones(2, 3, 4)},
         "scatter_add": {"initial": x, "index": index, "x": torch.ones(2, 3, 4)},
+        "scatter_max": {"initial": x, "index": index, "x": torch.ones(2, 3, 4)},
     }
     for op, arguments in calls.items():
         what = "x" if op == "gather" else "initial"

@@ -1,4 +1,4 @@
-// scatter_add and scatter: what comes later along L is added, or written, later, whatever the threads.
+// scatter_add, scatter and scatter_max: what comes later along L is added, or written, later, whatever the threads.
 #include "ops/indexing/scatter.hpp"
 
 #include <algorithm>
@@ -17,6 +17,8 @@ namespace {
 constexpr std::string_view kArguments = "(initial: T[*,M,D], index: i32[*,L,D], x: T[*,L,D]) -> (y: T[*,M,D])";
 constexpr Declaration kAdd("scatter_add", kArguments);
 constexpr Declaration kSet("scatter", kArguments);
+constexpr Declaration kMax =
+    "scatter_max(initial: T[*,M,D], index: i32[*,L,D], x: T[*,L,D], include_initial: bool = true) -> (y: T[*,M,D])";
 constexpr std::int64_t kFewColumns = 8;     // for which sums of whole rows do not pay
 constexpr std::int64_t kColumnBlock = 256;  // columns that one thread goes through
 
@@ -164,6 +166,60 @@ void scatter(const CallOf<kSet>& c) {
   });
 }
 
+// Where one of them is NaN, NaN.
+template <class T>
+void keep_larger(T& kept, T x) {
+  if (x > kept || x != x) kept = x;
+}
+
+void reference_max(const CallOf<kMax>& c) {
+  const Views v(c);
+  const Tensor& y = c.output<"y">();
+  reference_copy(c.tensor<"initial">(), y);
+  const std::int64_t rows = v.initial.rows, columns = v.initial.columns;
+  std::vector<bool> counts(static_cast<std::size_t>(rows));
+  for (std::int64_t b = 0; b < v.initial.count && v.x.rows != 0; ++b) {
+    for (std::int64_t d = 0; d < columns; ++d) {
+      counts.assign(static_cast<std::size_t>(rows), c.flag<"include_initial">());
+      for (std::int64_t l = 0; l < v.x.rows; ++l) {
+        const std::int64_t m = index_at(v.index, b, l, d), place = (b * rows + m) * columns + d;
+        const double x = load_element(v.x.matrix.data, y.dtype, v.x.offset(b, l, d));
+        double kept = counts[static_cast<std::size_t>(m)] ? load_element(y.data, y.dtype, place) : x;
+        keep_larger(kept, x);
+        store_element(y.data, y.dtype, place, kept);
+        counts[static_cast<std::size_t>(m)] = true;
+      }
+    }
+  }
+}
+
+void vector_max(const CallOf<kMax>& c) {
+  const Views v(c);
+  const Tensor& y = c.output<"y">();
+  strided_copy(c.tensor<"initial">(), y, c.context().parallel());
+  if (v.x.rows == 0) return;
+  const std::int64_t rows = v.initial.rows, columns = v.initial.columns;
+  with_float_type(y.dtype, [&]<class T>(T) {
+    const auto* x = static_cast<const T*>(v.x.matrix.data);
+    v.for_blocks(c.context().parallel(), [&](std::int64_t b, std::int64_t begin, std::int64_t n) {
+      T* matrix = y.ptr<T>() + b * rows * columns;
+      const auto for_elements = [&](auto&& f) {
+        for (std::int64_t l = 0; l < v.x.rows; ++l) {
+          for (std::int64_t d = begin; d < begin + n; ++d)
+            f(matrix[index_at(v.index, b, l, d) * columns + d], x[v.x.offset(b, l, d)]);
+        }
+      };
+      // Any of them first: the largest of several is not another one for being compared with itself.
+      if (!c.flag<"include_initial">()) for_elements([](T& kept, T element) { kept = element; });
+      for_elements([](T& kept, T element) {
+        float largest = to_float(kept);
+        keep_larger(largest, to_float(element));
+        kept = from_float<T>::cast(largest);
+      });
+    });
+  });
+}
+
 }  // namespace
 
 void register_scatter(Registry& registry) {
@@ -182,6 +238,14 @@ void register_scatter(Registry& registry) {
       .check = check<kSet>,
       .reference = scatter<true>,
       .cpu = scatter<false>,
+  });
+  registry.define<kMax>({
+      .doc = "initial with the largest of the x[l, d] and of itself in the place of its element [index[l, d], d], NaN "
+             "being the largest; without include_initial, itself only where nothing else is. An index outside of 0 to "
+             "M - 1 is an error. For inference: it has no derivative.",
+      .check = check<kMax>,
+      .reference = reference_max,
+      .cpu = vector_max,
   });
 }
 

@@ -99,19 +99,33 @@ def gather(g: Graph, x: Operand, dim: int, index: Operand, **_: object) -> Opera
     return g.operand(g.program.reshape(value, g.texts(index.shape)), index.shape)
 
 
-def _scattered(g: Graph, op: str, initial: Operand, dim: int, index: Operand, source: Operand) -> Operand:
+def _scattered(
+    g: Graph, op: str, initial: Operand, dim: int, index: Operand, source: Operand, **flags: bool
+) -> Operand:
     d = initial.dim(dim)
     source = _like(g, g.floats(source), -1, index.shape)
     for e, extent in enumerate(index.shape):
         if e != d and not is_same(extent, initial.shape[e]):
             raise LoweringError("scattering into a part of the other dims")
-    value = g.op(op, initial=_rows(g, g.floats(initial), d), index=_rows(g, g.indices(index), d), x=_rows(g, source, d))
+    rows = [_rows(g, x, d) for x in (g.floats(initial), g.indices(index), source)]
+    value = g.op(op, **dict(zip(("initial", "index", "x"), rows, strict=True)), **flags)
     return g.operand(g.program.reshape(value, g.texts(initial.shape)), initial.shape)
 
 
 @lowers("aten.scatter_add.default")
 def scatter_add(g: Graph, x: Operand, dim: int, index: Operand, source: Operand) -> Operand:
     return _scattered(g, "scatter_add", x, dim, index, source)
+
+
+@lowers("aten.scatter_reduce.two")
+def scatter_reduce(
+    g: Graph, x: Operand, dim: int, index: Operand, source: Operand, reduce: str, include_self: bool = True
+) -> Operand:
+    if reduce == "sum" and include_self:
+        return _scattered(g, "scatter_add", x, dim, index, source)
+    if reduce != "amax":
+        raise LoweringError(f"scatter_reduce by {reduce}" + ("" if include_self else " without what was there"))
+    return _scattered(g, "scatter_max", x, dim, index, source, include_initial=include_self)
 
 
 @lowers("aten.scatter.src")
