@@ -141,7 +141,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
             x[:, :, 0].gather(1, i.long()[:, :, None].expand(-1, -1, 4)),
             torch.zeros_like(x[:, :, 0]).scatter_add(1, i.long()[:, :, None].expand(-1, -1, 4), x[:, :3, 1]),
             *(
-                x[:, :, 0].scatter_reduce(1, i.long()[:, :, None].expand(-1, -1, 4), x[:, :3, 1], "amax", include_self=s)
+                x[:, :, 0].scatter_reduce(
+                    1, i.long()[:, :, None].expand(-1, -1, 4), x[:, :3, 1], "amax", include_self=s
+                )
                 for s in (False, True)
             ),
         ),

@@ -167,9 +167,7 @@ EVIDENCE = (
         # Nothing comes after the edges of the last layer (also upstream).
         idle=[f"layers.1.local_model.bn_edge_e.{name}" for name in ("weight", "bias")],
     ),
-    families.Evidence(
-        "gmn", goldens=[READING], inputs=inputs, forms={"largest": {"pooling": "max"}}, dear=DEAR
-    ),
+    families.Evidence("gmn", goldens=[READING], inputs=inputs, forms={"largest": {"pooling": "max"}}, dear=DEAR),
 )
 globals().update(families.suite(*EVIDENCE, distribution="mambasdk-graph", slow=True))
 
