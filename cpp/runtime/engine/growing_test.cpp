@@ -263,6 +263,23 @@ TEST_F(GrowingTest, ASavedStateBeyondTheLimitsIsRefused) {
   EXPECT_TRUE(limited.empty());
 }
 
+TEST_F(GrowingTest, MemoryIsCounted) {
+  const auto s = session();
+  const SessionMemory first = s->memory();
+  EXPECT_EQ(first.mapped_weights, 4u * (2 * kVocab * kDim + kLimit * kDim + 3 * kDim + 3 * kDim * kDim));
+  EXPECT_EQ(first.prepared_weights, 0u);
+  EXPECT_EQ(first.states + first.arena, 0u);
+  (void)run(*s, 0, 100);
+  const std::uint64_t fixed = 2 * 4 * 2 * kDim;  // both sides of the convolution's state
+  EXPECT_EQ(s->memory().states, fixed + 2 * 4096);
+  EXPECT_GE(s->memory().arena, 4u * 100 * 3 * kDim);
+  (void)run(*s, 100, 200);
+  EXPECT_GE(s->memory().states, fixed + 2 * 200 * 4 * kDim);
+  EXPECT_LE(s->memory().states, fixed + 2 * 2 * 200 * 4 * kDim);
+  s->reset();
+  EXPECT_EQ(s->memory().states, 0u);
+}
+
 TEST_F(GrowingTest, BadProgramsAreRefusedWithTheirPlace) {
   const auto refused = [&](const std::string& from, const std::string& to, const std::string& what) {
     std::string program = kProgram;

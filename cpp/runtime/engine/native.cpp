@@ -55,11 +55,13 @@ NativeModel::NativeModel(Package package, const LoadOptions& options)
     }
   }
   std::uint64_t stored = kPrepareFreeBytes;
-  for (const Tensor& t : weights_) stored += dense_bytes(t).bytes();
+  for (const Tensor& t : weights_) mapped_bytes_ += dense_bytes(t).bytes();
+  stored += mapped_bytes_;
   prepared_ = run_prepare(
       program_, weights_, default_context(),
       {max_memory_, WorkBudget(std::min(stored, kUnlimitedWork / kPrepareWorkPerByte / 2) * kPrepareWorkPerByte)},
       [this](std::size_t weight) { give_back(weight); });
+  for (const OwnedTensor& t : prepared_) prepared_bytes_ += dense_bytes(t.view).bytes();
   std::map<std::string_view, const TensorSpec*> listed;
   for (const TensorSpec& spec : this->package().manifest().outputs) listed.emplace(spec.name, &spec);
   for (const auto& [name, value] : program_.outputs) {
@@ -76,6 +78,7 @@ const StoredTensor& NativeModel::stored(std::size_t weight) const {
 
 void NativeModel::give_back(std::size_t weight) {
   const StoredTensor& tensor = this->stored(weight);
+  mapped_bytes_ -= tensor.size;
   constants_.give_back(tensor);  // each looks whether the tensor is its own
   own_package().give_back(tensor);
 }
@@ -277,6 +280,15 @@ std::unique_ptr<Snapshot> NativeSession::snapshot() const {
 
 void NativeSession::roll_back(std::unique_ptr<Snapshot> snapshot) noexcept {
   states_ = std::move(static_cast<NativeSnapshot&>(*snapshot).states);
+}
+
+SessionMemory NativeSession::memory() const {
+  Extent arena;
+  for (const auto& plan : plans_) arena += plan->arena_bytes();
+  return {.mapped_weights = model_->mapped_bytes(),
+          .prepared_weights = model_->prepared_bytes(),
+          .states = states_.bytes().bytes(),
+          .arena = arena.bytes()};
 }
 
 std::vector<std::byte> NativeSession::save() const {

@@ -54,6 +54,7 @@ class Plan {
   // Rows that a run appends to each state.
   [[nodiscard]] std::span<const std::int64_t> appended() const { return appended_; }
   [[nodiscard]] Extent memory() const { return memory_; }  // what `admit` was asked for
+  [[nodiscard]] Extent arena_bytes() const { return arena_.view.nbytes(); }
   [[nodiscard]] const Symbols& symbols() const { return symbols_; }
 
  private:
