@@ -295,6 +295,12 @@ class Program:
             "outputs": self._outputs,
         }
 
+    def take_prepared(self) -> tuple[list[dict[str, Any]], set[str]]:
+        """Remove what is computed at load: its nodes, and the references that the other nodes read."""
+        nodes, self._prepare = self._prepare, []
+        read = {reference for node in self._nodes for reference in _reads(node) if isinstance(reference, str)}
+        return nodes, read
+
     def _format(self) -> int:
         """The oldest that can say it."""
         if any("grows" in port for port in self.states):
