@@ -207,8 +207,7 @@ mambasdk_status* session_memory(const mambasdk_session* session, mambasdk_sessio
     (void)read_options(memory, sizeof(mambasdk_session_memory), "session_memory");
     const InUse use(session->in_use, "session");
     const runtime::SessionMemory found = session->session->memory();
-    fill_struct(*memory,
-                {sizeof(*memory), found.mapped_weights, found.prepared_weights, found.states, found.arena});
+    fill_struct(*memory, {sizeof(*memory), found.mapped_weights, found.prepared_weights, found.states, found.arena});
   });
 }
 

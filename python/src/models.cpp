@@ -172,8 +172,10 @@ void bind_models(py::module_& m) {
           },
           "An independent session with the same state.")
       .def("memory", &memory,
-           "Bytes that the session uses now, as a dict: `mapped_weights`, read where they lie in the package's files, and "
-           "`prepared_weights`, computed at load, which are the model's; `states`, both sides of each, 0 before the first "
+           "Bytes that the session uses now, as a dict: `mapped_weights`, read where they lie in the package's files, "
+           "and "
+           "`prepared_weights`, computed at load, which are the model's; `states`, both sides of each, 0 before the "
+           "first "
            "run; `arena`, the activations of every combination of shapes whose plan is kept.\n\n"
            "Raises UnsupportedError for an engine that does not count them.")
       .def("save", save,

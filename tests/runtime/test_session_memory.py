@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mambasdk.runtime import load_package
+from mambasdk._core import load_package
 
 
 @pytest.fixture

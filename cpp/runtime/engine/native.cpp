@@ -55,7 +55,9 @@ NativeModel::NativeModel(Package package, const LoadOptions& options)
     }
   }
   std::uint64_t stored = kPrepareFreeBytes;
-  for (const Tensor& t : weights_) mapped_bytes_ += dense_bytes(t).bytes();
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (!made_[i]) mapped_bytes_ += dense_bytes(weights_[i]).bytes();
+  }
   stored += mapped_bytes_;
   prepared_ = run_prepare(
       program_, weights_, default_context(),
