@@ -101,8 +101,8 @@ def export_model(model: nn.Module) -> ExportedModel:
             for name, value in zip(flat.outputs, results, strict=False)
         ],
         states=[
-            _port(*entry) | ({"grows": dim} if dim else {})
-            for dim, *entry in zip(growing, names, leaves, state_shapes, strict=True)
+            _port(name, leaf, shape) | ({"grows": dim} if dim else {})
+            for name, leaf, shape, dim in zip(names, leaves, state_shapes, growing, strict=True)
         ],
         constants={_own_name(name): tensor.detach().clone() for name, tensor in program.constants.items()},
         aliases=_aliases(model),

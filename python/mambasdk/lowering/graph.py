@@ -278,14 +278,14 @@ class Graph:
         """The concatenations that are states after the call: of what the state held and what comes behind."""
         states = self.exported.states
         [output] = [node for node in graph.nodes if node.op == "output"]
-        arguments = [node for node in graph.nodes if node.op == "placeholder"]
-        held = arguments[len(arguments) - len(states) :]
+        taken = [node for node in graph.nodes if node.op == "placeholder"]
+        held = taken[len(taken) - len(states) :]
         for port, old, result in zip(states, held, output.args[0][len(self.exported.outputs) :], strict=True):
             if "grows" not in port:
                 continue
             node = _uncopied(result)
-            parts = node.args[0] if node.target is torch.ops.aten.cat.default else []
-            dim = (node.args[1] if len(node.args) > 1 else 0) if parts else None
+            arguments: list[Any] = list(node.args) if node.target is torch.ops.aten.cat.default else [[]]
+            parts, dim = arguments[0], arguments[1] if len(arguments) > 1 else 0
             if len(parts) != 2 or parts[0] is not old or dim % len(port["shape"]) != port["grows"]:
                 raise LoweringError(
                     f"state {port['name']} grows along dim {port['grows']}, and its next value is no concatenation",
@@ -295,7 +295,8 @@ class Graph:
             self._appends[node] = port
 
     def _append(self, node: fx.Node, port: dict[str, Any]) -> Operand:
-        old, new = (self._operands[part] for part in node.args[0])
+        parts: Any = node.args[0]
+        old, new = (self._operands[part] for part in parts)
         value = self.program.append(old.value, self.plain(self.floats(new)))
         shape = self.shape_of(node.meta["val"])
         return Operand(value, shape, breaks=_row_breaks(port["grows"], len(shape)))
