@@ -132,6 +132,7 @@ constinit const mambasdk_api table = {
     head_create,
     model_load_with,
     pipeline_create_with,
+    session_memory,
 };
 
 }  // namespace mambasdk::abi

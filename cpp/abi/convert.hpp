@@ -82,6 +82,15 @@ template <class T>
   return read_struct(given, least, what, ErrorCode::invalid_argument);
 }
 
+// Fills as much of the caller's struct as its struct_size says that there is; that member stays.
+template <class T>
+void fill_struct(T& to, const T& full) {
+  constexpr std::size_t first = sizeof(std::uint64_t);
+  const std::uint64_t size = std::min<std::uint64_t>(to.struct_size, sizeof(T));
+  if (size <= first) return;
+  std::memcpy(reinterpret_cast<char*>(&to) + first, reinterpret_cast<const char*>(&full) + first, size - first);
+}
+
 // Runs what returns no status; what it throws becomes `otherwise`.
 template <class T, class F>
 [[nodiscard]] T guard_value(T otherwise, F&& f) noexcept {

@@ -15,7 +15,8 @@
   X(runtime_describe) X(component_declare) X(register_engine) X(register_processor) X(processor_create) \
   X(processor_release) X(processor_run) X(processor_reset) X(pipeline_create) X(pipeline_release) X(pipeline_run) \
   X(pipeline_reset) X(result_json) X(result_count) X(result_name) X(result_tensor) X(result_release) \
-  X(register_device) X(device_find) X(head_create) X(model_load_with) X(pipeline_create_with)
+  X(register_device) X(device_find) X(head_create) X(model_load_with) X(pipeline_create_with) \
+  X(session_memory)
 // clang-format on
 
 #define MAMBASDK_COUNT_SLOT(slot) +1

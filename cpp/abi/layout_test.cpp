@@ -75,6 +75,11 @@ AT(mambasdk_generate_options, stop, 24);
 AT(mambasdk_generate_options, stop_count, 32);
 AT(mambasdk_generate_options, on_text, 40);
 AT(mambasdk_generate_options, user, 48);
+SIZE(mambasdk_session_memory, 40);
+AT(mambasdk_session_memory, mapped_weights, 8);
+AT(mambasdk_session_memory, prepared_weights, 16);
+AT(mambasdk_session_memory, states, 24);
+AT(mambasdk_session_memory, arena, 32);
 SIZE(mambasdk_generate_result, 40);
 AT(mambasdk_generate_result, prompt_tokens, 8);
 AT(mambasdk_generate_result, new_tokens, 16);
@@ -244,7 +249,8 @@ SLOT(device_find, 62);
 SLOT(head_create, 63);
 SLOT(model_load_with, 64);
 SLOT(pipeline_create_with, 65);
-SIZE(mambasdk_api, 16 + 8 * 66);
+SLOT(session_memory, 66);
+SIZE(mambasdk_api, 16 + 8 * 67);
 
 TEST(Layout, TheTableIsAsLongAsItSaysAndFull) {
   const mambasdk_api* api = mambasdk_get_api(MAMBASDK_ABI_MAJOR, MAMBASDK_ABI_MINOR);

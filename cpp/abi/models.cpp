@@ -200,6 +200,17 @@ mambasdk_status* session_save(const mambasdk_session* session, void* data, std::
   });
 }
 
+mambasdk_status* session_memory(const mambasdk_session* session, mambasdk_session_memory* memory) {
+  return guard("session_memory", [&] {
+    require(session, "session");
+    require(memory, "memory");
+    (void)read_options(memory, sizeof(mambasdk_session_memory), "session_memory");
+    const InUse use(session->in_use, "session");
+    const runtime::SessionMemory found = session->session->memory();
+    fill_struct(*memory, {sizeof(*memory), found.mapped_weights, found.prepared_weights, found.states, found.arena});
+  });
+}
+
 mambasdk_status* session_restore(mambasdk_session* session, const void* data, std::uint64_t size) {
   return guard("session_restore", [&] {
     require(session, "session");

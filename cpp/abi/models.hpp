@@ -37,6 +37,7 @@ mambasdk_status* session_run(mambasdk_session* session, const mambasdk_named_ten
 mambasdk_status* session_reset(mambasdk_session* session);
 mambasdk_status* session_clone(const mambasdk_session* session, mambasdk_session** clone);
 mambasdk_status* session_save(const mambasdk_session* session, void* data, std::uint64_t capacity, std::uint64_t* size);
+mambasdk_status* session_memory(const mambasdk_session* session, mambasdk_session_memory* memory);
 mambasdk_status* session_restore(mambasdk_session* session, const void* data, std::uint64_t size);
 
 }  // namespace mambasdk::abi

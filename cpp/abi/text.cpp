@@ -180,9 +180,7 @@ mambasdk_status* session_generate(mambasdk_session* session, mambasdk_string pro
     if (result == nullptr) return;
     const mambasdk_generate_result full{sizeof(full), made.prompt_tokens, made.new_tokens, made.prefill_seconds,
                                         made.decode_seconds};
-    const std::uint64_t size = std::min<std::uint64_t>(result->struct_size, sizeof(full));
-    std::memcpy(reinterpret_cast<char*>(result) + sizeof(std::uint64_t),
-                reinterpret_cast<const char*>(&full) + sizeof(std::uint64_t), size - sizeof(std::uint64_t));
+    fill_struct(*result, full);
   });
 }
 

@@ -105,6 +105,16 @@ py::dict generate(SharedSession& session, const std::string& prompt, std::int64_
   return out;
 }
 
+py::dict memory(SharedSession& session) {
+  const mambasdk_session_memory found = session.use([](Session& s) { return s.memory(); });
+  py::dict out;
+  out["mapped_weights"] = found.mapped_weights;
+  out["prepared_weights"] = found.prepared_weights;
+  out["states"] = found.states;
+  out["arena"] = found.arena;
+  return out;
+}
+
 Model load_package(const py::object& directory, std::optional<bool> verify, bool allow_code,
                    std::optional<std::uint64_t> max_memory, const py::object& model) {
   const std::string path = py::cast<std::string>(py::module_::import("os").attr("fspath")(directory));
@@ -161,6 +171,13 @@ void bind_models(py::module_& m) {
             return std::make_unique<SharedSession>(session.use([](Session& s) { return s.clone(); }), session.outputs);
           },
           "An independent session with the same state.")
+      .def("memory", &memory,
+           "Bytes that the session uses now, as a dict: `mapped_weights`, read where they lie in the package's files, "
+           "and "
+           "`prepared_weights`, computed at load, which are the model's; `states`, both sides of each, 0 before the "
+           "first "
+           "run; `arena`, the activations of every combination of shapes whose plan is kept.\n\n"
+           "Raises UnsupportedError for an engine that does not count them.")
       .def("save", save,
            "The state as bytes, to be kept anywhere: a safetensors image that knows which package it is from.")
       .def("state", save, "The same as `save`.")

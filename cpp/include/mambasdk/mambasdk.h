@@ -182,6 +182,15 @@ typedef struct mambasdk_load_options {
                           of each session; 0: three quarters of the memory that this process may use */
 } mambasdk_load_options;
 
+/* Bytes that a session uses (since 1.2). The first two are the model's, which its sessions share. */
+typedef struct mambasdk_session_memory {
+  uint64_t struct_size;
+  uint64_t mapped_weights;   /* read where they lie in the package's files */
+  uint64_t prepared_weights; /* computed at load, as matrices in the layout of products */
+  uint64_t states;           /* both sides of each; 0 before the first run */
+  uint64_t arena;            /* activations, of every combination of shapes whose plan is kept */
+} mambasdk_session_memory;
+
 typedef struct mambasdk_sampler_options {
   uint64_t struct_size;
   double temperature;        /* 0: greedy */
@@ -538,6 +547,9 @@ typedef struct mambasdk_api {
    * copied; its `self` is used until the pipeline is gone. */
   mambasdk_status* (*pipeline_create_with)(const mambasdk_model* model, const mambasdk_context* context,
                                            const mambasdk_processor_definition* head, mambasdk_pipeline** pipeline);
+  /* What a session of the native engine uses now; the caller sets struct_size. MAMBASDK_ERROR_UNSUPPORTED for an engine
+   * that does not count it. */
+  mambasdk_status* (*session_memory)(const mambasdk_session* session, mambasdk_session_memory* memory);
 } mambasdk_api;
 
 /* Whether a table has a slot: for who asks for a minor and uses what later ones brought where it is there. */

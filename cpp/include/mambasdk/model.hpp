@@ -247,6 +247,14 @@ class Session {
   void restore(std::span<const std::byte> image) {
     check(api().session_restore(handle_.get(), image.data(), image.size()));
   }
+  // Bytes of weights, states and activations. Throws Error (MAMBASDK_ERROR_UNSUPPORTED) with an engine that does not
+  // count them.
+  [[nodiscard]] mambasdk_session_memory memory() const {
+    mambasdk_session_memory made{};
+    made.struct_size = sizeof(made);
+    check(api().session_memory(handle_.get(), &made));
+    return made;
+  }
   [[nodiscard]] mambasdk_session* get() const { return handle_.get(); }
 
  private:

@@ -27,6 +27,14 @@ class Snapshot {
   virtual ~Snapshot() = default;
 };
 
+// Bytes; weights are the model's, which its sessions share.
+struct SessionMemory {
+  std::uint64_t mapped_weights = 0;    // read where they lie in the package's files
+  std::uint64_t prepared_weights = 0;  // made at load
+  std::uint64_t states = 0;
+  std::uint64_t arena = 0;  // of the plans that are kept
+};
+
 // One sequence (or batch of sequences) in progress. One thread at a time.
 class Session {
  public:
@@ -42,6 +50,10 @@ class Session {
   // For an undertaking of several steps that may fail after a run (Rollback). Null: there is no state to go back to.
   [[nodiscard]] virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   virtual void roll_back(std::unique_ptr<Snapshot> snapshot) noexcept = 0;
+  // Error(unsupported) of an engine that does not count it.
+  [[nodiscard]] virtual SessionMemory memory() const {
+    fail(ErrorCode::unsupported, "the session's engine does not count its memory");
+  }
 };
 
 // Takes a session back to where it was when this was made, unless keep() is called.

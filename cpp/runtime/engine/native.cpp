@@ -55,11 +55,15 @@ NativeModel::NativeModel(Package package, const LoadOptions& options)
     }
   }
   std::uint64_t stored = kPrepareFreeBytes;
-  for (const Tensor& t : weights_) stored += dense_bytes(t).bytes();
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (!made_[i]) mapped_bytes_ += dense_bytes(weights_[i]).bytes();
+  }
+  stored += mapped_bytes_;
   prepared_ = run_prepare(
       program_, weights_, default_context(),
       {max_memory_, WorkBudget(std::min(stored, kUnlimitedWork / kPrepareWorkPerByte / 2) * kPrepareWorkPerByte)},
       [this](std::size_t weight) { give_back(weight); });
+  for (const OwnedTensor& t : prepared_) prepared_bytes_ += dense_bytes(t.view).bytes();
   std::map<std::string_view, const TensorSpec*> listed;
   for (const TensorSpec& spec : this->package().manifest().outputs) listed.emplace(spec.name, &spec);
   for (const auto& [name, value] : program_.outputs) {
@@ -76,6 +80,7 @@ const StoredTensor& NativeModel::stored(std::size_t weight) const {
 
 void NativeModel::give_back(std::size_t weight) {
   const StoredTensor& tensor = this->stored(weight);
+  mapped_bytes_ -= tensor.size;
   constants_.give_back(tensor);  // each looks whether the tensor is its own
   own_package().give_back(tensor);
 }
@@ -133,23 +138,41 @@ void NativeSession::reset() {
   states_.clear();
 }
 
-void NativeSession::make_room(Extent bytes) {
-  const Extent needed = states_.bytes() + bytes;
+// So that what is needed fits, but for the plans in front.
+void NativeSession::drop_plans(Extent needed, std::size_t kept) {
   check_memory(needed, model_->max_memory(), "the run");
-  Extent kept;
-  for (const auto& plan : plans_) kept += plan->memory();
-  while (!plans_.empty() && static_cast<std::uint64_t>((needed + kept).value()) > model_->max_memory()) {
-    kept -= plans_.back()->memory();
+  Extent others;
+  for (std::size_t i = kept; i < plans_.size(); ++i) others += plans_[i]->memory();
+  while (plans_.size() > kept && static_cast<std::uint64_t>((needed + others).value()) > model_->max_memory()) {
+    others -= plans_.back()->memory();
     plans_.pop_back();
   }
+}
+
+void NativeSession::make_room(Extent bytes) {
+  drop_plans(states_.bytes() + bytes, 0);
+}
+
+void NativeSession::make_rows() {
+  const Plan& plan = *plans_.front();
+  drop_plans(states_.bytes_after(plan.appended()) + plan.memory(), 1);
+  states_.reserve(plan.appended(), model_->max_memory() - plan.memory().bytes());
+}
+
+std::vector<StateBuffers> NativeSession::state_buffers() const {
+  std::vector<StateBuffers> buffers;
+  for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
+  return buffers;
 }
 
 Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
                               std::span<const StateBuffers> states) {
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     if (!plans_[i]->fits(inputs, outputs)) continue;
-    std::rotate(plans_.begin(), plans_.begin() + static_cast<std::ptrdiff_t>(i),
-                plans_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    std::unique_ptr<Plan> plan = std::move(plans_[i]);
+    plans_.erase(plans_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (!plan->follow(states)) break;
+    plans_.insert(plans_.begin(), std::move(plan));
     return *plans_.front();
   }
   if (plans_.size() == kMaxPlans) plans_.pop_back();
@@ -218,16 +241,15 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
   std::vector<OwnedTensor> results;
   try {
     states_.bind(bind_symbols(program.inputs, ordered));
-    std::vector<StateBuffers> buffers;
-    for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
-    Plan& plan = plan_for(ordered, values, buffers);
+    Plan& plan = plan_for(ordered, values, state_buffers());
+    if (program.first_length < program.symbols.size()) make_rows();
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       if (const TensorSpec* spec = model_->stated(wanted[i])) {
         check_output(*spec, plan.value(values[i]), plan.symbols());
       }
     }
     Transfer transfer(place_);
-    plan.run(*context_, transfer, ordered, buffers);
+    plan.run(*context_, transfer, ordered, state_buffers());
     for (const std::int32_t value : values) results.push_back(transfer.out(plan.value(value)));
     transfer.finish();
     for (std::size_t i = 0; i < states_.size(); ++i) {
@@ -255,11 +277,20 @@ struct NativeSnapshot final : Snapshot {
 
 std::unique_ptr<Snapshot> NativeSession::snapshot() const {
   if (model_->program().states.empty()) return nullptr;
-  return std::make_unique<NativeSnapshot>(states_.copy());
+  return std::make_unique<NativeSnapshot>(states_.snapshot());
 }
 
 void NativeSession::roll_back(std::unique_ptr<Snapshot> snapshot) noexcept {
   states_ = std::move(static_cast<NativeSnapshot&>(*snapshot).states);
+}
+
+SessionMemory NativeSession::memory() const {
+  Extent arena;
+  for (const auto& plan : plans_) arena += plan->arena_bytes();
+  return {.mapped_weights = model_->mapped_bytes(),
+          .prepared_weights = model_->prepared_bytes(),
+          .states = states_.bytes().bytes(),
+          .arena = arena.bytes()};
 }
 
 std::vector<std::byte> NativeSession::save() const {

@@ -26,6 +26,9 @@ class NativeModel final : public Model {
   [[nodiscard]] std::span<const Tensor> weights(const Place& place) const;
   // What the manifest states of an output; null where it does not list it.
   [[nodiscard]] const TensorSpec* stated(std::size_t output) const { return stated_[output]; }
+  // Bytes of the weights that sessions read in the package's files, and of those that `prepare` made.
+  [[nodiscard]] std::uint64_t mapped_bytes() const noexcept { return mapped_bytes_; }
+  [[nodiscard]] std::uint64_t prepared_bytes() const noexcept { return prepared_bytes_; }
   [[nodiscard]] const StateIdentity& identity() const noexcept { return identity_; }
   // Bytes for the states, activations and outputs of each session, and steps of each run.
   [[nodiscard]] std::uint64_t max_memory() const noexcept { return max_memory_; }
@@ -45,6 +48,7 @@ class NativeModel final : public Model {
   std::vector<const TensorSpec*> stated_;  // of each output what the manifest says, where it does
   std::uint64_t max_memory_;
   std::uint64_t max_work_;
+  std::uint64_t mapped_bytes_ = 0, prepared_bytes_ = 0;
 };
 
 // Runs where its context says: on the context's device and stream, or on a stream of its own where there is none.
@@ -60,6 +64,7 @@ class NativeSession final : public Session {
   void roll_back(std::unique_ptr<Snapshot> snapshot) noexcept override;
   [[nodiscard]] std::vector<std::byte> save() const override;
   void restore(std::span<const std::byte> image) override;
+  [[nodiscard]] SessionMemory memory() const override;
 
  private:
   static constexpr std::size_t kMaxPlans = 4;  // prompt chunk, its remainder, step, one more
@@ -68,6 +73,10 @@ class NativeSession final : public Session {
   [[nodiscard]] std::vector<std::size_t> wanted_outputs(std::span<const std::string_view> names) const;
   // Makes room for a plan of so many bytes beside the states, dropping plans that are kept for later.
   void make_room(Extent bytes);
+  // The memory of the rows that a run of the first plan appends.
+  void make_rows();
+  void drop_plans(Extent needed, std::size_t kept);
+  [[nodiscard]] std::vector<StateBuffers> state_buffers() const;
   Plan& plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
                  std::span<const StateBuffers> states);
 

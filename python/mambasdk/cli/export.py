@@ -35,6 +35,11 @@ class ExportCommand:
             metavar="SET",
             help="instruction set of compiled code: baseline, avx2 or avx512 (default: avx2 where this machine has it)",
         )
+        parser.add_argument(
+            "--prepared",
+            action="store_true",
+            help="store weights as products read them too: with MAMBASDK_WEIGHTS=map the package starts sooner",
+        )
         parser.add_argument("--overwrite", action="store_true", help="replace a package that is there")
         add_overrides(parser)
 
@@ -48,6 +53,7 @@ class ExportCommand:
             dtype=args.dtype,
             engine=args.engine or engine,
             isa=args.isa,
+            prepared=args.prepared,
             overwrite=args.overwrite,
         )
         size = sum(entry.size for entry in written.files.values())

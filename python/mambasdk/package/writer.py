@@ -15,6 +15,7 @@ from mambasdk.atomic import replacing_folder
 from mambasdk.element_types import WEIGHT_TYPES, torch_dtypes
 from mambasdk.errors import InvalidArgumentError, LoweringError, PackageError, require_module, require_torch
 from mambasdk.lowering import Program, as_model, native_program, runs_by_name
+from mambasdk.lowering.prepared import prepare_at_export
 from mambasdk.models.checkpoint import load_tensors
 from mambasdk.models.identity import NO_FAMILY, known_identity
 from mambasdk.package.card import model_card
@@ -52,6 +53,7 @@ def save_package(
     dtype: str | None = None,
     engine: str | None = None,
     isa: str | None = None,
+    prepared: bool = False,
     readme: bool = True,
     golden: bool = True,
     overwrite: bool = False,
@@ -70,6 +72,8 @@ def save_package(
         model with torch's AOTInductor, which takes minutes and a C++ compiler and ties the package to this torch
         version; "torch" for Python alone. None: native where the model can, else torch.
     isa: the instruction set of an "aoti" package, "baseline", "avx2" or "avx512"; None: "avx2" where it is there.
+    prepared: store what a native program would compute from its weights at load, as matrices in the layout of products.
+        With `MAMBASDK_WEIGHTS=map` such a package starts in a third of the time; it is up to twice as large.
     golden: write the inputs and outputs that `verify` checks, where the model has `example_inputs`.
     overwrite: replace a package that is there.
     The target appears complete or not at all. Raises PackageError when the target is in the way, LoweringError when
@@ -86,6 +90,10 @@ def save_package(
     _check_values(model)
     program = _program(model, engine, stored)
     engine = _engine(engine, program, model)
+    if prepared and program is None:
+        raise LoweringError(
+            "there is nothing to prepare", where="save_package", expected="a native program", got=engine
+        )
     given = contract.package_processors() if processors is None else processors
     entries = {slot: dict(entry) for slot, entry in given.items()}
 
@@ -108,6 +116,8 @@ def save_package(
         )
         if program is not None:
             _check_weights(program, tensors)
+            if prepared:
+                prepare_at_export(program, tensors)
             text = json_text(program.to_json(), f"save_package: {PROGRAM_FILE}")
             (work / PROGRAM_FILE).write_text(text, "utf-8")
             manifest.engine["program"] = PROGRAM_FILE
