@@ -120,7 +120,7 @@ class Program:
         (self._prepare if early else self._nodes).append({"op": op, "args": inputs, "out": results})
         return values[0] if len(values) == 1 else tuple(values)
 
-    def rounding(self, weight: Value) -> dict[str, bool]:
+    def rounding(self, weight: Value) -> dict[str, Any]:
         """What the operation that multiplies by `weight` is told of rounding: nothing, or `round_x`."""
         return {"round_x": True} if self._rounds and self._storage.get(weight.name) == "bf16" else {}
 
