@@ -164,7 +164,7 @@ class Worker {
 bool linear_blocks(const BlockArgs& a, const Parallel& parallel, const ThreadScratch& scratch) {
   MAMBASDK_SHARE_AVX512(a.pairs || a.y_type == dtype::bf16, linear_blocks(a, parallel, scratch));
   const Cut cut(a);
-  const auto bytes = static_cast<std::size_t>(cut.panels_each * cut.panel_floats()) * sizeof(float);
+  const auto bytes = static_cast<std::size_t>(cut.panels_each * cut.panel_floats() + kLanes) * sizeof(float);  // not 0
   bool ok = true;
   parallel(cut.column_blocks * cut.row_blocks, 1, [&](Index begin, Index end) {
     auto* panels = static_cast<float*>(scratch.get(scratch.self, bytes));
