@@ -92,9 +92,7 @@ void linear_widen(const WidenArgs& a, const Parallel& parallel) {
       const float* in = read_row(a.rows, r, out, a.columns);
       if (a.rounds) {
         for_lanes(a.columns, [&](Index i, int count) __attribute__((always_inline)) {
-          alignas(64) bf16 rounded[kLanes];
-          store(static_cast<bf16*>(rounded), load_n(in + i, count));
-          store_n(out + i, load(static_cast<const bf16*>(rounded)), count);
+          store_n(out + i, widen_bf16(narrow_bf16(load_n(in + i, count))), count);
         });
       } else {
         write_out(in, out, {2, 32}, 0, a.columns);
