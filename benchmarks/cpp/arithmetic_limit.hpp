@@ -37,12 +37,19 @@ class Tensors {
   std::deque<Tensor> tensors_;
 };
 
-// Times `kernel` and as many float32 multiply-adds in turn.
+// What multiplies: vectors of float32, or of pairs of bfloat16.
+enum class Arithmetic { float32, pairs };
+
+// Times `kernel` and as many multiply-adds in turn.
 template <class F>
-void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel) {
+void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
+                    Arithmetic arithmetic = Arithmetic::float32) {
   const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
   const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
-  const auto limit = [&] { MAMBASDK_PICK(limit_fma)(count, default_context().parallel()); };
+  const auto limit = [&] {
+    if (arithmetic == Arithmetic::pairs) return MAMBASDK_PICK(limit_pairs)(count / 2, default_context().parallel());
+    MAMBASDK_PICK(limit_fma)(count, default_context().parallel());
+  };
   std::vector<double> times, limits;
   kernel();
   limit();

@@ -1,28 +1,56 @@
-// linear with few rows, as in decoding, against the bandwidth of reading its weights.
+// linear with few rows, as in decoding, against the bandwidth of reading its weights; with many, as in prefill, against
+// as many multiply-adds in registers: of float32, or of pairs where weights and rounded x are bfloat16.
 // Arguments: rows of x, in features, out features, bits of W, threads.
-#include "bandwidth_limit.hpp"
-#include "core/registry.hpp"
+#include "arithmetic_limit.hpp"
+#include "kernels/pairs.hpp"
 #include "ops/linear/linear.hpp"
 
 namespace mambasdk {
 namespace {
 
+// What a benchmark's arguments say, and a call of it.
+class Product {
+ public:
+  explicit Product(const benchmark::State& state)
+      : rows_(state.range(0)), in_(state.range(1)), out_(state.range(2)), threads_(static_cast<int>(state.range(4))) {
+    register_linear(ops_);
+    x_ = tensors_.make(dtype::f32, {rows_, in_});
+    weight_ = tensors_.make(state.range(3) == 32 ? dtype::f32 : dtype::bf16, {out_, in_});
+    y_ = tensors_.make(dtype::f32, {rows_, out_});
+  }
+  void operator()() const {
+    const Value inputs[] = {{.tensor = x_}, {.tensor = weight_}, {.tensor = nullptr}, {.flag = true}};
+    ops_.get("linear").call(default_context(), inputs, {y_, 1});
+  }
+  [[nodiscard]] std::int64_t weight_bytes() const { return weight_->nbytes(); }
+  [[nodiscard]] double multiply_adds() const { return static_cast<double>(rows_ * in_ * out_); }
+
+ private:
+  std::int64_t rows_, in_, out_;
+  bench::Threads threads_;
+  bench::Tensors tensors_;
+  Registry ops_;
+  const Tensor *x_, *weight_, *y_;
+};
+
 void linear(benchmark::State& state) {
-  const std::int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
-  const DType type = state.range(3) == 32 ? dtype::f32 : dtype::bf16;
-  const bench::Threads threads(static_cast<int>(state.range(4)));
-  Registry ops;
-  register_linear(ops);
-  std::vector<float> x_memory(static_cast<std::size_t>(rows * in), 0.5f),
-      y_memory(static_cast<std::size_t>(rows * out));
-  std::vector<std::byte> weight_memory(static_cast<std::size_t>(in * out * type.bits / 8), std::byte{0x3d});
-  const std::int64_t x_shape[] = {rows, in}, weight_shape[] = {out, in}, y_shape[] = {rows, out};
-  const Tensor x = Tensor::contiguous(x_memory.data(), dtype::f32, x_shape, 2);
-  const Tensor weight = Tensor::contiguous(weight_memory.data(), type, weight_shape, 2);
-  const Value inputs[] = {{.tensor = &x}, {.tensor = &weight}, {.tensor = nullptr}};
-  const Tensor outputs[] = {Tensor::contiguous(y_memory.data(), dtype::f32, y_shape, 2)};
-  const Op& op = ops.get("linear");
-  bench::run(state, 1, 0, weight.nbytes(), [&] { op.call(default_context(), inputs, outputs); });
+  const Product product(state);
+  bench::run(state, 1, 0, product.weight_bytes(), product);
+}
+
+void linear_rows(benchmark::State& state) {
+  const Product product(state);
+  const bool pairs = state.range(3) == 16 && pairs_are_fast();
+  bench::run_arithmetic(state, product.multiply_adds(), product,
+                        pairs ? bench::Arithmetic::pairs : bench::Arithmetic::float32);
+}
+
+// The same of bfloat16 the other way than this processor's.
+void linear_rows_otherwise(benchmark::State& state) {
+  if (active_isa() < Isa::avx512_bf16) return state.SkipWithError("this processor has no pairs of bfloat16");
+  set_pairs_are_fast(pairs_are_fast() ? 0 : 1);
+  linear_rows(state);
+  set_pairs_are_fast(-1);
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -33,6 +61,24 @@ void shapes(benchmark::internal::Benchmark* b) {
   b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
 }
 BENCHMARK(linear)->Apply(shapes);
+
+// Those of mamba-130m with 512 tokens, and fewer tokens of one of them.
+void long_shapes(benchmark::internal::Benchmark* b) {
+  for (const int bits : {32, 16}) {
+    for (const int threads : {1, 2}) b->Args({512, 768, 3072, bits, threads});
+    b->Args({512, 1536, 768, bits, 2})->Args({512, 1536, 80, bits, 2})->Args({512, 48, 1536, bits, 2});
+    for (const int rows : {9, 16, 32, 64, 96, 128}) b->Args({rows, 768, 3072, bits, 2});
+  }
+  b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
+}
+BENCHMARK(linear_rows)->Apply(long_shapes);
+BENCHMARK(linear_rows_otherwise)
+    ->Args({512, 768, 3072, 16, 1})
+    ->Args({512, 768, 3072, 16, 2})
+    ->Args({512, 1536, 768, 16, 2})
+    ->UseManualTime()
+    ->Unit(benchmark::kMicrosecond)
+    ->MinTime(0.2);
 
 }  // namespace
 }  // namespace mambasdk

@@ -1,5 +1,7 @@
-// What this machine does at best on two threads, for shares of it: multiply-adds a second, and bytes read a second.
-// Argument of `read`: MiB, of `multiply_adds`: millions of vectors.
+// What this machine does at best, for shares of it: multiply-adds a second, of float32 and of pairs of bfloat16, and
+// bytes read a second. Arguments: threads; of `read` MiB and the threads.
+#include <sys/mman.h>
+
 #include "arithmetic_limit.hpp"
 
 namespace mambasdk {
@@ -18,23 +20,63 @@ double best_seconds(benchmark::State& state, F&& work) {
   return *std::min_element(times.begin(), times.end());
 }
 
-void multiply_adds(benchmark::State& state) {
-  const bench::Threads threads(2);
-  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
-  const std::int64_t count = state.range(0) * 1'000'000;
-  const double best = best_seconds(state, [&] { MAMBASDK_PICK(limit_fma)(count, default_context().parallel()); });
-  state.counters["per_second"] = static_cast<double>(count) * lanes / best;
-}
-BENCHMARK(multiply_adds)->Arg(20)->UseManualTime()->MinTime(0.1);
+constexpr std::int64_t kVectors = 20'000'000;
 
+int lanes() {
+  return active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+}
+
+void multiply_adds(benchmark::State& state) {
+  const bench::Threads threads(static_cast<int>(state.range(0)));
+  const double best = best_seconds(state, [] { MAMBASDK_PICK(limit_fma)(kVectors, default_context().parallel()); });
+  state.counters["per_second"] = static_cast<double>(kVectors) * lanes() / best;
+}
+
+void multiply_pairs(benchmark::State& state) {
+  const bench::Threads threads(static_cast<int>(state.range(0)));
+  const double best = best_seconds(state, [] { MAMBASDK_PICK(limit_pairs)(kVectors, default_context().parallel()); });
+  state.counters["per_second"] = 2.0 * static_cast<double>(kVectors) * lanes() / best;
+}
+
+// Memory in large pages, where the system gives them.
+class LargePages {
+ public:
+  explicit LargePages(std::size_t bytes)
+      : bytes_(bytes), data_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    if (data_ == MAP_FAILED) throw std::bad_alloc();
+    madvise(data_, bytes_, MADV_HUGEPAGE);
+    std::fill_n(data(), bytes_ / sizeof(float), 1.0f);
+  }
+  ~LargePages() { munmap(data_, bytes_); }
+  LargePages(const LargePages&) = delete;
+  LargePages& operator=(const LargePages&) = delete;
+  [[nodiscard]] float* data() const { return static_cast<float*>(data_); }
+
+ private:
+  std::size_t bytes_;
+  void* data_;
+};
+
+// The best of one to eight streams a thread.
 void read(benchmark::State& state) {
-  const bench::Threads threads(2);
+  const bench::Threads threads(static_cast<int>(state.range(1)));
   const std::int64_t bytes = state.range(0) << 20;
-  const bench::BandwidthLimit limit(1, 0, bytes);
-  const double best = best_seconds(state, [&] { limit.run(); });
+  const LargePages memory(static_cast<std::size_t>(bytes));
+  int streams = 1;
+  const double best = best_seconds(state, [&] {
+    benchmark::DoNotOptimize(MAMBASDK_PICK(limit_read)(memory.data(), bytes / std::int64_t{sizeof(float)}, streams,
+                                                       default_context().parallel()));
+    streams = streams == 8 ? 1 : 2 * streams;
+  });
   state.counters["per_second"] = static_cast<double>(bytes) / best;
 }
-BENCHMARK(read)->Arg(256)->Arg(512)->UseManualTime()->MinTime(0.1);
+
+void threads_1_2(benchmark::internal::Benchmark* b) {
+  b->Arg(2)->Arg(1)->UseManualTime()->MinTime(0.2);
+}
+BENCHMARK(multiply_adds)->Apply(threads_1_2);
+BENCHMARK(multiply_pairs)->Apply(threads_1_2);
+BENCHMARK(read)->Args({256, 2})->Args({512, 2})->Args({256, 1})->Args({512, 1})->UseManualTime()->MinTime(0.2);
 
 }  // namespace
 }  // namespace mambasdk

@@ -43,5 +43,8 @@ MAMBASDK_DECLARE_KERNEL(void, packed_tile, const PackedTile& tile);
 // bfloat16 in one float's place, places in `a` and the length of a run count pairs. Sums are of pairs, in order;
 // subnormal factors count as zero.
 MAMBASDK_IF_AVX512_BF16(MAMBASDK_DECLARE_IN(avx512_bf16, void, packed_pair_tile, const PackedTile& tile))
+// The same for a panel (k / 2, kPackedColumns) of such pairs, in which a column's two rows stand side by side: made for
+// one product, where packed panels are kept for many.
+MAMBASDK_IF_AVX512_BF16(MAMBASDK_DECLARE_IN(avx512_bf16, void, packed_cell_tile, const PackedTile& tile))
 
 }  // namespace mambasdk

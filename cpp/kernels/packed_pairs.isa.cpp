@@ -1,4 +1,4 @@
-// Register tiles over packed panels of bfloat16, two rows at a time (contract: packed.hpp).
+// Register tiles over panels of bfloat16, two rows at a time (contract: packed.hpp).
 #include "kernels/packed_simd.hpp"
 
 #if defined(__AVX512BF16__)
@@ -11,6 +11,10 @@ template <int kHalf>
 struct Interleaved {
   static constexpr int at(int i) { return 16 * kHalf + i / 2 + (i % 2 != 0 ? 32 : 0); }
 };
+
+MAMBASDK_SIMD vf add_pairs(vf sum, vf x, vf w) {
+  return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w);
+}
 
 // Two of a panel's rows at a time, and two elements of A.
 struct RowPairs {
@@ -25,15 +29,22 @@ struct RowPairs {
     w[0] = (vf)shuffle<Interleaved<0>>(first, second);
     if constexpr (kVectors == 2) w[1] = (vf)shuffle<Interleaved<1>>(first, second);
   }
-  MAMBASDK_SIMD vf add_product(vf sum, vf x, vf w) {
-    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w);
-  }
+  MAMBASDK_SIMD vf add_product(vf sum, vf x, vf w) { return add_pairs(sum, x, w); }
+};
+
+// The same where the panel's rows are pairs already.
+struct CellRows : SingleRows<float> {
+  MAMBASDK_SIMD vf add_product(vf sum, vf x, vf w) { return add_pairs(sum, x, w); }
 };
 
 }  // namespace
 
 void packed_pair_tile(const PackedTile& tile) {
   multiply_panel<RowPairs>(tile);
+}
+
+void packed_cell_tile(const PackedTile& tile) {
+  multiply_panel<CellRows>(tile);
 }
 
 }  // namespace mambasdk::MAMBASDK_ISA

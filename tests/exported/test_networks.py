@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mambasdk.errors import InvalidArgumentError
 from mambasdk.lowering.graph import program_of_graph
 from mambasdk.package import save_package
 from mambasdk.runtime import load_package, set_num_threads
@@ -91,7 +92,7 @@ def test_extents_that_are_free_may_have_any_size(saved: tuple[Named, Path], requ
 @pytest.mark.parametrize("name", ["resnet", "deit", "denoiser"])
 def test_weights_in_half_precision_are_those_of_the_rounded_network(name: str, dtype: str, tmp_path: Path) -> None:
     net = network(name)
-    save_package(net, tmp_path / "package", engine="native", dtype=dtype)
+    save_package(net, tmp_path / "package", engine="native", dtype=dtype, products="float32")
     rounded = network(name)
     with torch.no_grad():
         for tensor in [*rounded.parameters(), *rounded.buffers()]:
@@ -100,6 +101,27 @@ def test_weights_in_half_precision_are_those_of_the_rounded_network(name: str, d
         inputs = net.example_inputs()
         expected = rounded.native_outputs(inputs)
     assert_close(run(tmp_path / "package", inputs, list(expected)), expected)
+
+
+def test_dense_layers_in_bfloat16_round_their_inputs_unless_products_are_float32(tmp_path: Path) -> None:
+    net = network("deit")
+    inputs = net.example_inputs()
+    results, rounded = {}, {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        for products in (None, "float32"):
+            path = tmp_path / f"{dtype}-{products}"
+            save_package(net, path, engine="native", dtype=dtype, products=products)
+            nodes = json.loads((path / "program.json").read_text())["nodes"]
+            dense = [node["args"] for node in nodes if node.get("op", "").startswith("linear")]
+            rounded[dtype, products] = {args.get("round_x", False) for args in dense}
+            results[dtype, products] = run(path, inputs, ["y"])["y"]
+    assert rounded == {key: {key == ("bfloat16", None)} for key in rounded}
+    exact, narrow = results["bfloat16", "float32"], results["bfloat16", None]
+    error = np.abs(narrow - exact).max() / np.abs(exact).max()
+    assert 0 < error < 0.02  # 2^-9 of each input, through all layers
+    assert np.array_equal(results["float32", None], results["float32", "float32"])
+    with pytest.raises(InvalidArgumentError, match="bad products: expected 'float32', got 'int8'"):
+        save_package(net, tmp_path / "other", dtype="bfloat16", products="int8")
 
 
 def test_a_network_for_images_runs_channel_last_throughout() -> None:

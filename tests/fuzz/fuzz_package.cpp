@@ -1,5 +1,6 @@
-// One blob as a package: manifest, native program and weights, split at NUL NUL. What loads is run, with its states
-// saved, restored, cloned and damaged, under budgets of memory and work. Anything but an Error or a result is a bug.
+// One blob as a package: manifest, native program and weights, split at NUL NUL, and behind another mark constants.
+// What loads is run, with its states saved, restored, cloned and damaged, under budgets of memory and work. Anything
+// but an Error or a result is a bug.
 #include <unistd.h>
 
 #include <array>
@@ -23,12 +24,13 @@
 
 namespace rt = mambasdk::runtime;
 
-static constexpr std::string_view kSeparator("\0\0", 2);
+static constexpr std::string_view kSeparator("\0\0", 2), kConstants("\0constants\0", 11);
 static constexpr std::uint64_t kMemory = std::uint64_t{64} << 20;
 static constexpr std::uint64_t kWork = std::uint64_t{1} << 24;
 
-static std::string join(const std::string& manifest, const std::string& program,
-                        const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& shapes) {
+using Shapes = std::vector<std::pair<std::string, std::vector<std::int64_t>>>;
+
+static std::string random_tensors(const Shapes& shapes) {
   std::mt19937 random(3);
   std::vector<std::vector<float>> data;
   std::vector<rt::StoredTensor> tensors;
@@ -39,12 +41,21 @@ static std::string join(const std::string& manifest, const std::string& program,
     for (float& x : data.back()) x = static_cast<float>(random() % 1000) / 1000.0f - 0.5f;
     tensors.push_back({name, "F32", shape, std::as_bytes(std::span(data.back())).data(), data.back().size() * 4});
   }
-  const auto weights = rt::serialize_safetensors(tensors);
+  const auto file = rt::serialize_safetensors(tensors);
+  return {reinterpret_cast<const char*>(file.data()), file.size()};
+}
+
+static std::string join(const std::string& manifest, const std::string& program, const Shapes& weights,
+                        const Shapes& constants = {}) {
   std::string whole = manifest;
   whole += kSeparator;
   whole += program;
   whole += kSeparator;
-  whole.append(reinterpret_cast<const char*>(weights.data()), weights.size());
+  whole += random_tensors(weights);
+  if (!constants.empty()) {
+    whole += kConstants;
+    whole += random_tensors(constants);
+  }
   return whole;
 }
 
@@ -75,9 +86,8 @@ static std::vector<std::string> seeds() {
 {"view": "slice", "in": "%logits", "dim": 1, "start": -1, "length": 1, "out": "%last"},
 {"view": "reshape", "in": "%last", "shape": ["B", 11], "out": "%last_logits"}],
 "outputs": [{"name": "logits", "value": "%logits"}, {"name": "last_logits", "value": "%last_logits"}]})";
-  const std::vector<std::pair<std::string, std::vector<std::int64_t>>> block = {
-      {"embedding", {11, 6}}, {"norm", {6}},        {"conv", {6, 4}},
-      {"proj", {14, 6}},      {"A_log", {1, 6, 4}}, {"head", {11, 6}}};
+  const Shapes block = {{"embedding", {11, 6}}, {"norm", {6}},        {"conv", {6, 4}},
+                        {"proj", {14, 6}},      {"A_log", {1, 6, 4}}, {"head", {11, 6}}};
   // An image model's beginning: windows, positions that are repeated, a mean of rows.
   const std::string image_manifest = R"({"format": [1, 1], "family": "image", "config": {}, "head": "",
 "engine": {"name": "native", "program": "program.json"},
@@ -89,7 +99,55 @@ static std::vector<std::string> seeds() {
 {"op": "relu", "args": {"x": "%image"}, "out": {"y": "%r"}},
 {"op": "gelu", "args": {"x": "%r"}, "out": {"y": "%g"}}],
 "outputs": [{"name": "g", "value": "%g"}, {"name": "last", "value": "%last"}, {"name": "pos", "value": "%pos"}]})";
-  return {manifest, join(manifest, mamba, block), join(image_manifest, image, {{"pos", {1, 1, 1, 3}}})};
+  // Format 2: expressions of extents, steps, constants, indices; maps and sequences as exports of plain networks have.
+  const std::string maps_manifest = R"({"format": [1, 1], "family": "maps", "config": {}, "head": "",
+"engine": {"name": "native", "program": "program.json"},
+"inputs": [{"name": "image", "dtype": "f32", "shape": ["B", 3, "H", "W"]}, {"name": "grid", "dtype": "f32", "shape": ["B", 1, "H", "W", 2]}],
+"outputs": [], "files": {}})";
+  const std::string maps = R"({"format": 2, "inputs": [{"name": "image", "dtype": "f32", "shape": ["B", 3, "H", "W"]},
+{"name": "grid", "dtype": "f32", "shape": ["B", 1, "H", "W", 2]}],
+"prepare": [{"op": "pack_weights", "args": {"weight": "@head"}, "out": {"y": "@packed"}}],
+"nodes": [{"view": "permute", "in": "%image", "dims": [0, 2, 3, 1], "out": "%p"},
+{"view": "reshape", "in": "%p", "shape": ["B", 1, "H", "W", 3], "out": "%x"},
+{"op": "convolution", "args": {"x": "%x", "weight": "@conv", "bias": "@bias", "stride_h": 2, "stride_w": 2, "padding_h": 1, "padding_w": 1, "padding_after_h": 1, "padding_after_w": 1, "activation": 1}, "out": {"y": "%c"}},
+{"op": "max_pool", "args": {"x": "%c", "kernel_d": 1, "kernel_h": 2, "kernel_w": 2, "stride_d": 1, "stride_h": 2, "stride_w": 2, "padding_h": 1, "padding_after_w": 1}, "out": {"y": "%m"}},
+{"op": "resize", "args": {"x": "%c", "depth": 1, "height": "2*H", "width": "W + 1", "mode": 2}, "out": {"y": "%r"}},
+{"view": "slice", "in": "%r", "dim": 2, "start": 0, "length": "(2*H + 1)//2", "step": 2, "out": "%s"},
+{"op": "grid_sample", "args": {"x": "%s", "grid": "%grid", "padding_mode": 1}, "out": {"y": "%g"}},
+{"op": "adaptive_average_pool", "args": {"x": "%g", "depth": 1, "height": 2, "width": 2}, "out": {"y": "%a"}},
+{"view": "reshape", "in": "%a", "shape": ["B", 16], "out": "%f"},
+{"op": "linear_packed", "args": {"x": "%f", "weight": "@packed", "features": 5, "activation": 2, "round_x": true}, "out": {"y": "%scores"}},
+{"op": "topk", "args": {"x": "%scores", "k": 3}, "out": {"values": "%best", "indices": "%which"}}],
+"outputs": [{"name": "best", "value": "%best"}, {"name": "which", "value": "%which"}, {"name": "m", "value": "%m"}]})";
+  const std::string sequence_manifest = R"({"format": [1, 1], "family": "sequence", "config": {}, "head": "",
+"engine": {"name": "native", "program": "program.json", "constants": "constants.safetensors"},
+"inputs": [{"name": "x", "dtype": "f32", "shape": ["B", "L", 6]}, {"name": "index", "dtype": "i32", "shape": ["B", "M", 4]}],
+"outputs": [], "files": {}})";
+  const std::string sequence =
+      R"({"format": 2, "inputs": [{"name": "x", "dtype": "f32", "shape": ["B", "L", 6]}, {"name": "index", "dtype": "i32", "shape": ["B", "M", 4]}],
+"states": [{"name": "h", "dtype": "f32", "shape": ["B", 4]}, {"name": "tail", "dtype": "f32", "shape": ["B", 3, 6]}],
+"prepare": [{"view": "slice", "in": "@table", "dim": 0, "start": 1, "length": 8, "step": 2, "out": "@rows"}],
+"nodes": [{"op": "causal_conv1d", "args": {"x": "%x", "weight": "@taps", "initial_state": "$tail", "return_final_state": true}, "out": {"y": "%c", "final_state": "$tail"}},
+{"op": "linear", "args": {"x": "%c", "weight": "@w_ih", "round_x": true}, "out": {"y": "%gates"}},
+{"op": "gru", "args": {"gates": "%gates", "weight": "@w_hh", "initial": "$h"}, "out": {"y": "%y", "last": "$h"}},
+{"view": "reshape", "in": "%y", "shape": ["B", "L", 2, 2], "out": "%q"},
+{"op": "attention", "args": {"q": "%q", "k": "%q", "v": "%q", "scale": 0.5, "causal": true, "window": 3}, "out": {"y": "%att"}},
+{"view": "permute", "in": "%y", "dims": [0, 2, 1], "out": "%t"},
+{"op": "matmul", "args": {"x": "%y", "y": "%t"}, "out": {"out": "%mm"}},
+{"op": "softmax", "args": {"x": "%mm"}, "out": {"y": "%sm"}},
+{"view": "expand", "in": "@rows", "shape": ["B", 8, 4], "out": "%table"},
+{"op": "gather", "args": {"x": "%table", "index": "%index"}, "out": {"y": "%found"}},
+{"op": "scatter_add", "args": {"initial": "%table", "index": "%index", "x": "%found"}, "out": {"y": "%sums"}},
+{"view": "expand", "in": "@constants.0", "shape": ["B", 150, 2], "out": "%long"},
+{"op": "fft_convolution", "args": {"x": "%long", "kernel": "@kernel"}, "out": {"y": "%far"}},
+{"op": "pad", "args": {"x": "%y", "before": "L", "after": 1}, "out": {"y": "%padded"}},
+{"view": "slice", "in": "%padded", "dim": 1, "start": "L", "length": "(L + 2)//2", "step": 2, "out": "%some"}],
+"outputs": [{"name": "att", "value": "%att"}, {"name": "sm", "value": "%sm"}, {"name": "sums", "value": "%sums"}, {"name": "far", "value": "%far"}, {"name": "some", "value": "%some"}]})";
+  return {manifest, join(manifest, mamba, block), join(image_manifest, image, {{"pos", {1, 1, 1, 3}}}),
+          join(maps_manifest, maps, {{"conv", {4, 1, 3, 3, 3}}, {"bias", {4}}, {"head", {5, 16}}}),
+          join(sequence_manifest, sequence,
+               {{"taps", {6, 4}}, {"w_ih", {12, 6}}, {"w_hh", {12, 4}}, {"table", {17, 4}}, {"kernel", {140, 2}}},
+               {{"constants.0", {1, 150, 2}}})};
 }
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
@@ -161,10 +219,12 @@ const std::filesystem::path& folder() {
   return made;
 }
 
-void run_package(std::string_view manifest, std::string_view program, std::string_view weights) {
+void run_package(std::string_view manifest, std::string_view program, std::string_view weights,
+                 std::string_view constants) {
   std::ofstream(folder() / "mambasdk.json", std::ios::binary) << manifest;
   std::ofstream(folder() / "program.json", std::ios::binary) << program;
   std::ofstream(folder() / "model.safetensors", std::ios::binary) << weights;
+  std::ofstream(folder() / "constants.safetensors", std::ios::binary) << constants;
   rt::LoadOptions options;
   options.verify = rt::Verify::off;
   options.max_memory = kMemory;
@@ -220,6 +280,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto weights = rt::Safetensors::from_bytes(std::as_bytes(std::span(blob)), "model.safetensors");
     for (const rt::StoredTensor& tensor : weights.tensors()) (void)rt::sha256_hex({tensor.data, tensor.size});
   });
-  if (!program_text.empty()) run_package(manifest_text, program_text, blob);
+  const std::size_t end = blob.find(kConstants);
+  const std::string_view constants = end == std::string_view::npos ? "" : blob.substr(end + kConstants.size());
+  if (!program_text.empty()) run_package(manifest_text, program_text, blob.substr(0, end), constants);
   return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -131,6 +132,56 @@ def test_convolutions_of_maps_count_as_torchs(groups: int, transposed: bool) -> 
         matrix = ops.call("pack_weights", weight=(view.transpose(0, 4) if transposed else view).flatten(1))
         options |= {"features": 4, "kernel_h": 3, "kernel_w": 2}
         assert _flops(lambda: ops.call(f"{name}_packed", x=given, weight=matrix, **options)) == expected
+
+
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3)])
+def test_products_of_matrices_count_as_torchs(lead: tuple[int, ...]) -> None:
+    x, y = torch.ones(*lead, 3, 5), torch.ones(*lead, 5, 7)
+    assert _flops(lambda: ops.call("matmul", x=x, y=y)) == _flops(lambda: x @ y) == 2 * math.prod(lead) * 3 * 5 * 7
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_counts_as_torchs_products(causal: bool) -> None:
+    q, k, v = torch.ones(2, 5, 4, 6), torch.ones(2, 7, 2, 6), torch.ones(2, 7, 2, 3)
+    heads = [t.repeat_interleave(4 // t.shape[2], 2).transpose(1, 2) for t in (q, k, v)]
+    expected = _flops(lambda: (heads[0] @ heads[1].mT).softmax(-1) @ heads[2])
+    assert _flops(lambda: ops.call("attention", q=q, k=k, v=v, scale=0.5, causal=causal)) == expected > 0
+
+
+def _gru_steps(steps: int, N: int) -> None:
+    """The recurrence; a product's sum starts at the bias."""
+    for _ in range(steps):
+        gates = []
+        for _ in range(3 * N):
+            g = N_
+            for _ in range(N):
+                g = g + N_ * N_
+            gates.append(g)
+        for i in range(N):
+            _ = N_ + gates[i]  # r
+            z = N_ + gates[N + i]
+            n = N_ + N_ * gates[2 * N + i]
+            _ = (N_ + z) * n + z * N_
+
+
+def test_gru() -> None:
+    B, L, N = 2, 5, 3
+    given = {"gates": torch.ones(B, L, 3 * N), "weight": torch.ones(3 * N, N)}
+    expected = B * _counted(lambda: _gru_steps(L, N))
+    assert _flops(lambda: ops.call("gru", **given)) == expected
+    assert _flops(lambda: ops.call("gru", **given, lengths=torch.tensor([5, 2], dtype=torch.int32))) == expected
+
+
+def test_long_convolutions_count_their_sums() -> None:
+    x = torch.ones(2, 9, 3)
+    for taps in (4, 9):
+        kernel, short = torch.ones(taps, 3), torch.ones(3, taps)
+        expected = _flops(lambda: ops.causal_conv1d(x, short))  # noqa: B023
+        assert _flops(lambda: ops.call("fft_convolution", x=x, kernel=kernel)) == expected == 2 * (2 * 9 * 3) * taps  # noqa: B023
+        skipped = _flops(lambda: ops.call("fft_convolution", x=x, kernel=kernel, skip=torch.ones(3)))  # noqa: B023
+        assert skipped == expected + 2 * (2 * 9 * 3)
+    beyond = _flops(lambda: ops.call("fft_convolution", x=x, kernel=torch.ones(40, 3)))
+    assert beyond == 2 * (2 * 9 * 3) * 9
 
 
 def test_packed_products() -> None:

@@ -27,6 +27,7 @@ from mambasdk.errors import InvalidArgumentError, MambaSDKError, PackageError, P
 from mambasdk.package import Manifest, load_processors
 from mambasdk.package import manifest as manifest_module
 from mambasdk.package.manifest import sha256_file
+from mambasdk.package.verification import ROUNDED_TOLERANCE
 from mambasdk.plugins import reset_host
 
 
@@ -54,7 +55,13 @@ def test_weight_types_and_what_stays_float32(toy: str, tmp_path: Path, dtype: st
         kept = name.rsplit(".", 1)[-1] in ("A_log", "D") or name.endswith("dt_proj.bias")
         assert parameter.dtype == (torch.float32 if kept else wanted), name
         assert torch.equal(parameter, model.get_parameter(name).to(parameter.dtype)), name
-    assert mambasdk.verify(tmp_path / "p").passed
+    report = mambasdk.verify(tmp_path / "p")
+    assert report.passed
+    assert report.tolerances == ({"native": ROUNDED_TOLERANCE} if dtype == "bfloat16" else {})
+    mambasdk.save_package(model, tmp_path / "exact", dtype=dtype, products="float32")
+    report = mambasdk.verify(tmp_path / "exact")
+    assert report.passed
+    assert report.tolerances == {}
     assert mambasdk.load(tmp_path / "p", dtype=torch.float32).lm_head.weight.dtype == torch.float32
 
 

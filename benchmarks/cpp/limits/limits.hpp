@@ -13,9 +13,17 @@ namespace mambasdk {
 MAMBASDK_DECLARE_KERNEL(float, limit_bandwidth, const float* const* in, int inputs, float* const* out, int outputs,
                         std::int64_t count, const Parallel& parallel);
 
+// Memory read alone: each thread adds up its share of `count` floats as `streams` pieces side by side, 1, 2, 4 or 8 of
+// them. Returns a sum of what was read.
+MAMBASDK_DECLARE_KERNEL(float, limit_read, const float* data, std::int64_t count, int streams,
+                        const Parallel& parallel);
+
 // Arithmetic: `count` vectors of 2^z (the scan's own, per kLanes floats) or of fused multiply-adds, in registers.
 MAMBASDK_DECLARE_KERNEL(void, limit_exp, std::int64_t count, const Parallel& parallel);
 MAMBASDK_DECLARE_KERNEL(void, limit_fma, std::int64_t count, const Parallel& parallel);
+// `count` vectors of kLanes sums of two products of bfloat16; without such an instruction as many multiply-adds of
+// float32.
+MAMBASDK_DECLARE_KERNEL(void, limit_pairs, std::int64_t count, const Parallel& parallel);
 
 // The selective scan's exponentials and multiply-adds and nothing else, for 16 states: h = 2^(delta A) h + delta u B,
 // y = sum C h. delta, u, y (steps, channels), B, C (steps, 16), A (channels / kScanLimitLanes, 16, kScanLimitLanes),

@@ -35,6 +35,25 @@ vf stream_any(const float* const* in, float* const* out, int outputs, std::int64
   }
 }
 
+// `count` floats as kStreams pieces side by side; what does not fill them is left out.
+template <int kStreams>
+MAMBASDK_SIMD vf read_streams(const float* data, std::int64_t count) {
+  constexpr int kVectors = 8 / kStreams;  // eight sums in all
+  const std::int64_t each = count / kStreams;
+  vf total[kStreams][kVectors] = {};
+  for (std::int64_t i = 0; i + kVectors * kLanes <= each; i += kVectors * kLanes) {
+    MAMBASDK_UNROLL
+    for (int s = 0; s < kStreams; ++s) {
+      MAMBASDK_UNROLL
+      for (int v = 0; v < kVectors; ++v) total[s][v] = total[s][v] + load(data + s * each + i + v * kLanes);
+    }
+  }
+  vf sum = zero();
+  for (int s = 0; s < kStreams; ++s)
+    for (int v = 0; v < kVectors; ++v) sum = sum + total[s][v];
+  return sum;
+}
+
 #if defined(__AVX512F__)
 constexpr int kScanStates = 16;  // states in registers
 #elif defined(__AVX2__)
@@ -155,6 +174,17 @@ void limit_fma(std::int64_t count, const Parallel& parallel) {
   in_registers(count, parallel, [](vf x) __attribute__((always_inline)) { return x * 0.5f + 0.25f; });
 }
 
+void limit_pairs(std::int64_t count, const Parallel& parallel) {
+#if defined(__AVX512BF16__)
+  const vf pairs = from_bits(vu{} + 0x3f003f00u);
+  in_registers(count, parallel, [&](vf x) __attribute__((always_inline)) {
+    return (vf)_mm512_dpbf16_ps((__m512)x, (__m512bh)pairs, (__m512bh)pairs);
+  });
+#else
+  limit_fma(2 * count, parallel);
+#endif
+}
+
 void limit_scan(std::int64_t steps, std::int64_t channels, const float* delta, const float* u, const float* A,
                 const float* B, const float* C, float* y, const Parallel& parallel) {
   parallel(channels / kLanes, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -197,6 +227,31 @@ float limit_bandwidth(const float* const* in, int inputs, float* const* out, int
     }
     // Keeps the reads alive; which range's sum is returned does not matter.
     if (outputs == 0 && begin == 0) sum = reduce_add(part);
+    asm volatile("" : : "m"(part) : "memory");
+  });
+  return sum;
+}
+
+float limit_read(const float* data, std::int64_t count, int streams, const Parallel& parallel) {
+  float sum = 0.0f;
+  parallel((count + kPiece - 1) / kPiece, 8, [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t begin = first * kPiece, end = last * kPiece < count ? last * kPiece : count;
+    vf part;
+    switch (streams) {
+      case 1:
+        part = read_streams<1>(data + begin, end - begin);
+        break;
+      case 2:
+        part = read_streams<2>(data + begin, end - begin);
+        break;
+      case 4:
+        part = read_streams<4>(data + begin, end - begin);
+        break;
+      default:
+        part = read_streams<8>(data + begin, end - begin);
+        break;
+    }
+    if (begin == 0) sum = reduce_add(part);
     asm volatile("" : : "m"(part) : "memory");
   });
   return sum;

@@ -5,14 +5,14 @@
 
 #include "core/extent.hpp"
 #include "core/registry.hpp"
-#include "kernels/gemm.hpp"
+#include "kernels/pairs.hpp"
 #include "ops/linear/reference.hpp"
 
 namespace mambasdk {
 namespace linear {
 namespace {
 
-constexpr Declaration kLinear = "linear(x: T[*,I], weight: W[O,I], bias: W[O]?) -> (y: T[*,O])";
+constexpr Declaration kLinear = "linear(x: T[*,I], weight: W[O,I], bias: W[O]?, round_x: bool = false) -> (y: T[*,O])";
 constexpr Declaration kEmbedding = "embedding(indices: i32[*], weight: W[V,D]) -> (y: f32[*,D])";
 
 std::size_t bytes_of(std::int64_t rows, std::int64_t columns) {
@@ -24,25 +24,60 @@ bool is_plain(const Rows& rows) {
   return rows.type == dtype::f32 && rows.element_stride == 1 && rows.offset == nullptr;
 }
 
-void vector_linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor* bias, const Tensor& y) {
+// Rounding to bfloat16 is for weights that are so.
+bool rounds_x(const CallOf<kLinear>& c) {
+  return c.flag<"round_x">() && c.tensor<"weight">().dtype == dtype::bf16;
+}
+
+// x as the products of `blocks` take it; holds what it had to be copied into.
+class BlockInput {
+ public:
+  BlockInput(const Context& context, Rows x, std::int64_t rows, std::int64_t in, bool rounds, bool pairs)
+      : copy_(nullptr, {}) {
+    if (pairs) {
+      stride_ = Extent(in).rounded_up(kPairedElements).value() / kPairedElements;
+    } else if (!rounds && is_plain(x)) {
+      data_ = static_cast<const float*>(x.data);
+      stride_ = x.stride;
+      return;
+    } else {
+      stride_ = in;
+    }
+    copy_ = context.workspace(bytes_of(rows, stride_));
+    auto* data = reinterpret_cast<float*>(copy_.get());
+    if (pairs) {
+      MAMBASDK_PICK(linear_round)({x, rows, in, stride_, data}, context.parallel());
+    } else {
+      MAMBASDK_PICK(linear_widen)({x, rows, in, data, rounds}, context.parallel());
+    }
+    data_ = data;
+  }
+  [[nodiscard]] const float* data() const { return data_; }
+  [[nodiscard]] std::int64_t stride() const { return stride_; }
+
+ private:
+  Context::Workspace copy_;
+  const float* data_ = nullptr;
+  std::int64_t stride_ = 0;
+};
+
+void vector_linear(const CallOf<kLinear>& c) {
+  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
+  const Context& context = c.context();
   const std::int64_t rows = row_count(x), in = weight.size(1), out = weight.size(0);
   if (rows == 0 || out == 0) return;
   const Parallel parallel = context.parallel();
   std::vector<std::int64_t> x_offsets, none;
-  Rows x_rows = rows_view(&x, x_offsets);
-  Context::Workspace wide(nullptr, {});
-  if (!is_plain(x_rows)) {
-    wide = context.workspace(bytes_of(rows, in));
-    auto* data = reinterpret_cast<float*>(wide.get());
-    MAMBASDK_PICK(linear_widen)({x_rows, rows, in, data}, parallel);
-    x_rows = Rows{data, nullptr, in, 1, dtype::f32};
-  }
-  const auto* x_data = static_cast<const float*>(x_rows.data);
+  const Rows x_rows = rows_view(&x, x_offsets);
   Rows weight_rows = rows_view(&weight, none);
-  const Rows bias_row = rows_view(bias, none);
-  const StreamArgs stream{rows, in, out, x_data, x_rows.stride, weight_rows, bias_row, y.data, y.dtype};
+  const Rows bias_row = rows_view(c.optional<"bias">(), none);
+  const bool is_rounded = x_rows.type == dtype::bf16, rounds = rounds_x(c) && !is_rounded;
+  const bool pairs = (rounds || is_rounded) && weight_rows.type == dtype::bf16 && weight_rows.element_stride == 1 &&
+                     rows > kMaxStreamedRows && pairs_are_fast();
+  const BlockInput input(context, x_rows, rows, in, rounds, pairs);
+  const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight_rows, bias_row, y.data, y.dtype};
   if (rows <= kMaxStreamedRows) return MAMBASDK_PICK(linear_stream)(stream, parallel);
-  if (rows <= kMaxDotRows && in >= kLeastDotFeatures && weight_rows.element_stride == 1) {
+  if (!pairs && rows <= kMaxDotRows && in >= kLeastDotFeatures && weight_rows.element_stride == 1) {
     return MAMBASDK_PICK(linear_dots)(stream, parallel);
   }
   Context::Workspace wide_weight(nullptr, {});
@@ -52,40 +87,17 @@ void vector_linear(const Context& context, const Tensor& x, const Tensor& weight
     MAMBASDK_PICK(linear_widen)({weight_rows, out, in, data}, parallel);
     weight_rows = Rows{data, nullptr, in, 1, dtype::f32};
   }
-  const bool direct = y.dtype == dtype::f32;
-  Context::Workspace product(nullptr, {});
-  if (!direct) product = context.workspace(bytes_of(rows, out));
-  float* c = direct ? y.ptr<float>() : reinterpret_cast<float*>(product.get());
-  const Gemm gemm_args{.m = rows,
-                       .n = out,
-                       .k = in,
-                       .a = x_data,
-                       .a_row = x_rows.stride,
-                       .a_col = 1,
-                       .b = weight_rows.data,
-                       .b_dtype = weight_rows.type,
-                       .b_row = weight_rows.stride,
-                       .b_transposed = true,
-                       .c = c,
-                       .c_row = out,
-                       .accumulate = false};
-  (void)bytes_of(Extent(out).rounded_up(kMaxPackedColumns).value(), in);  // gemm_workspace_bytes does not check
-  const std::int64_t gemm_bytes = MAMBASDK_PICK(gemm_workspace_bytes)(gemm_args);
-  const Context::Workspace packed = context.workspace(static_cast<std::size_t>(gemm_bytes));
-  MAMBASDK_PICK(gemm)(gemm_args, packed.get(), parallel);
-  if (direct && bias == nullptr) return;
-  const Context::Workspace table = context.workspace(bytes_of(1, out));
-  MAMBASDK_PICK(linear_finish)({c, rows, out, bias_row, reinterpret_cast<float*>(table.get()), y.data, y.dtype},
-                               parallel);
+  (void)bytes_of(in, kMaxPackedBlock);  // the kernel does not check
+  const BlockArgs blocks{rows, in, out, input.data(), input.stride(), pairs, weight_rows, bias_row, y.data, y.dtype};
+  need_scratch(MAMBASDK_PICK(linear_blocks)(blocks, parallel, thread_scratch(context)), c.operation());
 }
 
 template <bool kReference>
 void run_linear(const CallOf<kLinear>& c) {
-  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">();
   if constexpr (kReference) {
-    reference_linear(x, weight, c.optional<"bias">(), c.output<"y">());
+    reference_linear(c.tensor<"x">(), c.tensor<"weight">(), c.optional<"bias">(), rounds_x(c), c.output<"y">());
   } else {
-    vector_linear(c.context(), x, weight, c.optional<"bias">(), c.output<"y">());
+    vector_linear(c);
   }
 }
 
@@ -141,8 +153,9 @@ void register_linear(Registry& registry) {
   using namespace linear;
   registry.define<kLinear>({
       .doc = "y = x weight^T + bias, accumulated in float32. Few rows of x stream the weights from memory; more go "
-             "through "
-             "a blocked matrix product. For inference: it has no derivative.",
+             "through a blocked matrix product. Where round_x is true and weight is bfloat16, x is rounded to bfloat16 "
+             "(by 2^-9 of an element at most), of which some processors multiply twice as many. For inference: it has "
+             "no derivative.",
       .reference = run_linear<true>,
       .cpu = run_linear<false>,
   });

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ops/rows.hpp"
+#include "ops/thread_scratch.hpp"
 
 namespace mambasdk {
 
@@ -35,16 +36,29 @@ struct WidenArgs {
   Rows rows;
   std::int64_t count = 0, columns = 0;
   float* out = nullptr;
+  bool rounds = false;  // to bfloat16
 };
 
-// out[r] = rows[r] + bias in out's type; `rows` may be `out`.
-struct FinishArgs {
-  const float* rows = nullptr;  // (count, columns)
-  std::int64_t count = 0, columns = 0;
-  Rows bias;
-  float* table = nullptr;  // scratch, (columns,)
-  void* out = nullptr;
-  DType type{2, 32};
+inline constexpr std::int64_t kMaxPackedBlock = 128;  // outputs that a thread packs at a time, at most
+inline constexpr std::int64_t kPairedElements = 2;    // bfloat16 in a cell of 4 bytes
+
+// Rows into pairs of bfloat16, out rows `stride` pairs apart, a zero beside an odd last element.
+struct RoundArgs {
+  Rows rows;
+  std::int64_t count = 0, columns = 0, stride = 0;
+  float* out = nullptr;
+};
+
+// y = x weight^T + bias, in products of float32 or, for weights of bfloat16 and AVX512_BF16, of pairs of them.
+struct BlockArgs {
+  std::int64_t rows = 0, in_features = 0, out_features = 0;
+  const float* x = nullptr;   // (rows, I), or with `pairs` (rows, I rounded up to pairs, each in one float's place)
+  std::int64_t x_stride = 0;  // floats from row to row
+  bool pairs = false;
+  Rows weight;  // (O, I), element_stride 1
+  Rows bias;    // one row of O, or absent
+  void* y = nullptr;
+  DType y_type{2, 32};
 };
 
 struct EmbeddingArgs {
@@ -60,7 +74,10 @@ struct EmbeddingArgs {
 MAMBASDK_DECLARE_KERNEL(void, linear_stream, const linear::StreamArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, linear_dots, const linear::StreamArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, linear_widen, const linear::WidenArgs&, const Parallel&);
-MAMBASDK_DECLARE_KERNEL(void, linear_finish, const linear::FinishArgs&, const Parallel&);
+MAMBASDK_DECLARE_KERNEL(void, linear_round, const linear::RoundArgs&, const Parallel&);
+// False when the scratch ran out. A result is one chain of sums in order, of pairs where it is of pairs; subnormal
+// factors of pairs count as zero.
+MAMBASDK_DECLARE_KERNEL(bool, linear_blocks, const linear::BlockArgs&, const Parallel&, const ThreadScratch&);
 MAMBASDK_DECLARE_KERNEL(void, embedding_rows, const linear::EmbeddingArgs&, const Parallel&);
 
 }  // namespace mambasdk

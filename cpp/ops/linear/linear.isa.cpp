@@ -1,4 +1,4 @@
-// The weight-streaming product of decode steps, and the conversions around the GEMM of longer inputs.
+// The weight-streaming product of decode steps, and the conversions around the products of longer inputs.
 #include "ops/linear/linear.hpp"
 
 #include "ops/rows_simd.hpp"
@@ -89,29 +89,29 @@ void linear_widen(const WidenArgs& a, const Parallel& parallel) {
   parallel(a.count, at_least_one(16384 / at_least_one(a.columns)), [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       float* out = a.out + r * a.columns;
-      write_out(read_row(a.rows, r, out, a.columns), out, {2, 32}, 0, a.columns);
+      const float* in = read_row(a.rows, r, out, a.columns);
+      if (a.rounds) {
+        for_lanes(a.columns, [&](Index i, int count) __attribute__((always_inline)) {
+          store_n(out + i, widen_bf16(narrow_bf16(load_n(in + i, count))), count);
+        });
+      } else {
+        write_out(in, out, {2, 32}, 0, a.columns);
+      }
     }
   });
 }
 
-void linear_finish(const FinishArgs& a, const Parallel& parallel) {
-  const float* bias = a.bias.data != nullptr ? read_row(a.bias, 0, a.table, a.columns) : nullptr;
+void linear_round(const RoundArgs& a, const Parallel& parallel) {
   constexpr Index kPiece = 1024;
   parallel(a.count, at_least_one(16384 / at_least_one(a.columns)), [&](Index begin, Index end) {
     alignas(64) float buffer[kPiece];
     for (Index r = begin; r < end; ++r) {
+      auto* out = reinterpret_cast<bf16*>(a.out + r * a.stride);
       for (Index first = 0; first < a.columns; first += kPiece) {
         const Index n = a.columns - first < kPiece ? a.columns - first : kPiece;
-        const float* in = a.rows + r * a.columns + first;
-        float* out = output_at(a.out, a.type, r * a.columns + first, buffer);
-        if (bias != nullptr) {
-          for_lanes(n, [&](Index i, int count) __attribute__((always_inline)) {
-            store_n(out + i, load_n(in + i, count) + load_n(bias + first + i, count), count);
-          });
-          in = out;
-        }
-        write_out(in, a.out, a.type, r * a.columns + first, n);
+        narrow(read_row(a.rows, r, buffer, n, first), out + first, n);
       }
+      if (a.columns % kPairedElements != 0) out[a.columns] = bf16{};
     }
   });
 }

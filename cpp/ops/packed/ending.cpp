@@ -1,6 +1,7 @@
 // What stands behind a product: bias, residual and activation.
 #include "core/element.hpp"
 #include "core/extent.hpp"
+#include "kernels/pairs.hpp"
 #include "ops/packed/packed.hpp"
 
 namespace mambasdk::packed {
@@ -52,6 +53,7 @@ void run_windows(const Context& context, std::string_view operation, std::span<W
     w.has_bias = tables.bias() != nullptr;
     w.bias = w.has_bias ? tables.bias() : kZeros;
     w.results = tables.results();
+    w.pairs = pairs_are_fast();
     need_scratch(MAMBASDK_PICK(window_products)(w, context.parallel(), thread_scratch(context)), operation);
   }
 }

@@ -58,7 +58,7 @@ struct Line {
 // Whether the processor's products of bfloat16 pairs are these products.
 MAMBASDK_SIMD bool multiplies_pairs(const Windows& w) {
 #if defined(__AVX512BF16__)
-  return w.weight_type == dtype::bf16 && w.channels % 2 == 0 && (w.rounds || w.x_type == dtype::bf16);
+  return w.pairs && w.weight_type == dtype::bf16 && w.channels % 2 == 0 && (w.rounds || w.x_type == dtype::bf16);
 #else
   return w.channels < 0;
 #endif

@@ -25,6 +25,7 @@ struct Windows {
   std::int64_t batch = 1, in[3] = {1, 1, 1};
   std::int64_t groups = 1, channels = 0;  // channels of a group; groups are neighbours
   bool rounds = false;                    // x to bfloat16
+  bool pairs = false;                     // products of pairs of bfloat16 are faster than of float32
 
   std::int64_t count[3] = {1, 1, 1}, step[3] = {1, 1, 1};
   const Tap* taps[3] = {};

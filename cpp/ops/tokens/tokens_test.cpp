@@ -57,7 +57,7 @@ TEST(Tokens, UnfoldAndLinearAreAConvolution) {
   const Tensor* weight = arena.normal(dtype::f32, {O, C * K * K});
   const Tensor windows = testing::call(arena, ops().get("unfold2d"), args(x, 3, 3, 2, 2, 1, 1))[0];
   ASSERT_EQ(windows.shape_text(), "(1, 5, 6, 18)");
-  const Tensor y = testing::call(arena, ops().get("linear"), args(&windows, weight, nullptr))[0];
+  const Tensor y = testing::call(arena, ops().get("linear"), args(&windows, weight, nullptr, false))[0];
   for (std::int64_t i = 0; i < 5; ++i) {
     for (std::int64_t j = 0; j < 6; ++j) {
       for (std::int64_t o = 0; o < O; ++o) {

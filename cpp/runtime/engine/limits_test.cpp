@@ -28,12 +28,13 @@ class Limits : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
   // A package whose one input is x: f32 (1, 4), and whose one weight is w: f32 (4).
-  void write(const std::string& program, const std::string& outputs = "[]") {
+  void write(const std::string& program, const std::string& outputs = "[]", int format = 1) {
     const float w[4] = {1, 2, 3, 4};
     const StoredTensor stored{"w", "F32", {4}, reinterpret_cast<const std::byte*>(w), sizeof(w)};
     write_safetensors(directory_ / "model.safetensors", {&stored, 1});
     std::ofstream(directory_ / "program.json")
-        << R"({"format": 1, "inputs": [{"name": "x", "dtype": "f32", "shape": ["B", 4]}], )" << program << "}";
+        << R"({"format": )" << format << R"(, "inputs": [{"name": "x", "dtype": "f32", "shape": ["B", 4]}], )"
+        << program << "}";
     std::ofstream(directory_ / "mambasdk.json")
         << R"({"format": [1, 0], "family": "test", "variant": "limits", "config": {}, "head": "", "engine":
                {"name": "native", "program": "program.json"}, "inputs": [{"name": "x", "dtype": "f32", "shape": ["B", 4]}],
@@ -97,6 +98,52 @@ TEST_F(Limits, SizesThatWrapAreRefused) {
   const NamedTensor input{"x", Tensor::contiguous(const_cast<float*>(x), dtype::f32, shape, 2)};
   const auto [code, text] = error_of([&] { (void)s->run({&input, 1}, wanted); });
   EXPECT_TRUE(code == ErrorCode::out_of_memory || code == ErrorCode::invalid_argument) << text;
+}
+
+// Each is one operation on %map, which is x as (B, 1, 2, 2, 1), %row, x as (B, 4, 1), or %far, 9 everywhere as indices.
+TEST_F(Limits, HostileArgumentsOfOperationsAreRefusedWithAReason) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("gather", "args": {"x": "%row", "index": "%far"})",
+       "gather: element 0 of index is 9, expected a row of x, 0 to 3"},
+      {R"("scatter_add", "args": {"initial": "%row", "index": "%far", "x": "%row"})",
+       "scatter_add: element 0 of index is 9, expected a row of initial, 0 to 3"},
+      {R"("embedding", "args": {"indices": "%far", "weight": "@table"})", "is 9, expected 0 to 3"},
+      {R"("resize", "args": {"x": "%map", "depth": 4294967296, "height": "4294967296*B", "width": 1})", "resize"},
+      {R"("resize", "args": {"x": "%map", "depth": 1, "height": "B - 2", "width": 1})", "resize"},
+      {R"("pad", "args": {"x": "%row", "before": 9223372036854775807, "after": 1})", "pad"},
+      {R"("pad", "args": {"x": "%row", "before": -9, "after": 1})", "pad"},
+      {R"("max_pool", "args": {"x": "%map", "kernel_d": 1, "kernel_h": 2, "kernel_w": 2, "stride_d": 1, "stride_h": 1,
+          "stride_w": 0})",
+       "max_pool"},
+      {R"("max_pool", "args": {"x": "%map", "kernel_d": 1, "kernel_h": 2, "kernel_w": 2, "stride_d": 1, "stride_h": 1,
+          "stride_w": 1, "dilation_w": 9223372036854775807})",
+       "max_pool"},
+      {R"("convolution_packed", "args": {"x": "%map", "weight": "@packed", "features": 1, "padding_w": 4611686018427387904,
+          "padding_after_w": 4611686018427387904})",
+       "convolution_packed"},
+      {R"("linear_packed", "args": {"x": "%row", "weight": "@packed", "features": 9223372036854775807})",
+       "linear_packed"},
+      {R"("topk", "args": {"x": "%row", "k": 2})", "topk"},
+      {R"("grid_sample", "args": {"x": "%map", "grid": "%map"})", "grid_sample"},
+      {R"("attention", "args": {"q": "%map", "k": "%row", "v": "%row", "scale": 1.0})", "attention"},
+      {R"("matmul", "args": {"x": "%row", "y": "%row"})", "matmul"},
+  };
+  for (const auto& [node, expected] : cases) {
+    const std::string_view op(node);
+    const std::string y = op.starts_with("\"topk") ? "values" : op.starts_with("\"matmul") ? "out" : "y";
+    write(concat(R"("prepare": [{"view": "reshape", "in": "@w", "shape": [4, 1], "out": "@table"},
+  {"op": "pack_weights", "args": {"weight": "@table"}, "out": {"y": "@packed"}}],
+  "nodes": [{"view": "reshape", "in": "%x", "shape": ["B", 1, 2, 2, 1], "out": "%map"},
+  {"view": "reshape", "in": "%x", "shape": ["B", 4, 1], "out": "%row"},
+  {"op": "scale", "args": {"x": "%row", "factor": 9.0}, "out": {"y": "%nine"}},
+  {"op": "to_indices", "args": {"x": "%nine"}, "out": {"y": "%far"}},
+  {"op": )",
+                 node, R"(, "out": {")", y, R"(": "%y"}}], "outputs": [{"name": "y", "value": "%y"}])"),
+          "[]", 2);
+    const auto [code, message] = error_of([&] { run(*session()); });
+    EXPECT_NE(message.find(expected), std::string::npos) << node << ": " << message;
+    EXPECT_NE(code, ErrorCode::internal) << node << ": " << message;
+  }
 }
 
 TEST_F(Limits, NegativeExtentsOfStatesAndInputsAreRefused) {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambasdk.command_line.arguments import DTYPES, add_overrides
+from mambasdk.command_line.arguments import DTYPES, add_overrides, add_products
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import create_model
 from mambasdk.package import Manifest, is_package, load, save_package
@@ -25,6 +25,7 @@ class ExportCommand:
         parser.add_argument("model", help="a model package, or a model's name for fresh weights")
         parser.add_argument("--out", required=True, metavar="DIR", help="where the new package goes")
         parser.add_argument("--dtype", choices=DTYPES, help="of the stored weights (default: as they are)")
+        add_products(parser)
         parser.add_argument(
             "--engine",
             choices=ENGINES,
@@ -51,6 +52,7 @@ class ExportCommand:
             args.out,
             processors=processors,
             dtype=args.dtype,
+            products=args.products,
             engine=args.engine or engine,
             isa=args.isa,
             prepared=args.prepared,

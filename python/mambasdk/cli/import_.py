@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambasdk.command_line.arguments import DTYPES
+from mambasdk.command_line.arguments import DTYPES, add_products
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.lowering import as_model
 from mambasdk.models.create import import_checkpoint, local_config
@@ -32,6 +32,7 @@ class ImportCommand:
         parser.add_argument("--out", required=True, metavar="DIR", help="where the package goes")
         parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one in the source)")
         parser.add_argument("--dtype", choices=DTYPES, help="of the stored weights (default: float32)")
+        add_products(parser)
         parser.add_argument("--overwrite", action="store_true", help="replace a package that is there")
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
@@ -56,6 +57,7 @@ class ImportCommand:
             processors=processors,
             head_options=options or None,
             dtype=args.dtype,
+            products=args.products,
             overwrite=args.overwrite,
         )
         count = sum(parameter.numel() for parameter in model.parameters())

@@ -8,7 +8,7 @@ from typing import Any
 
 from mambasdk.command_line.arguments import check_package
 from mambasdk.package import verify
-from mambasdk.package.verification import RELATIVE_TOLERANCE
+from mambasdk.package.verification import RELATIVE_TOLERANCE, ROUNDED_TOLERANCE
 
 
 class VerifyCommand:
@@ -20,8 +20,8 @@ class VerifyCommand:
         parser.add_argument(
             "--tolerance",
             type=float,
-            default=RELATIVE_TOLERANCE,
-            help="largest difference, as a part of the output's largest magnitude (default: %(default)g)",
+            help="largest difference, as a part of the output's largest magnitude (default: "
+            f"{RELATIVE_TOLERANCE:g}, {ROUNDED_TOLERANCE:g} for native programs with products of bfloat16)",
         )
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambasdk.element_types import WEIGHT_TYPES
 from mambasdk.errors import InvalidArgumentError, PackageError, require_torch
+from mambasdk.lowering.program import PRODUCTS
 from mambasdk.package.manifest import MANIFEST_FILE, is_package
 from mambasdk.threads import usable_cores
 
@@ -23,6 +24,15 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the parameters (default: float32)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice, at most the usable cores)")
+
+
+def add_products(parser: argparse.ArgumentParser) -> None:
+    """`--products`."""
+    parser.add_argument(
+        "--products",
+        choices=PRODUCTS,
+        help="of dense layers in the native engine (default: bfloat16 where weights are stored so, else float32)",
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -26,15 +26,17 @@ _COPIES = (torch.ops.aten.clone.default, torch.ops.aten.contiguous.default, torc
 _NUMBERS = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.neg, operator.truediv)
 
 
-def program_of_graph(model: torch.nn.Module, storage: dict[str, str] | None = None) -> Program:
+def program_of_graph(
+    model: torch.nn.Module, storage: dict[str, str] | None = None, products: str | None = None
+) -> Program:
     """Export `model` and write its graph as a native program.
 
-    storage: names of weights -> the element types that they are stored in; None: float32. Raises LoweringError that
-    names the first operation that the native engine lacks, with the module and the line that call it.
+    storage, products: as of Program. Raises LoweringError that names the first operation that the native engine lacks,
+    with the module and the line that call it.
     """
     if any(t.is_floating_point() and t.dtype != torch.float32 for t in [*model.parameters(), *model.buffers()]):
         model = copy.deepcopy(model).float()  # as the engine computes
-    return Graph(export_model(model), storage).lower()
+    return Graph(export_model(model), storage, products).lower()
 
 
 class Graph:
@@ -43,9 +45,11 @@ class Graph:
     node: the one that is being written.
     """
 
-    def __init__(self, exported: ExportedModel, storage: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, exported: ExportedModel, storage: dict[str, str] | None = None, products: str | None = None
+    ) -> None:
         self.exported = exported
-        self.program = Program(storage)
+        self.program = Program(storage, products)
         self._same = _same_symbols(exported.symbols)
         self.node: Any = next(iter(exported.program.graph.nodes))
         self._storage = dict(storage or {})

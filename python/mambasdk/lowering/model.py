@@ -111,24 +111,28 @@ def runs_by_name(model: Model) -> bool:
     return bool(model.example_inputs())
 
 
-def native_program(module: nn.Module, storage: Mapping[str, str] | None = None) -> Program | None:
+def native_program(
+    module: nn.Module, storage: Mapping[str, str] | None = None, products: str | None = None
+) -> Program | None:
     """The model's native program: the one that its `lower` writes, else its exported graph's.
 
     None for a model without named inputs and outputs. Raises LoweringError for what a program cannot say.
-    storage: names of weights -> the element types that they are stored in, as in Program; None: float32.
+    storage, products: as of Program.
     """
-    if (own := _own_program(module, storage)) is not None:
+    if (own := _own_program(module, storage, products)) is not None:
         return own
     if not runs_by_name(as_model(module)):
         return None
     graph = importlib.import_module("mambasdk.lowering.graph")  # needs torch
-    program: Program = graph.program_of_graph(module, storage)
+    program: Program = graph.program_of_graph(module, storage, products)
     return program
 
 
-def _own_program(module: nn.Module, storage: Mapping[str, str] | None = None) -> Program | None:
+def _own_program(
+    module: nn.Module, storage: Mapping[str, str] | None = None, products: str | None = None
+) -> Program | None:
     """The program that the model's `lower` writes, None where it has none."""
-    program = Program(storage)
+    program = Program(storage, products)
     return None if as_model(module).lower(program) is NotImplemented else program
 
 

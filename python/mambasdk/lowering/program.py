@@ -14,6 +14,7 @@ from mambasdk.lowering.signature import registered_signatures
 FORMAT = 3  # of programs with states that grow
 _FORMAT_OF_EXPRESSIONS = 2  # with expressions in place of numbers, or steps in slices; those without are written as 1
 _OUT = ("add", "multiply", "concat_rows")  # operations whose first output is called so; the others say y
+PRODUCTS = ("float32",)  # what dense layers may be held to
 Dim = int | str  # an expression of the inputs' free extents is one, for example "(H + 1)//2"
 
 
@@ -43,11 +44,14 @@ class Program:
 
     storage: names of weights -> the element types that they are stored in ("f32", …), which choose operations; a weight
         that is not named is float32.
+    products: "float32" multiplies in float32 whatever weights are stored as; None: where they are bfloat16, dense
+        layers round their inputs to it.
 
     """
 
-    def __init__(self, storage: Mapping[str, str] | None = None) -> None:
+    def __init__(self, storage: Mapping[str, str] | None = None, products: str | None = None) -> None:
         self._storage = dict(storage or {})
+        self._rounds = products is None
         self.inputs: list[dict[str, Any]] = []
         self.states: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
@@ -153,6 +157,10 @@ class Program:
         (self._prepare if early else self._nodes).append({"op": op, "args": inputs, "out": results})
         return values[0] if len(values) == 1 else tuple(values)
 
+    def rounding(self, weight: Value) -> dict[str, Any]:
+        """What the operation that multiplies by `weight` is told of rounding: nothing, or `round_x`."""
+        return {"round_x": True} if self._rounds and self._storage.get(weight.name) == "bf16" else {}
+
     def forget_view(self, value: Value) -> bool:
         """Take back the view that makes `value`, where nothing reads it."""
         made = [node for node in self._nodes if "view" in node and node["out"] == value.reference]
@@ -195,11 +203,13 @@ class Program:
                 where="linear",
                 expected=f"one of {', '.join(operations)}",
             )
+        weight = self.weight(f"{prefix}.weight")
         value: Value = self.op(
             operations[stored],
             x=x,
-            weight=self.weight(f"{prefix}.weight"),
+            weight=weight,
             bias=self.weight(f"{prefix}.bias") if bias else None,
+            **self.rounding(weight),
         )
         return value
 
@@ -311,6 +321,8 @@ class Program:
         self._require(x, f"view {kind}")
         early = self._is_early([x, *fields.get("shape", ()), *fields.values()])
         value = self._fresh(early)
+        if early and x.name in self._storage:
+            self._storage[value.name] = self._storage[x.name]
         node = {"view": kind, "in": x.reference, **fields, "out": value.reference}
         (self._prepare if early else self._nodes).append(node)
         return value

@@ -36,6 +36,27 @@ def _linear_packed(d: Dims, _: Given, rows: int) -> int:
     return 2 * rows * d["K"] * d["features"]
 
 
+def _matmul(d: Dims, _: Given, matrices: int) -> int:
+    return 2 * matrices * d["M"] * d["K"] * d["N"]
+
+
+def _attention(d: Dims, _: Given, __: int) -> int:
+    """As torch: q k^T and its product with v, of hidden keys too."""
+    return 2 * d["B"] * d["H"] * d["L"] * d["S"] * (d["E"] + d["F"])
+
+
+def _gru(d: Dims, _: Given, __: int) -> int:
+    """Of all steps, those behind `lengths` too."""
+    # h weight^T of three gates; then three sums with what x gives, r g, and 1 - z, (1 - z) n + z h.
+    return d["B"] * d["L"] * d["N"] * (2 * 3 * d["N"] + 3 + 1 + 4)
+
+
+def _long_convolution(d: Dims, given: Given, _: int) -> int:
+    """The sums of products, as of causal_conv1d, whatever transforms they are computed by."""
+    skip = 0 if given["skip"] is None else 2
+    return d["B"] * d["L"] * d["D"] * (2 * min(d["K"], d["L"]) + skip)
+
+
 def _maps(d: Dims, given: Given, _: int) -> int:
     """As torch: each output sums its window, what lies in the padding included."""
     kernel = _kernel(d)
@@ -115,6 +136,10 @@ def _products(a: torch.Tensor) -> int:
 FORMULAS: dict[str, Callable[[Dims, Given, int], int]] = {
     "linear": _linear,
     "linear_packed": _linear_packed,
+    "matmul": _matmul,
+    "attention": _attention,
+    "gru": _gru,
+    "fft_convolution": _long_convolution,
     "convolution": _maps,
     "convolution_packed": _maps,
     "convolution_transposed": _maps_transposed,

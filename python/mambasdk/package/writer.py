@@ -16,6 +16,7 @@ from mambasdk.element_types import WEIGHT_TYPES, torch_dtypes
 from mambasdk.errors import InvalidArgumentError, LoweringError, PackageError, require_module, require_torch
 from mambasdk.lowering import Program, as_model, native_program, runs_by_name
 from mambasdk.lowering.prepared import prepare_at_export
+from mambasdk.lowering.program import PRODUCTS
 from mambasdk.models.checkpoint import load_tensors
 from mambasdk.models.identity import NO_FAMILY, known_identity
 from mambasdk.package.card import model_card
@@ -51,6 +52,7 @@ def save_package(
     processors: Mapping[str, Mapping[str, Any]] | None = None,
     head_options: Mapping[str, Any] | None = None,
     dtype: str | None = None,
+    products: str | None = None,
     engine: str | None = None,
     isa: str | None = None,
     prepared: bool = False,
@@ -68,6 +70,8 @@ def save_package(
         native head of that name reads. None keeps those of the package that the model was loaded from.
     dtype: of the stored weights, "float32", "bfloat16" or "float16"; None keeps the model's. Parameters that must stay
         float32 do.
+    products: "float32": native programs multiply in float32 whatever the weights are stored as. None: where they are
+        bfloat16, dense layers round their inputs to it, which some processors multiply twice as fast; sums are float32.
     engine: what runs it without Python. "native" for models that lower to the SDK's operations; "aoti" compiles the
         model with torch's AOTInductor, which takes minutes and a C++ compiler and ties the package to this torch
         version; "torch" for Python alone. None: native where the model can, else torch.
@@ -88,7 +92,7 @@ def save_package(
     options = _head_options(head, family, who.head_options if head_options is None else head_options)
     stored = _stored_dtype(dtype)
     _check_values(model)
-    program = _program(model, engine, stored)
+    program = _program(model, engine, stored, products)
     engine = _engine(engine, program, model)
     if prepared and program is None:
         raise LoweringError(
@@ -154,12 +158,16 @@ def _check_values(model: nn.Module) -> None:
             )
 
 
-def _program(model: nn.Module, engine: str | None, dtype: torch.dtype | None) -> Program | None:
+def _program(model: nn.Module, engine: str | None, dtype: torch.dtype | None, products: str | None) -> Program | None:
     """The native program where the engine may be native; where it need not be, None for a model that has none."""
+    if products not in (None, *PRODUCTS):
+        raise InvalidArgumentError(
+            "bad products", where="save_package", expected=" or ".join(map(repr, PRODUCTS)), got=repr(products)
+        )
     if engine not in (None, "native"):
         return None
     try:
-        return native_program(model, _storage(model, dtype))
+        return native_program(model, _storage(model, dtype), products)
     except LoweringError as error:
         if engine == "native":
             raise

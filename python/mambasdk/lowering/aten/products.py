@@ -27,9 +27,11 @@ def linear(
         x = Operand(g.plain(x), x.shape)
     shape = (*x.shape[:-1], weight.shape[0])
     ending = activation != "none" or residual is not None
+    rounding = g.program.rounding(weight.value)
     if not ending and (g.program.states or not weight.is_fixed):
-        return g.operand(g.op("linear", x=x.value, weight=weight, bias=bias), shape, x.order)
+        return g.operand(g.op("linear", x=x.value, weight=weight, bias=bias, **rounding), shape, x.order)
     ends = {"activation": list(ACTIVATIONS).index(activation), "slope": float(slope), "residual_last": residual_last}
+    ends |= rounding
     last = None if residual is None else g.arranged(g.floats(residual), x.inverse)
     packed = g.packed(weight)
     value = g.op("linear_packed", x=x.value, weight=packed, bias=bias, residual=last, features=weight.shape[0], **ends)
