@@ -123,10 +123,8 @@ class Hydra(MarkedParameters):
         return quasiseparable_matrix(*wide, self._steps(), accumulate_dtype(d))
 
     def _parts(self, u: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor, Direction, Direction, Tensor]:
-        """z (B, L, I), x (B, L, H, P), what each direction takes, and the diagonal (B, L, H)."""
-        z, xBC, dt_f, dt_b = torch.split(
-            self.in_proj(u), [self.d_inner, self.d_xBC, self.nheads, self.nheads], dim=-1
-        )
+        """The gate z (B, L, I), x (B, L, H, P), what each direction takes, and the diagonal (B, L, H)."""
+        z, xBC, dt_f, dt_b = torch.split(self.in_proj(u), [self.d_inner, self.d_xBC, self.nheads, self.nheads], dim=-1)
         xBC = self.conv1d(xBC, cu_seqlens=cu_seqlens)
         x, *BC = torch.split(xBC, [self.d_inner, *[self.ngroups * self.d_state] * 4], dim=-1)
         B_f, C_f, B_b, C_b = (torch.unflatten(part, -1, (self.ngroups, self.d_state)) for part in BC)

@@ -33,6 +33,6 @@ class Attention(QueryKey):
         """See QueryKey."""
         scores = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(self.sizes.qk_dim)
         if kept is not None:
-            scores = scores.masked_fill(~kept[:, None, None, :], -math.inf)
-        # A row without a token has no weights: nothing, and not NaN.
-        return scores.softmax(-1) if kept is None else scores.softmax(-1).nan_to_num(0.0)
+            # Not -inf, whose softmax is NaN in a row without a token; there the values are zero anyway.
+            scores = scores.masked_fill(~kept[:, None, None, :], torch.finfo(scores.dtype).min)
+        return scores.softmax(-1)

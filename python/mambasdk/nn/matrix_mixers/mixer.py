@@ -42,8 +42,8 @@ MATRIX_MIXERS: Mapping[str, Callable[[Sizes], Structure]] = {
 class MatrixMixer(nn.Module):
     """Sequence mixer (B, L, D) -> (B, L, D) whose matrix has the structure `kind`, one of MATRIX_MIXERS.
 
-    With [z | v, features | steps] = in_proj(u) and v and features through a centred convolution (and SiLU), head by head
-    `y = M v + v`, where M is made of features and steps or is a parameter; `out_proj(RMSNorm(y) * SiLU(z))`.
+    With [z | v, features | steps] = in_proj(u) and v and features through a centred convolution (and SiLU), head by
+    head `y = M v + v`, where M is made of features and steps or is a parameter; `out_proj(RMSNorm(y) * SiLU(z))`.
 
     d_model: D. max_seq_len: the longest L; "di" has parameters for it, and scales go by it. qk_dim: q, rank per head.
     d_conv: K, odd. expand: I = expand * D. headdim: P, H = I / P heads.
@@ -115,8 +115,9 @@ class MatrixMixer(nn.Module):
         order = torch.argsort((~present).to(torch.uint8), dim=1, stable=True)  # (B, L): tokens first
         kept = present.gather(1, order)
         rows = order.unsqueeze(-1).expand_as(x)
-        y = self._mixed(x.gather(1, rows), kept)
-        return torch.zeros_like(y).scatter(1, rows, torch.where(kept.unsqueeze(-1), y, 0))
+        there = kept.unsqueeze(-1)
+        y = self._mixed(torch.where(there, x.gather(1, rows), 0), kept)
+        return torch.zeros_like(y).scatter(1, rows, torch.where(there, y, 0))
 
     def matrix(self, x: Tensor) -> Tensor:
         """The matrices (B, H, L, L), or (1, H, L, L) where all are the same, that the mixer is for x (B, L, D).
@@ -140,11 +141,11 @@ class MatrixMixer(nn.Module):
         z, v, features, steps = self._parts(x, kept)
         y = self.matrix_mixer.mix(v, features, steps, kept)
         if self.matrix_mixer.residual:
-            y = y + v
+            y = y + self.matrix_mixer.by_head(v)
         return self.out_proj(self.norm(y.flatten(-2), z))  # type: ignore[no-any-return]
 
     def _parts(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """z (B, L, I), v (B, L, H, P), features and steps (B, L, …)."""
+        """The gate z and v (B, L, I), features and steps (B, L, …)."""
         made = self.matrix_mixer
         z, values, steps = torch.split(self.in_proj(x), [self.d_inner, self.d_convolved, made.steps], dim=-1)
         if kept is not None:
@@ -155,4 +156,4 @@ class MatrixMixer(nn.Module):
             v = functional.silu(v)
         if kept is not None:
             v = torch.where(kept.unsqueeze(-1), v, 0)
-        return z, torch.unflatten(v, -1, (self.nheads, self.headdim)), features, steps
+        return z, v, features, steps

@@ -44,7 +44,8 @@ class Quasiseparable(MarkedParameters, Structure):
         return Steps(-torch.exp(accumulate_dtype(self.A_log)), accumulate_dtype(self.dt_bias))
 
     def _diagonal(self, v: Tensor) -> Tensor:
-        return (self.fc_D(v.flatten(-2)) + self.D).to(v.dtype)  # (B, L, H)
+        # Not fc_D(v): with a bounded length torch.export guards a linear layer on a slice by fixing the batch.
+        return (torch.matmul(v, self.fc_D.weight.t()) + self.D).to(v.dtype)  # (B, L, H)
 
     def matrix(self, v: Tensor, features: Tensor, steps: Tensor, kept: Tensor | None = None) -> Tensor:
         """See Structure."""
@@ -53,8 +54,9 @@ class Quasiseparable(MarkedParameters, Structure):
 
     def mix(self, v: Tensor, features: Tensor, steps: Tensor, kept: Tensor | None = None) -> Tensor:
         """By two scans, in time linear in L."""
-        y = quasiseparable(v, *self._directions(v, features, steps), self._shared())
-        return y + v * self._diagonal(v).unsqueeze(-1)
+        x = self.by_head(v)
+        y = quasiseparable(x, *self._directions(v, features, steps), self._shared())
+        return y + x * self._diagonal(v).unsqueeze(-1)
 
 
 class FixedQuasiseparable(Quasiseparable):
@@ -68,5 +70,5 @@ class FixedQuasiseparable(Quasiseparable):
     def _directions(self, v: Tensor, features: Tensor, steps: Tensor) -> list[Direction]:
         rows = self.BC[: v.shape[1]].to(v.dtype).expand(v.shape[0], -1, -1)
         B, C = rows.unflatten(-1, (2, 1, self.width)).unbind(2)
-        dt = v.new_zeros(*v.shape[:2], self.sizes.heads)
+        dt = torch.zeros_like(v[..., : self.sizes.heads])  # (B, L, H)
         return [Direction(dt, B, C)] * 2

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 
-
 @dataclass(frozen=True)
 class Sizes:
     """heads: H. headdim: P. qk_dim: q, the rank per head. length: the longest sequence."""
@@ -40,7 +39,7 @@ class Structure(nn.Module):
 
     def matrix(
         self,
-        v: Tensor,  # (B, L, H, P)
+        v: Tensor,  # (B, L, I)
         features: Tensor,  # (B, L, features)
         steps: Tensor,  # (B, L, steps)
         kept: Tensor | None = None,  # (B, L) bool: where there is a token; None: everywhere
@@ -50,7 +49,11 @@ class Structure(nn.Module):
 
     def mix(self, v: Tensor, features: Tensor, steps: Tensor, kept: Tensor | None = None) -> Tensor:
         """Their product with v, (B, L, H, P); arguments as of `matrix`. v is zero where nothing is kept."""
-        return torch.matmul(self.matrix(v, features, steps, kept), v.transpose(1, 2)).transpose(1, 2)
+        return torch.matmul(self.matrix(v, features, steps, kept), self.by_head(v).transpose(1, 2)).transpose(1, 2)
+
+    def by_head(self, v: Tensor) -> Tensor:
+        """V (B, L, I) as (B, L, H, P)."""
+        return v.unflatten(-1, (self.sizes.heads, self.sizes.headdim))
 
 
 class QueryKey(Structure):

@@ -29,9 +29,7 @@ _ABLATIONS: dict[str, dict[str, Any]] = {
     "quasiseparable_dd": _DEPENDENT,
     "quasiseparable_di": _FIXED,
 }
-_VARIANTS |= {
-    f"hydra-{mixer.replace('_', '-')}": {"mixer": mixer, **sizes} for mixer, sizes in _ABLATIONS.items()
-}
+_VARIANTS |= {f"hydra-{mixer.replace('_', '-')}": {"mixer": mixer, **sizes} for mixer, sizes in _ABLATIONS.items()}
 # What the bare name means: a model of bytes, and one token more for the mask, that trains on two cores.
 _VARIANTS["hydra-mini"] = {
     "d_model": 192,
