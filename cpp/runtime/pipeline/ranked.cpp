@@ -15,7 +15,7 @@ void RankingOptions::apply(std::string_view json, std::string_view source,
     if (std::ranges::find(known, key) == known.end()) {
       std::string names;
       for (const std::string_view name : known) names += concat(names.empty() ? "" : ", ", name);
-      fail(ErrorCode::invalid_argument, where, " is no option of this head; it has ", names);
+      fail(ErrorCode::invalid_argument, where, " is no option of this head; it has ", names.empty() ? "none" : names);
     }
     if (key == "top_k") {
       if (!value.is_number_integer() || value < 1 || value > INT32_MAX) {

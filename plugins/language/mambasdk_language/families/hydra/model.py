@@ -179,7 +179,13 @@ class _TextModel(nn.Module, Model):
     def example_inputs(self) -> dict[str, Tensor]:
         """Two rows of tokens that are the same everywhere."""
         length = min(24, self.config.max_positions or 24, self._longest())
-        tokens = torch.arange(2 * length, device="cpu").mul_(7).add_(3).remainder_(self.vocab_size).view(2, length)
+        tokens = (
+            torch.arange(2 * length, device="cpu", dtype=torch.int32)
+            .mul_(7)
+            .add_(3)
+            .remainder_(self.vocab_size)
+            .view(2, length)
+        )
         return {"tokens": tokens.to(self.bert.embeddings.word_embeddings.weight.device)}
 
     def input_shapes(self) -> dict[str, list[int | str]]:
@@ -298,6 +304,11 @@ class HydraTextModel(_TextModel):
             return h[:, 0]
         first = (mask != 0).to(torch.uint8).argmax(1)  # (B)
         return h[torch.arange(h.shape[0], device=h.device), first]
+
+    @torch.no_grad()
+    def start_at(self, value: float) -> None:
+        """Let a regression that has learnt nothing say `value`: the mean of what it is to learn."""
+        self.classifier.bias.fill_(value)
 
     @property
     def classes(self) -> int | None:

@@ -38,6 +38,7 @@ _VARIANTS["hydra-mini"] = {
     "d_state": 32,
     "headdim": 32,
     "pool": "mean",
+    "initializer_range": 0.05,  # 0.02 is for matrices four times as wide
 }
 
 FAMILY = FamilySpec(
