@@ -1,7 +1,6 @@
 """A language in which what is hidden is told before or after: Hydra, causal Mamba-2, and other matrices on it.
 
-    pip install 'mambasdk-language[train]' matplotlib
-    python grammar.py --out results
+python grammar.py --out results
 """
 
 from __future__ import annotations
@@ -184,7 +183,8 @@ def main() -> None:
         runs = [train(make, args.steps, args.batch, args.lr, seed) for seed in range(args.seeds)]
         one = results[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
         shares = " | ".join(f"{one[part]:.1%}" for part in ("all", "before", "after"))
-        print(f"| {name} | {shares} | {one['loss']:.3f} | {one['parameters']:,.0f} | {one['seconds']:.1f} |", flush=True)
+        rest = f"{one['loss']:.3f} | {one['parameters']:,.0f} | {one['seconds']:.1f}"
+        print(f"| {name} | {shares} | {rest} |", flush=True)
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
     draw(results, args.out / "grammar.png")
 

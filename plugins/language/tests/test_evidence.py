@@ -304,7 +304,8 @@ globals().update(families.suite(*EVIDENCE, distribution="mambasdk-language", slo
 
 
 def write_golden(root: Path) -> None:
-    """Folders `mamba` and `mamba2` of other sizes, from our own models."""
+    """Folders `mamba`, `mamba2` and `hydra` of other sizes, from our own models."""
+    _write_hydra(root / "hydra")
     common = {"n_layer": 3, "vocab_size": 45, "rms_norm": True, "residual_in_fp32": True, "tie_embeddings": True}
     first = {**common, "d_model": 24, "ssm_cfg": {"layer": "Mamba1", "d_state": 8}, "pad_vocab_size_multiple": 4}
     sizes = {"layer": "Mamba2", "d_state": 8, "headdim": 4, "ngroups": 3, "chunk_size": 4}
@@ -343,3 +344,42 @@ def _write_language(
     for name in [name for name in made if name.endswith("conv_state")]:
         made[name] = torch.nn.functional.pad(made[name].transpose(1, 2), (1, 0))
     golden.write(folder, "io.safetensors", made)
+
+
+def _write_hydra(folder: Path) -> None:
+    mixers = {
+        "wide": {"d_model": 12, "d_state": 5, "d_conv": 3, "headdim": 6, "ngroups": 2, "chunk_size": 4},
+        "biased": {"d_model": 8, "d_state": 4, "headdim": 4, "bias": True, "learnable_init_states": True},
+    }
+    mixers = {name: {"chunk_size": 8, **options} for name, options in mixers.items()}
+    matrices = {"d_model": 8, "qk_dim": 3, "max_seq_len": 10, "d_conv": 5, "expand": 2, "headdim": 8}
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "d_state": 4, "headdim": 8, "d_conv": 5}
+    golden.write(folder, "config.json", {"hydra": mixers, "matrix_mixers": matrices, "bert": {"small": sizes}})
+    for seed, (case, options) in enumerate(mixers.items()):
+        torch.manual_seed(seed)
+        made = golden.scatter(Hydra(**{key: value for key, value in options.items() if key != "chunk_size"}), seed)
+        golden.write(folder, "weights.safetensors", {f"{case}.{name}": w for name, w in made.state_dict().items()})
+        u = torch.randn(2, 11, options["d_model"])
+        io = golden.record(HYDRA_MIXERS, made, {"u": u, "grad_y": torch.randn_like(u)})
+        golden.write(folder, "io.safetensors", {f"{case}.{name}": tensor for name, tensor in io.items()})
+    u = torch.randn(2, 10, 8)
+    golden.write(folder, "io.safetensors", {"mm.u": u})
+    for seed, kind in enumerate(MATRIX_MIXERS):
+        torch.manual_seed(seed)
+        model: Any = golden.scatter(MatrixMixer(kind=kind, shifted=kind.startswith("toeplitz"), **matrices), seed)
+        weights = {f"mm.{kind}.{name}": w for name, w in model.state_dict().items()}
+        golden.write(folder, "weights.safetensors", weights)
+        golden.write(folder, "io.safetensors", {f"mm.{kind}.y": golden.record(MATRICES, model, {"u": u})["y"]})
+    torch.manual_seed(9)
+    ours = {"d_model": 16, "n_layer": 1, "vocab_size": 40, "d_state": 4, "headdim": 8, "d_conv": 5}
+    model = golden.scatter(mambasdk.create_model("hydra", padding="upstream", **ours), 9).double().eval()
+    golden.write(folder, "weights.safetensors", {f"small.{name}": w.float() for name, w in model.state_dict().items()})
+    tokens = torch.randint(40, (2, 9), generator=torch.Generator().manual_seed(9))
+    mask = torch.ones_like(tokens)
+    mask[1, 6:] = 0
+    labels = torch.full_like(tokens, -100)
+    labels[:, 2:4] = tokens[:, 2:4].clamp(min=1)
+    out = model(tokens, mask, labels=labels)
+    io = {"input_ids": tokens, "attention_mask": mask, "labels": labels, "logits": out.logits.float()}
+    io["mlm_loss"] = out.loss.reshape(1).float()
+    golden.write(folder, "io.safetensors", {f"small.{name}": tensor for name, tensor in io.items()})

@@ -234,7 +234,10 @@ def test_what_cannot_be_learnt_or_measured_is_said(capsys: Any, rows: Path, tmp_
         (["evaluate", package, "--data", rows, "--label", "mood"], "bad label: expected a, b, got 'up'"),
         (["predict", package], "nothing to predict"),
         (["train", "hydra", "--data", rows, "--label", "text", "--target", "stars", *small], "not allowed with"),
-        (["train", "hydra", "--data", rows, "--label", "moods", *small], "without rows that have moods (they have text, mood, stars)"),
+        (
+            ["train", "hydra", "--data", rows, "--label", "moods", *small],
+            "without rows that have moods (they have text, mood",
+        ),
         (["train", "hydra", "--data", tmp_path / "words.csv", "--target", "stars", *small], "expected a number"),
         (["train", "mamba2", "--data", rows, "--label", "mood", *small], "unrecognized arguments"),
     ):
