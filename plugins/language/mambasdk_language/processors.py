@@ -258,7 +258,7 @@ def _with_mask(entry: dict[str, Any], mask_token: str | None) -> dict[str, Any]:
 
 
 def _manifest_mask(entry: Mapping[str, Any]) -> str | None:
-    value = entry.get("mask_token")
+    value: str | None = entry.get("mask_token")
     if value is not None and not isinstance(value, str):
         raise InvalidArgumentError("bad mask_token", where="processors.text", expected="a text", got=repr(value)[:80])
     return value

@@ -77,7 +77,7 @@ class MaskedLanguageModeling:
         self.model = model
         self._corpus = corpus
         self._batch, self._context, self._seed = batch, context, seed
-        self._masks = {"rate": rate, "mask_token": mask_token, "vocab_size": model.vocab_size}
+        self._masks: dict[str, Any] = {"rate": rate, "mask_token": mask_token, "vocab_size": model.vocab_size}
         self._device = next(model.parameters()).device
         self.data = f"{corpus.train_bytes:,} bytes of text, {corpus.held_out_bytes:,} held out"
 

@@ -201,7 +201,7 @@ def read_training_texts(
 
     label: the column of what is to be learnt of each text; None: only the text is read.
     """
-    how = {"column": args.column, "raw": args.raw, "label": label}
+    how: dict[str, Any] = {"column": args.column, "raw": args.raw, "label": label}
     reading = read_texts(args.data, args.pattern, **how)
     share = _share(args.held_out)
     other = None if share is not None else read_texts(args.held_out, args.pattern, **how)

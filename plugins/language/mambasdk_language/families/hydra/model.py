@@ -156,12 +156,8 @@ class _TextModel(nn.Module, Model):
     def __init__(self, config: HydraConfig) -> None:
         super().__init__()
         self.config = config
+        self.vocab_size: int = config.vocab_size
         self.bert = HydraEncoder(config)
-
-    @property
-    def vocab_size(self) -> int:
-        """Token ids are below it."""
-        return self.config.vocab_size
 
     @property
     def package_head(self) -> str:
