@@ -246,3 +246,12 @@ def test_what_cannot_be_learnt_or_measured_is_said(capsys: Any, rows: Path, tmp_
         assert message in capsys.readouterr().err, message
     with pytest.raises(InvalidArgumentError, match="masked_lm or classification"):
         mambasdk.create_model("hydra", task="tagging")
+
+
+def test_the_papers_structures_have_its_sizes() -> None:
+    """Arxiv 2407.09941, section 4: 70 to 72 million parameters each."""
+    names = mambasdk.list_models("hydra-*-d?")
+    assert len(names) == 12
+    for name in names:
+        count = sum(parameter.numel() for parameter in mambasdk.create_model(name, device="meta").parameters())
+        assert 70e6 <= count <= 72e6, (name, count)
