@@ -211,6 +211,91 @@ TEST(Pipelines, AMissingKindNamesThePluginsThatThePackageRequires) {
   EXPECT_EQ(pipeline.pipeline, nullptr);
 }
 
+// A package whose model is a table: each byte, or the mask, to a row of numbers; the whole text to that of its first.
+std::string write_table_package(std::string_view name, std::string_view head, std::string_view text_processor,
+                                std::vector<float> mask_row) {
+  const auto width = static_cast<std::int64_t>(mask_row.size());
+  std::vector<float> table(static_cast<std::size_t>(256 * width), 0.0f);
+  for (std::int64_t b = 0; b < 256; ++b) table[static_cast<std::size_t>(b * width + b % width)] = 2.0f;
+  table.insert(table.end(), mask_row.begin(), mask_row.end());
+  const std::string program =
+      R"({"format": 1, "inputs": [{"name": "tokens", "dtype": "i32", "shape": ["B", "L"]}],
+    "states": [], "prepare": [], "nodes": [
+    {"op": "embedding", "args": {"indices": "%tokens", "weight": "@table"}, "out": {"y": "%rows"}},
+    {"view": "slice", "in": "%rows", "dim": 1, "start": 0, "length": 1, "out": "%first"},
+    {"view": "reshape", "in": "%first", "shape": ["B", -1], "out": "%numbers"}], "outputs": [)" +
+      std::string(head.starts_with("fill")                            ? R"({"name": "logits", "value": "%rows"})"
+                  : head.find("regression") != std::string_view::npos ? R"({"name": "values", "value": "%numbers"})"
+                                                                      : R"({"name": "logits", "value": "%numbers"})") +
+      "]}";
+  const std::string manifest = R"({"format": [1, 1], "family": "test", "config": {},
+    "engine": {"name": "native", "program": "program.json"},
+    "inputs": [{"name": "tokens", "dtype": "i32", "shape": ["B", "L"]}], "outputs": [], "files": {},
+    "processors": {"text": )" + std::string(text_processor) +
+                               R"(}, "head": ")" + std::string(head) + "}";  // `head` closes its quotes
+  return write_package(name, manifest, program, {{"table", {257, width}, table}});
+}
+
+TEST(Pipelines, ATextEncoderFillsInMasks) {
+  std::vector<float> mask_row(257, 0.0f);
+  mask_row['o'] = 30.0f;
+  mask_row['a'] = 28.0f;
+  mask_row[256] = 99.0f;  // the mask itself is no answer
+  constexpr std::string_view kProcessor = R"({"kind": "bytes", "mask_token": "[MASK]"})";
+  const Loaded loaded(write_table_package("fill", R"(fill_mask", "head_options": {"top_k": 1})", kProcessor, mask_row));
+  const Running pipeline(loaded);
+  ASSERT_EQ(pipeline.made.message, "");
+  const auto words = bytes("b[MASK]x, [MASK]"), whole = bytes("box");
+  Made made, more, none;
+  ASSERT_EQ(pipeline.run({{text("text"), &words.tensor}}, made).message, "");
+  EXPECT_TRUE(made.json().starts_with(R"({"text":"box, o","fills":[{"mask":0,"index":111,"token":"o","score":0.88)"))
+      << made.json();
+  EXPECT_NE(made.json().find(R"({"mask":1,"index":111,)"), std::string::npos) << made.json();
+  ASSERT_EQ(pipeline.run({{text("text"), &words.tensor}}, more, R"({"top_k": 300})").message, "");
+  EXPECT_NE(more.json().find(R"({"mask":0,"index":97,"token":"a","score":0.119)"), std::string::npos);
+  EXPECT_EQ(more.json().find(R"("index":256)"), more.json().find(R"("index":256,"token":"[MASK]","score":0.0)"));
+  EXPECT_TRUE(pipeline.run({{text("text"), &whole.tensor}}, none).says("no place to fill in: write [MASK] there"));
+  EXPECT_TRUE(pipeline.run({{text("text"), &words.tensor}}, none, R"({"top_k": 0})").says("options.top_k must be"));
+  EXPECT_TRUE(pipeline.run({{text("text"), &words.tensor}}, none, R"({"beams": 4})").says("it has top_k"));
+
+  const Loaded maskless(write_table_package("maskless", R"(fill_mask")", R"({"kind": "bytes"})", mask_row));
+  const Running refused(maskless);
+  EXPECT_TRUE(refused.made.says("has no mask_token")) << refused.made.message;
+}
+
+TEST(Pipelines, ATextEncoderNamesClassesAndNumbers) {
+  constexpr std::string_view kProcessor = R"({"kind": "bytes"})";
+  const auto words = bytes("d");  // 100, which is 1 modulo 3
+  const mambasdk_named_tensor input{text("text"), &words.tensor};
+  {
+    const Loaded loaded(write_table_package(
+        "classes", R"(text_classification", "head_options": {"labels": ["x", "y", "z"], "top_k": 2})", kProcessor,
+        {0, 0, 0}));
+    const Running pipeline(loaded);
+    ASSERT_EQ(pipeline.made.message, "");
+    Made made, one, none;
+    ASSERT_EQ(pipeline.run({input}, made).message, "");
+    EXPECT_TRUE(made.json().starts_with(R"({"labels":[{"index":1,"label":"y","score":0.78)")) << made.json();
+    EXPECT_NE(made.json().find(R"({"index":0,"label":"x","score":0.106)"), std::string::npos) << made.json();
+    ASSERT_EQ(pipeline.run({input}, one, R"({"top_k": 1})").message, "");
+    EXPECT_EQ(one.json().find(R"("x")"), std::string::npos);
+    EXPECT_TRUE(pipeline.run({input}, none, R"({"labels": []})").says("options.labels is no option of this head"));
+  }
+  {
+    const Loaded loaded(write_table_package("numbers", R"(text_regression", "head_options": {"labels": ["a", "b"]})",
+                                            kProcessor, {0, 0}));
+    const Running pipeline(loaded);
+    Made made;
+    ASSERT_EQ(pipeline.run({input}, made).message, "");
+    EXPECT_EQ(made.json(), R"({"values":[{"index":0,"label":"a","score":2.0},{"index":1,"label":"b","score":0.0}]})");
+  }
+  const Loaded few(
+      write_table_package("few", R"(text_classification", "head_options": {"labels": ["x"]})", kProcessor, {0, 0, 0}));
+  const Running pipeline(few);
+  Made none;
+  EXPECT_TRUE(pipeline.run({input}, none).says("1 labels for 3 outputs"));
+}
+
 TEST(Pipelines, ALanguageModelContinuesText) {
   const Loaded loaded(write_counting_package("counting", R"(, "head_options": {"max_new_tokens": 3})"));
   const Running pipeline(loaded);

@@ -97,6 +97,7 @@ TextProcessor read_text_processor(const json& value, const std::string& where) {
   if (const json* begin = json_find(value, "bos_token_id")) {
     text.bos_token_id = token_id(*begin, concat(where, ".bos_token_id"));
   }
+  text.mask_token = json_string_or(value, "mask_token", "", where);
   return text;
 }
 

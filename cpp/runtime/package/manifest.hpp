@@ -35,6 +35,7 @@ struct TextProcessor {
   std::string file;                         // for "tokenizer"
   std::vector<std::int32_t> eos_token_ids;  // any of them ends a text; ascending
   std::optional<std::int64_t> bos_token_id;
+  std::string mask_token;  // how a text spells a place to fill in; empty: it has none
 };
 
 struct PluginRequirement {

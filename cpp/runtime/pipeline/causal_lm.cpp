@@ -102,15 +102,6 @@ class CausalLmHead final : public Head {
   }
 
  private:
-  static std::span<const std::int32_t> tokens_of(const Tensor& tensor) {
-    if (tensor.dtype != dtype::i32 || tensor.ndim != 2 || tensor.size(0) != 1 || !tensor.is_contiguous() ||
-        tensor.device != Device::cpu) {
-      fail(ErrorCode::invalid_argument, "tokens is ", dtype_name(tensor.dtype), " ", tensor.shape_text(),
-           ", expected a contiguous i32 (1, L) on the CPU");
-    }
-    return {tensor.ptr<const std::int32_t>(), static_cast<std::size_t>(tensor.numel())};
-  }
-
   std::unique_ptr<Tokenizer> tokenizer_;
   GenerateOptions defaults_;
 };

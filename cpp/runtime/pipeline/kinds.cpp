@@ -8,7 +8,9 @@
 #include "core/error.hpp"
 #include "runtime/package/json.hpp"
 #include "runtime/pipeline/causal_lm.hpp"
+#include "runtime/pipeline/fill_mask.hpp"
 #include "runtime/pipeline/text.hpp"
+#include "runtime/pipeline/text_labels.hpp"
 
 namespace mambasdk::runtime {
 
@@ -23,7 +25,9 @@ Kinds& kinds() {
   static auto* made = [] {
     auto* k = new Kinds;
     std::vector<ProcessorKind> built_in = text_processors();
-    built_in.push_back(causal_lm_head());
+    for (auto head : {causal_lm_head, fill_mask_head, text_classification_head, text_regression_head}) {
+      built_in.push_back(head());
+    }
     for (ProcessorKind& kind : built_in) {
       auto key = std::pair(kind.role, kind.kind);
       k->table.emplace(std::move(key), std::move(kind));

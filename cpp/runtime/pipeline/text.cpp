@@ -29,6 +29,11 @@ class TextToTokens final : public Processor {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
+std::unique_ptr<Processor> make_bytes(std::string_view config, std::string_view) {
+  const JsonDocument options = parse_json(config, "bytes");
+  return std::make_unique<TextToTokens>(Tokenizer::bytes(json_string_or(*options, "mask_token", "", "bytes")));
+}
+
 std::unique_ptr<Processor> make_tokenizer(std::string_view config, std::string_view directory) {
   const std::string where = "tokenizer";
   const JsonDocument document = parse_json(config, where);
@@ -41,10 +46,18 @@ std::unique_ptr<Processor> make_tokenizer(std::string_view config, std::string_v
 
 }  // namespace
 
+std::span<const std::int32_t> tokens_of(const Tensor& tensor) {
+  if (tensor.dtype != dtype::i32 || tensor.ndim != 2 || tensor.size(0) != 1 || !tensor.is_contiguous() ||
+      tensor.device != Device::cpu) {
+    fail(ErrorCode::invalid_argument, "tokens is ", dtype_name(tensor.dtype), " ", tensor.shape_text(),
+         ", expected a contiguous i32 (1, L) on the CPU");
+  }
+  return {tensor.ptr<const std::int32_t>(), static_cast<std::size_t>(tensor.numel())};
+}
+
 std::vector<ProcessorKind> text_processors() {
   return {
-      {Role::processor, "bytes", "Text to token ids, one per byte: tokens i32 (1, L).", "mambasdk",
-       [](std::string_view, std::string_view) { return std::make_unique<TextToTokens>(Tokenizer::bytes()); }},
+      {Role::processor, "bytes", "Text to token ids, one per byte: tokens i32 (1, L).", "mambasdk", make_bytes},
       {Role::processor, "tokenizer", "Text to token ids by a tokenizer.json: tokens i32 (1, L).", "mambasdk",
        make_tokenizer},
   };
@@ -62,7 +75,7 @@ std::unique_ptr<Tokenizer> package_tokenizer(const Package& package) {
          "\"; this library knows \"bytes\" and \"tokenizer\"; run its named tensors with session_run");
   }
   const auto path = package.tokenizer_path();
-  return path ? Tokenizer::from_file(*path) : Tokenizer::bytes();
+  return path ? Tokenizer::from_file(*path) : Tokenizer::bytes(manifest.text->mask_token);
 }
 
 }  // namespace mambasdk::runtime

@@ -23,8 +23,8 @@ class Tokenizer {
   [[nodiscard]] static std::unique_ptr<Tokenizer> from_file(const std::filesystem::path& path);
   [[nodiscard]] static std::unique_ptr<Tokenizer> from_json(std::string_view text,
                                                             std::string_view source = "tokenizer.json");
-  // Token id = byte value.
-  [[nodiscard]] static std::unique_ptr<Tokenizer> bytes();
+  // Token id = byte value. mask: the spelling of one special token more, whose id is 256; empty: there is none.
+  [[nodiscard]] static std::unique_ptr<Tokenizer> bytes(std::string_view mask = {});
 
   virtual ~Tokenizer() = default;
 
@@ -45,7 +45,7 @@ class Tokenizer {
 
   // Largest id + 1.
   [[nodiscard]] virtual std::int32_t vocab_size() const = 0;
-  // By its spelling in tokenizer.json; for bytes() a text of one byte.
+  // By its spelling in tokenizer.json; for bytes() a text of one byte, or the mask.
   [[nodiscard]] virtual std::optional<std::int32_t> token_to_id(std::string_view token) const = 0;
   [[nodiscard]] virtual bool is_special(std::int32_t id) const = 0;
 

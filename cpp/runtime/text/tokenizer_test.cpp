@@ -303,6 +303,19 @@ TEST(TokenizerBombs, PostProcessorsAndLongTokensHaveLimits) {
   EXPECT_NE(refusal(root, "a").find("10000 bytes"), std::string::npos);
 }
 
+TEST(Tokenizer, BytesWithAMask) {
+  const auto tokenizer = Tokenizer::bytes("[MASK]");
+  const std::vector<std::int32_t> ids = {256, 'a', 256, 256, '[', 'M'};
+  EXPECT_EQ(tokenizer->encode("[MASK]a[MASK][MASK][M", false), ids);
+  EXPECT_EQ(tokenizer->decode(ids, false), "[MASK]a[MASK][MASK][M");
+  EXPECT_EQ(tokenizer->decode(ids, true), "a[M");
+  EXPECT_EQ(tokenizer->vocab_size(), 257);
+  EXPECT_EQ(tokenizer->token_to_id("[MASK]"), 256);
+  EXPECT_EQ(tokenizer->token_bytes(256), "[MASK]");
+  EXPECT_TRUE(tokenizer->is_special(256));
+  EXPECT_TRUE(tokenizer->encode("", false).empty());
+}
+
 TEST(TextStream, HoldsBackHalfCharacters) {
   const auto tokenizer = Tokenizer::bytes();
   TextStream stream(*tokenizer);

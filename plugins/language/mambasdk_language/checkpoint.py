@@ -24,18 +24,21 @@ def is_huggingface(config: Mapping[str, Any]) -> bool:
     return any(key in config for key in ("hidden_size", "num_hidden_layers", "model_type", "architectures"))
 
 
-def vocabulary(config: Mapping[str, Any], weights: Checkpoint, multiple: int) -> dict[str, int]:
+def vocabulary(
+    config: Mapping[str, Any], weights: Checkpoint, multiple: int, embedding: str | None = None
+) -> dict[str, int]:
     """vocab_size and pad_vocab_size_multiple of a configuration, checked against the rows of the embedding.
 
-    multiple: what the format pads to where the configuration says nothing. The vocabulary is the configuration's own,
-    never a smaller one. Rows that are neither vocab_size nor its padding are refused.
+    multiple: what the format pads to where the configuration says nothing. embedding: the matrix's name where it is
+    none of ours. The vocabulary is the configuration's own, never a smaller one. Rows that are neither vocab_size nor
+    its padding are refused.
     """
     size = config["vocab_size"]
     if config.get("pad_vocab_size_multiple") is not None:
         require_sizes(config, ("pad_vocab_size_multiple",))
         multiple = config["pad_vocab_size_multiple"]
     padded = -(-size // multiple) * multiple
-    name = HF_EMBEDDING if HF_EMBEDDING in weights else EMBEDDING
+    name = embedding or (HF_EMBEDDING if HF_EMBEDDING in weights else EMBEDDING)
     rows = weights[name].shape[0] if name in weights else padded
     if rows == padded:
         return {"vocab_size": size, "pad_vocab_size_multiple": multiple}

@@ -7,8 +7,29 @@ from dataclasses import dataclass
 from mambasdk.errors import InvalidArgumentError
 
 
+class CheckedConfig:
+    """Base of configurations of models of tokens: their padded vocabulary, and the check of their sizes."""
+
+    vocab_size: int
+    pad_vocab_size_multiple: int
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Vp, rows of the embedding."""
+        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
+
+    def check_positive(self, *names: str) -> None:
+        """Raise InvalidArgumentError unless these fields are integers of 1 or more."""
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidArgumentError(
+                    f"bad {name}", where=type(self).__name__, expected="an integer of 1 or more", got=repr(value)
+                )
+
+
 @dataclass
-class LanguageModelConfig:
+class LanguageModelConfig(CheckedConfig):
     """A stack of mixers between an embedding and a head; the defaults are those of the original configuration files.
 
     d_model: D. n_layer: blocks. vocab_size: tokens, padded to a multiple of pad_vocab_size_multiple in the matrices.
@@ -40,17 +61,3 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         self.check_positive("d_model", "n_layer", "vocab_size", "pad_vocab_size_multiple", "d_state", "d_conv")
-
-    @property
-    def padded_vocab_size(self) -> int:
-        """Vp, rows of the embedding."""
-        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
-
-    def check_positive(self, *names: str) -> None:
-        """Raise InvalidArgumentError unless these fields are integers of 1 or more."""
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgumentError(
-                    f"bad {name}", where=type(self).__name__, expected="an integer of 1 or more", got=repr(value)
-                )

@@ -15,7 +15,7 @@ from mambasdk.training import distributed
 from mambasdk_language.documents import Document, read_documents
 from mambasdk_language.processors import BytesProcessor, TextProcessor, separator_id
 
-__all__ = ["Corpus", "Document", "Tokens", "Windows", "make_corpus", "read_documents", "split_documents"]
+__all__ = ["Corpus", "Document", "Tokens", "Windows", "make_corpus", "read_documents", "split_documents", "split_rows"]
 
 Tokens = NDArray[np.int32]
 
@@ -59,6 +59,26 @@ def split_documents(
     )
 
 
+def split_rows(documents: Sequence[Document], fraction: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
+    """(training, held out) of texts that are not cut, because something is known of each as a whole.
+
+    Those whose hash is below `fraction` are held out, so that a text stays on its side when others are added; where
+    none is, the one with the least. 0 holds out nothing. Raises InvalidArgumentError for fewer than two texts.
+    """
+    if fraction == 0:
+        return list(documents), []
+    if len(documents) < 2:
+        raise InvalidArgumentError(f"{len(documents)} text to train on and to hold out", expected="two or more")
+    places = {index: _hash_fraction(document.name, seed) for index, document in enumerate(documents)}
+    order = sorted(places, key=lambda index: places[index])
+    count = min(max(sum(place < fraction for place in places.values()), 1), len(documents) - 1)
+    out = set(order[:count])
+    return (
+        [document for index, document in enumerate(documents) if index not in out],
+        [documents[index] for index in sorted(out)],
+    )
+
+
 def _cut(text: bytes, share: float) -> int:
     """Where the first `share` of a text ends, on the border of a character."""
     cut = int(len(text) * share)
@@ -75,7 +95,7 @@ def make_corpus(train: Sequence[Document], held_out: Sequence[Document], process
         separator = 0
 
     def tokens(document: Document) -> Tokens:
-        if raw:
+        if raw:  # what a text spells like the mask is no mask
             return np.frombuffer(document.data, np.uint8).astype(np.int32)
         return np.asarray(processor.encode(document.data.decode("utf-8", errors="replace")), np.int32)
 

@@ -36,10 +36,11 @@ _NAMED = 3  # files of a reason that are named
 
 @dataclass(frozen=True)
 class Document:
-    """One text: `name` decides whether it is held out, `data` is its UTF-8."""
+    """One text: `name` decides whether it is held out, `data` is its UTF-8, `label` what its row says of it."""
 
     name: str
     data: bytes
+    label: str | float | None = None
 
 
 @dataclass
@@ -83,11 +84,17 @@ class _RefusedError(Exception):
 
 
 def read_texts(
-    paths: Sequence[str | os.PathLike[str]], pattern: str = "*", *, column: str | None = None, raw: bool = False
+    paths: Sequence[str | os.PathLike[str]],
+    pattern: str = "*",
+    *,
+    column: str | None = None,
+    raw: bool = False,
+    label: str | None = None,
 ) -> Reading:
     """The texts of files, and of the files in directories whose names match `pattern`; sorted by name.
 
     column: of JSON and CSV rows; None takes "text", else "content". raw: every file is plain text, JSON too.
+    label: the column of what is to be learnt of a text; rows without it, and files without columns, are left out.
     Below a directory hidden files and links are left out. Raises InvalidArgumentError for a path that is not there, a
     file that was named and gives no text, a column that no file has, or when nothing is found.
     """
@@ -106,10 +113,12 @@ def read_texts(
             before = len(reading.documents)
             try:
                 data = _bytes(path)
+                if kind is None and label is not None:
+                    raise _RefusedError(f"no rows with a column {label}")
                 if kind is None:
                     reading.documents.append(Document(name, _text(data).encode()))
                 else:
-                    _read_rows(kind, path, name, _text(data), column, reading)
+                    _read_rows(kind, path, name, _text(data), (column, label), reading)
             except _RefusedError as error:
                 if path == given:
                     raise _failed(str(error), str(path), column, reading) from None
@@ -211,14 +220,27 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _read_rows(kind: str, path: Path, name: str, text: str, column: str | None, reading: Reading) -> None:
-    """The rows of a file as documents NAME#NUMBER, counted from 1; rows without text are noted."""
+def _read_rows(
+    kind: str, path: Path, name: str, text: str, wanted: tuple[str | None, str | None], reading: Reading
+) -> None:
+    """The rows of a file as documents NAME#NUMBER, counted from 1; rows without text, or label, are noted.
+
+    wanted: the columns of the text and of the label.
+    """
+    column, label = wanted
+    labelless: list[str] = []  # columns of the first row that lacks the label alone
     found = 0
     columns: list[str] = []
     for number, row in enumerate(_ROWS_OF[kind](text, path), 1):
         value = _cell(row, column)
+        said = row.get(label) if label is not None and isinstance(row, dict) else None
+        said = said if isinstance(said, (str, int, float)) and said != "" else None
+        if label is not None and isinstance(value, str) and value and said is None:
+            reading.skip(f"rows without {label}", f"{name}#{number}")
+            labelless = labelless or [str(key) for key in row if key is not None]
+            continue
         if isinstance(value, str) and value:
-            reading.documents.append(Document(f"{name}#{number}", value.encode("utf-8", errors="replace")))
+            reading.documents.append(Document(f"{name}#{number}", value.encode("utf-8", errors="replace"), said))
             found += 1
             continue
         if isinstance(row, dict) and value is None and not columns:
@@ -227,6 +249,8 @@ def _read_rows(kind: str, path: Path, name: str, text: str, column: str | None, 
     if not found and columns:
         near = f" ({closest(column, columns)})" if column else ""
         reading.columns = reading.columns or (name, columns, near)
+    if not found and labelless:
+        raise _RefusedError(f"without rows that have {label} (they have {', '.join(labelless[:20])})")
     if not found:
         raise _RefusedError("without a text")
 

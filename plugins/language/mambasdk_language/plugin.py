@@ -13,13 +13,21 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Next-token prediction."""
+    """Next-token prediction; masked tokens, classes and numbers of texts."""
     return [
         HeadSpec(
             name="causal_lm",
             summary="next-token prediction on text: training and generation",
             implementation="mambasdk_language.heads.causal_lm:CausalLMHead",
-        )
+        ),
+        *(
+            HeadSpec(name=name, summary=summary, implementation="mambasdk_language.heads.text_encoder:TextEncoderHead")
+            for name, summary in (
+                ("fill_mask", "masked tokens of texts: training, and what belongs in their places"),
+                ("text_classification", "classes of texts: training from labelled rows, ranked labels"),
+                ("text_regression", "numbers of texts: training from rows with a number"),
+            )
+        ),
     ]
 
 

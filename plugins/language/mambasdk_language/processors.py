@@ -78,32 +78,48 @@ class TokenizerDecoder:
 
 
 class BytesProcessor:
-    """One token per byte of UTF-8."""
+    """One token per byte of UTF-8, and perhaps one more for a place that is to be filled in."""
 
     vocab_size = 256
 
-    def __init__(self, eos_token_id: int | Sequence[int] | None = None) -> None:
-        """eos_token_id: an id, several, or None or -1 for none."""
+    def __init__(self, eos_token_id: int | Sequence[int] | None = None, mask_token: str | None = None) -> None:
+        """eos_token_id: an id, several, or None or -1 for none. mask_token: how a text spells token 256."""
         self.eos_token_id = _end_tokens(eos_token_id, "BytesProcessor")
+        self.mask_token = mask_token or None
+        self.mask_token_id = 256 if mask_token else None
+        if mask_token:
+            self.vocab_size = 257
 
     def encode(self, text: str) -> list[int]:
         """UTF-8 of `text`; lone surrogates, which have none, become question marks."""
-        return list(text.encode("utf-8", errors="replace"))
+        parts = [text] if self.mask_token is None else text.split(self.mask_token)
+        ids = list(parts[0].encode("utf-8", errors="replace"))
+        for part in parts[1:]:
+            ids += [256, *part.encode("utf-8", errors="replace")]
+        return ids
 
     def decoder(self, prompt: Sequence[int] = ()) -> ByteDecoder:
         """See TextProcessor; ids of 256 and above stand for no byte."""
         return ByteDecoder()
 
     def manifest_entry(self) -> dict[str, Any]:
-        """`{"kind": "bytes"}`."""
-        return _with_eos({"kind": "bytes"}, self.eos_token_id)
+        """`{"kind": "bytes"}`, with the mask where there is one."""
+        return _with_eos(_with_mask({"kind": "bytes"}, self.mask_token), self.eos_token_id)
 
 
 class TokenizerProcessor:
     """Byte-level BPE from a `tokenizer.json`."""
 
-    def __init__(self, path: str | os.PathLike[str], eos_token_id: int | Sequence[int] | None = None) -> None:
-        """eos_token_id: an id, several, or None or -1 for none; `from_checkpoint` takes what the checkpoint says."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        eos_token_id: int | Sequence[int] | None = None,
+        mask_token: str | None = None,
+    ) -> None:
+        """eos_token_id: an id, several, or None or -1 for none; `from_checkpoint` takes what the checkpoint says.
+
+        mask_token: the token that stands for a place to fill in. Raises InvalidArgumentError where it is no token.
+        """
         from mambasdk import runtime
 
         self.path = Path(path)
@@ -112,6 +128,8 @@ class TokenizerProcessor:
         self._tokenizer = runtime.Tokenizer(self.path)
         self.vocab_size = int(self._tokenizer.vocab_size)
         self.eos_token_id = _end_tokens(eos_token_id, "TokenizerProcessor")
+        self.mask_token = mask_token or None
+        self.mask_token_id = None if self.mask_token is None else self._mask(self.mask_token)
 
     @classmethod
     def from_checkpoint(cls, folder: str | os.PathLike[str]) -> TokenizerProcessor:
@@ -144,12 +162,24 @@ class TokenizerProcessor:
 
     def manifest_entry(self) -> dict[str, Any]:
         """The entry, whose file `save_package` copies into the package."""
-        return _with_eos({"kind": "tokenizer", "file": str(self.path)}, self.eos_token_id)
+        entry = _with_mask({"kind": "tokenizer", "file": str(self.path)}, self.mask_token)
+        return _with_eos(entry, self.eos_token_id)
+
+    def _mask(self, token: str) -> int:
+        ids = self.encode_plain(token)
+        if len(ids) != 1:
+            raise InvalidArgumentError(
+                f"{token} is no token of it",
+                where=str(self.path),
+                got=f"{len(ids)} tokens",
+                way_out=f"add {token} to its added_tokens, or name its mask token with --mask-token",
+            )
+        return ids[0]
 
 
 def bytes_processor(entry: Mapping[str, Any], directory: Path) -> BytesProcessor:
     """The processor of a manifest entry `{"kind": "bytes"}`."""
-    return BytesProcessor(_manifest_end_tokens(entry))
+    return BytesProcessor(_manifest_end_tokens(entry), _manifest_mask(entry))
 
 
 def tokenizer_processor(entry: Mapping[str, Any], directory: Path) -> TokenizerProcessor:
@@ -157,7 +187,7 @@ def tokenizer_processor(entry: Mapping[str, Any], directory: Path) -> TokenizerP
     file = entry.get("file")
     if not isinstance(file, str):
         raise InvalidArgumentError("the tokenizer has no file", where=f"{directory}: processors.text")
-    return TokenizerProcessor(directory / file, _manifest_end_tokens(entry))
+    return TokenizerProcessor(directory / file, _manifest_end_tokens(entry), _manifest_mask(entry))
 
 
 class TextStream:
@@ -221,6 +251,17 @@ def separator_id(processor: TextProcessor) -> int | None:
     """The end token that stands between training documents: the first of several."""
     ids = processor.eos_token_id
     return ids if ids is None or isinstance(ids, int) else ids[0]
+
+
+def _with_mask(entry: dict[str, Any], mask_token: str | None) -> dict[str, Any]:
+    return entry if mask_token is None else {**entry, "mask_token": mask_token}
+
+
+def _manifest_mask(entry: Mapping[str, Any]) -> str | None:
+    value: str | None = entry.get("mask_token")
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgumentError("bad mask_token", where="processors.text", expected="a text", got=repr(value)[:80])
+    return value
 
 
 def _with_eos(entry: dict[str, Any], eos_token_id: EndTokens) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_tiny: Any) -> Pa
     for index in range(40):
         (tmp_path / "texts" / f"{index}.txt").write_text(f"def main({index}):\n    return {index}\n" * 5)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"body": f"row {i} " * 9}) + "\n" for i in range(9)))
+    (tmp_path / "reviews.csv").write_text("text,mood,stars\n" + "so fine,up,4\nso bad,down,1\n" * 20)
     (tmp_path / "long.txt").write_text("the past " * 50)
     model = make_tiny("mamba", pad_vocab_size_multiple=1)
     (tmp_path / "checkpoint").mkdir()
@@ -60,9 +61,11 @@ def test_the_language_page_is_true(
     for line in lines:
         program, *arguments = shlex.split(line)
         if arguments[0] == "train":
-            arguments += shlex.split(SMALL) + (
-                shlex.split("--set headdim=8 --set d_state=8") if "mamba2" in arguments else []
-            )
+            small = shlex.split(SMALL)
+            if {"mamba2", "hydra"} & {arguments[1]}:
+                small += shlex.split("--set headdim=8 --set d_state=8")
+            # A package has its sizes.
+            arguments += small[: small.index("--set")] if Path(arguments[1]).is_dir() else small
         if "--chat" in arguments:
             monkeypatch.setattr("sys.stdin", io.StringIO("hello\nagain\n"))
         if program == "mambasdk":

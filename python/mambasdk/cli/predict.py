@@ -1,4 +1,4 @@
-"""`mambasdk predict PACKAGE FILE…`: the package's own pipeline on files and folders, whatever its head is."""
+"""`mambasdk predict PACKAGE FILE…`: the package's own pipeline on files, folders and texts, whatever its head is."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mambasdk.plugins.interfaces import DrawingHead
 from mambasdk.plugins.specs import resolve
 from mambasdk.progress import track
 
+_INPUT = "input"  # in a result: the text that was given itself
 _OTHER_PICTURES = {".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf"}
 
 
@@ -32,7 +33,10 @@ class PredictCommand:
         """Package, files, options of the head."""
         parser.add_argument("package", help="a model package")
         parser.add_argument(
-            "files", nargs="+", metavar="file", help="what the package's processor reads; of a folder, all such files"
+            "files", nargs="*", metavar="file", help="what the package's processor reads; of a folder, all such files"
+        )
+        parser.add_argument(
+            "--text", action="append", default=[], help="a text itself, for packages that read text (repeatable)"
         )
         parser.add_argument("--slot", help="the processor that gets the file, where the package has several")
         parser.add_argument("--top-k", type=int, help="how many labels, for heads that rank them")
@@ -61,6 +65,7 @@ class PredictCommand:
         slot = _slot(args.package, args.slot)
         reader = Reader(args.package, slot)
         files, folders = find_files(args.files, reader)
+        texts = _texts(args, slot)
         drawing = _Drawing(args.package, files, args.plot) if args.plot else None
         options = _options(args)
         if Manifest.read(args.package).executes_code and not args.allow_code:
@@ -70,33 +75,46 @@ class PredictCommand:
             )
         pipeline = load_pipeline(args.package, verify=args.verify, allow_code=args.allow_code)
         results = []
-        for name in track(files, "predicting", len(files)):
+        inputs = [*texts, *(("file", name) for name in files)]
+        for kind, name in track(inputs, "predicting", len(inputs)):
             if not args.keep_state:
                 pipeline.reset()
             try:
-                results.append({"file": name, **_predict(pipeline, reader, slot, name, options)})
+                results.append({kind: name, **_predict(pipeline, reader, slot, (kind, name), options)})
             except InvalidArgumentError as error:
                 if not args.skip_bad:
                     raise
-                results.append({"file": name, "error": str(error)})
+                results.append({kind: name, "error": str(error)})
                 continue
-            if drawing:
+            if drawing and kind == "file":
                 results[-1]["plot"] = drawing.draw(name, results[-1])
             if not args.json and not folders:
-                _show(results[-1], titled=len(files) > 1)
+                _show(results[-1], titled=len(inputs) > 1)
         if not args.json and folders:
             print(format_rows([_row(result) for result in results]))
         skipped = [result["error"] for result in results if "error" in result]
         for reason in skipped:
             print(f"skipped: {reason}", file=sys.stderr)
         if len(skipped) == len(results):
-            raise InvalidArgumentError("none of the files could be read and run", where="predict")
+            raise InvalidArgumentError("nothing of this could be read and run", where="predict")
         return {"package": args.package, "results": results}
 
 
-def _predict(pipeline: Any, reader: Reader, slot: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the head says of one file. Raises InvalidArgumentError that names the file."""
-    data = reader.read(name)
+def _texts(args: argparse.Namespace, slot: str) -> list[tuple[str, str]]:
+    """The texts of the command line. Raises InvalidArgumentError where there is neither text nor file."""
+    if args.text and slot != "text":
+        raise InvalidArgumentError("it reads no text", where=f"--text: {args.package}", expected=f"files for {slot}")
+    if not args.text and not args.files:
+        raise InvalidArgumentError("nothing to predict", where="predict", expected="files, folders or --text")
+    return [(_INPUT, text) for text in args.text]
+
+
+def _predict(
+    pipeline: Any, reader: Reader, slot: str, given: tuple[str, str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the head says of one file or text. Raises InvalidArgumentError that names it."""
+    kind, name = given
+    data = name.encode() if kind == _INPUT else reader.read(name)
     try:
         return _result(pipeline.run({slot: data}, dict(options) or None))
     except (ValueError, LookupError, RuntimeError, TypeError) as error:
@@ -215,9 +233,9 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show(result: Mapping[str, Any], *, titled: bool) -> None:
     if titled:
-        print(f"{result['file']}:")
+        print(f"{result.get('file', result.get(_INPUT))}:")
     for key, value in result.items():
-        if key == "file":
+        if key in ("file", _INPUT):
             continue
         if isinstance(value, list) and all(isinstance(row, dict) for row in value):
             _show_table(key, value)

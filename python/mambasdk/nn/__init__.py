@@ -8,10 +8,12 @@ from mambasdk.lowering import Model  # noqa: E402
 from mambasdk.nn.bidirectional import BidirectionalMamba  # noqa: E402
 from mambasdk.nn.block import Block  # noqa: E402
 from mambasdk.nn.causal_lm import CausalLM, ModelOutput  # noqa: E402
-from mambasdk.nn.convolution import CausalConv1d  # noqa: E402
+from mambasdk.nn.convolution import CausalConv1d, CentredConv1d  # noqa: E402
 from mambasdk.nn.drop_path import DropPath, drop_path  # noqa: E402
+from mambasdk.nn.hydra import Hydra  # noqa: E402
 from mambasdk.nn.mamba import Mamba  # noqa: E402
 from mambasdk.nn.mamba2 import Mamba2, Mamba2State  # noqa: E402
+from mambasdk.nn.matrix_mixers import MATRIX_MIXERS, MatrixMixer  # noqa: E402
 from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
 from mambasdk.nn.mlp import GatedMLP  # noqa: E402
 from mambasdk.nn.norm import LayerNorm, RMSNorm, add_norm  # noqa: E402
@@ -22,18 +24,22 @@ from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 
 __all__ = [
+    "MATRIX_MIXERS",
     "BidirectionalMamba",
     "Block",
     "CausalConv1d",
     "CausalLM",
+    "CentredConv1d",
     "DropPath",
     "GatedMLP",
+    "Hydra",
     "LayerNorm",
     "Mamba",
     "Mamba2",
     "Mamba2State",
     "MambaState",
     "MarkedParameters",
+    "MatrixMixer",
     "MixerModel",
     "Model",
     "ModelOutput",

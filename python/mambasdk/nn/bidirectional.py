@@ -8,9 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input
+from mambasdk.nn.mixer import check_input, refuse_state
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters
 from mambasdk.nn.selective import (
@@ -118,12 +117,7 @@ class BidirectionalMamba(MarkedParameters):
         Raises ShapeError, InvalidArgumentError.
         """
         check_input(x, self.d_model, "BidirectionalMamba")
-        if state is not None or return_state:
-            raise InvalidArgumentError(
-                "a bidirectional mixer has no state that continues a sequence",
-                where="BidirectionalMamba",
-                way_out="call it without state and return_state",
-            )
+        refuse_state(state, return_state, "BidirectionalMamba")
         packing = Packing.of(mask, x, "BidirectionalMamba", cu_seqlens)
         if packing is not None:
             return packing.run(self.forward, x, None, False)

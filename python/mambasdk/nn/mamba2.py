@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional
 from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input, initial_dt_bias, is_single_step
+from mambasdk.nn.mixer import check_input, heads_of, initial_dt_bias, is_single_step, step_limits
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import register_layer_state
@@ -112,13 +111,7 @@ class Mamba2(MarkedParameters):
         self.nheads = self._heads()
         self.d_mlp = self.d_inner - self.d_ssm
         self.D_has_hdim = D_has_hdim
-        low, high = dt_limit or (None, None)
-        # Softplus is positive: a bound below that holds nothing back, and JSON has no infinity.
-        self.dt_limit = (0.0 if low is None else max(float(low), 0.0), math.inf if high is None else float(high))
-        if not self.dt_limit[0] <= self.dt_limit[1]:
-            raise InvalidArgumentError(
-                "bad dt_limit", where="Mamba2", expected="two ascending numbers or None", got=repr(dt_limit)
-            )
+        self.dt_limit = step_limits(dt_limit, "Mamba2")
         self.d_xBC = self.d_ssm + 2 * ngroups * d_state
         self.in_proj = nn.Linear(d_model, 2 * self.d_mlp + self.d_ssm + self.d_xBC + self.nheads, bias=bias, **factory)
         self.conv1d = CausalConv1d(self.d_xBC, d_conv, bias=conv_bias, silu=True, **factory)
@@ -140,16 +133,7 @@ class Mamba2(MarkedParameters):
     def _heads(self) -> int:
         if not 0 < self.d_ssm <= self.d_inner:
             raise InvalidArgumentError("bad d_ssm", where="Mamba2", expected=f"1 to {self.d_inner}", got=self.d_ssm)
-        heads, rest = divmod(self.d_ssm, self.headdim)
-        if rest:
-            raise InvalidArgumentError(
-                "bad headdim", where="Mamba2", expected=f"a divisor of {self.d_ssm} channels", got=self.headdim
-            )
-        if heads % self.ngroups:
-            raise InvalidArgumentError(
-                "bad ngroups", where="Mamba2", expected=f"a divisor of {heads} heads", got=self.ngroups
-            )
-        return heads
+        return heads_of(self.d_ssm, self.headdim, self.ngroups, "Mamba2")
 
     @torch.no_grad()
     def _init_scan(self, A_range: tuple[float, float], dt_min: float, dt_max: float, floor: float) -> None:

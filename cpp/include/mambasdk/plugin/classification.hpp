@@ -10,11 +10,9 @@
 #ifndef MAMBASDK_PLUGIN_CLASSIFICATION_HPP_
 #define MAMBASDK_PLUGIN_CLASSIFICATION_HPP_
 
-#include <cmath>
-#include <numeric>
-
 #include "mambasdk/plugin.hpp"
 #include "mambasdk/plugin/config.hpp"
+#include "mambasdk/plugin/ranking.hpp"
 
 namespace mambasdk {
 inline namespace abi1 {
@@ -48,46 +46,17 @@ class Classification {
     if (inputs.has("options")) {
       top_k = Config(inputs["options"].bytes(), where_, {"top_k"}).integer("top_k", top_k_, 1, INT32_MAX);
     }
-    std::vector<float> scores = activated(values);  // (C)
-    std::vector<std::size_t> order(scores.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::size_t count = std::min(order.size(), static_cast<std::size_t>(top_k));
-    const auto better = [&](std::size_t a, std::size_t b) {  // a score that is no number comes last
-      const float x = std::isnan(scores[a]) ? -HUGE_VALF : scores[a];
-      const float y = std::isnan(scores[b]) ? -HUGE_VALF : scores[b];
-      return x != y ? x > y : a < b;
-    };
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), better);
+    std::vector<float> scores = activated(values, activation_);  // (C)
     JsonWriter json;
-    json.open('{').key("labels").open('[');
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t index = order[i];
-      json.open('{');
-      json.key("index").number(index);
-      json.key("label").string(labels_.empty() ? std::to_string(index) : labels_[index]);
-      json.key("score").number(static_cast<double>(scores[index]));
-      json.close('}');
-    }
-    json.close(']').close('}');
+    json.open('{').key("labels");
+    write_labels(json, scores, best(scores, top_k), labels_);
+    json.close('}');
     emit.json(json.text());
     const auto classes = static_cast<std::int64_t>(scores.size());
     emit("scores", std::move(scores), {classes});
   }
 
  private:
-  [[nodiscard]] std::vector<float> activated(std::span<const float> values) const {
-    std::vector<float> out(values.begin(), values.end());
-    if (activation_ == "sigmoid") {
-      for (float& v : out) v = static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(v))));
-    } else if (activation_ == "softmax") {
-      const double largest = *std::max_element(out.begin(), out.end());
-      double sum = 0;
-      for (const float v : out) sum += std::exp(v - largest);
-      for (float& v : out) v = static_cast<float>(std::exp(v - largest) / sum);
-    }
-    return out;
-  }
-
   std::string where_;
   std::vector<std::string> labels_;
   std::int64_t top_k_;

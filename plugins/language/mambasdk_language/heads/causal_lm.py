@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.training import TaskHead, TaskRun, TrainingOptions, distributed, start_model
-from mambasdk_language.corpus import split_documents
+from mambasdk_language.corpus import split_documents, split_rows
 from mambasdk_language.documents import Document, read_texts
 from mambasdk_language.processors import BytesProcessor, TextProcessor, TokenizerProcessor
 
@@ -39,17 +39,7 @@ class CausalLMHead(TaskHead):
         data.add_argument("--data", nargs="+", required=True, metavar="PATH", help=_DATA_HELP)
         add_reading_arguments(data)
         data.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json (default: one token per byte)")
-        data.add_argument(
-            "--held-out",
-            nargs="+",
-            default=["0.05"],
-            metavar="SHARE|PATH",
-            help="share of the text that is not trained on, 0 for none, or files and directories of other text "
-            "(default: 0.05)",
-        )
-        data.add_argument(
-            "--held-out-seed", type=int, default=0, metavar="N", help="another N holds out other texts (default: 0)"
-        )
+        add_held_out_arguments(data)
         data.add_argument("--context", type=int, default=512, help="tokens per row and step (default: 512)")
         data.add_argument("--segment", type=int, default=8, help="steps through which a row's state goes (default: 8)")
 
@@ -189,17 +179,39 @@ def add_reading_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGr
     parser.add_argument("--raw", action="store_true", help="read JSON and CSV files as plain text")
 
 
-def read_training_texts(args: argparse.Namespace) -> tuple[list[Document], list[Document], dict[str, Any]]:
-    """(to train on, held out, what was read) of `--data` and `--held-out`; says what was read and skipped."""
-    reading = read_texts(args.data, args.pattern, column=args.column, raw=args.raw)
+def add_held_out_arguments(data: argparse._ArgumentGroup) -> None:
+    """`--held-out` and `--held-out-seed`."""
+    data.add_argument(
+        "--held-out",
+        nargs="+",
+        default=["0.05"],
+        metavar="SHARE|PATH",
+        help="share of the text that is not trained on, 0 for none, or files and directories of other text "
+        "(default: 0.05)",
+    )
+    data.add_argument(
+        "--held-out-seed", type=int, default=0, metavar="N", help="another N holds out other texts (default: 0)"
+    )
+
+
+def read_training_texts(
+    args: argparse.Namespace, label: str | None = None
+) -> tuple[list[Document], list[Document], dict[str, Any]]:
+    """(to train on, held out, what was read) of `--data` and `--held-out`; says what was read and skipped.
+
+    label: the column of what is to be learnt of each text; None: only the text is read.
+    """
+    how: dict[str, Any] = {"column": args.column, "raw": args.raw, "label": label}
+    reading = read_texts(args.data, args.pattern, **how)
     share = _share(args.held_out)
-    other = None if share is not None else read_texts(args.held_out, args.pattern, column=args.column, raw=args.raw)
+    other = None if share is not None else read_texts(args.held_out, args.pattern, **how)
     if not args.json and distributed.rank() == 0:
         print(f"data: {reading.summary()}")
         if other is not None:
             print(f"held out: {other.summary()}")
     if other is None:
-        train, held_out = split_documents(reading.documents, share or 0.0, args.held_out_seed)
+        split = split_documents if label is None else split_rows
+        train, held_out = split(reading.documents, share or 0.0, args.held_out_seed)
         return train, held_out, reading.report()
     held_out_texts = {document.data for document in other.documents}
     train = [document for document in reading.documents if document.data not in held_out_texts]

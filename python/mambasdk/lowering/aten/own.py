@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 from mambasdk.lowering.graph import Graph
@@ -19,7 +21,7 @@ def own(g: Graph, *arguments: Any, **named: Any) -> Any:
     signature = g.signature(name)
     values = {}
     for key, value in given.items():
-        if value is None or (defaults.get(key) == value and not isinstance(value, Operand)):
+        if value is None or _is_default(value, defaults.get(key)):
             continue  # the declaration says it; and a default may be infinite, which JSON has not
         if isinstance(value, Operand) and key in signature.types:
             values[key] = g.indices(value) if signature.types[key] == "i32" else value
@@ -34,3 +36,14 @@ def own(g: Graph, *arguments: Any, **named: Any) -> Any:
     for out, meta in zip(signature.outputs, metas, strict=True):
         results.append(g.operand(next(made), g.shape_of(meta)) if out in wanted else None)
     return results if isinstance(g.node.meta["val"], (list, tuple)) else results[0]
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a graph's argument is the schema's default. Schemas write the largest number for infinity; graphs have
+    either, where an argument behind it is given.
+    """
+    if isinstance(value, Operand):
+        return False
+    if isinstance(value, float) and math.isinf(value):
+        value = math.copysign(sys.float_info.max, value)
+    return bool(default == value)
