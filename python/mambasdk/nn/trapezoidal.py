@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from mambasdk import ops
 from mambasdk.nn.state import register_layer_state
+from mambasdk.nn.turning import turned
 
 
 @register_layer_state("mamba3")
@@ -79,12 +80,16 @@ def trapezoidal_ssd(
     along = _Dense() if cu_seqlens is None else _Packed(cu_seqlens, x.shape[1])
     now = torch.sigmoid(inputs.trap) * inputs.dt  # (B, L, H): g
     later = torch.sigmoid(-inputs.trap) * inputs.dt  # (B, L, H): b
-    weight = now + along.following(later)  # (B, L, H): s
+    following = along.following(later)
+    weight = now + following  # (B, L, H): s
     turns = inputs.dt.unsqueeze(-1) * inputs.rates  # (B, L, H, S)
     angle = along.running_sum(turns, None if state is None else state.angle)  # (B, L, H, S)
-    cos, sin = angle.cos().unsqueeze(2), angle.sin().unsqueeze(2)  # (B, L, 1, H, S)
-    k = _turned(inputs.B, weights.B_bias, cos, sin, interleaved).to(x.dtype)  # (B, L, R, H, N)
-    q = _turned(inputs.C, weights.C_bias, cos, sin, interleaved).to(x.dtype)
+    with torch.no_grad():  # the derivative of what is turned needs none of them
+        cos, sin = angle.cos().unsqueeze(2), angle.sin().unsqueeze(2)  # (B, L, 1, H, S)
+    k, q = (
+        turned(small, bias.transpose(0, 1), angle, cos, sin, interleaved)  # (B, L, R, H, N)
+        for small, bias in ((inputs.B, weights.B_bias), (inputs.C, weights.C_bias))
+    )
     scanned = ops.ssd(
         _values(weight.unsqueeze(-1) * x, weights.mimo_x).flatten(1, 2).to(x.dtype),
         functional.pad(-inputs.log_decay.unsqueeze(2), (0, 0, 0, rank - 1)).flatten(1, 2),  # (B, L*R, H)
@@ -105,36 +110,17 @@ def trapezoidal_ssd(
             along.last(k, None if state is None else state.k),
             along.last(x, None if state is None else state.v),
         )
-    return _corrected(torch.unflatten(scanned, 1, (-1, rank)), inputs, weights, now, weight), new_state
+    if weights.mimo_x is None:
+        own = weights.D - following * _products(inputs, weights).flatten(-3)  # (B, L, H)
+        y = (scanned + own.unsqueeze(-1) * x).unsqueeze(2)
+    else:
+        y = torch.unflatten(scanned, 1, (-1, rank)) + _own(inputs, weights, weights.mimo_x, now, weight) * x.unsqueeze(2)
+    return y.to(x.dtype), new_state
 
 
 def _values(x: Tensor, mimo_x: Tensor | None) -> Tensor:
     """(B, L, H, P) -> (B, L, R, H, P)."""
     return x.unsqueeze(2) if mimo_x is None else x.unsqueeze(2) * mimo_x.transpose(0, 1)
-
-
-def _turned(small: Tensor, bias: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-    """Keys or queries of every head: (B, L, R, G, N) with the bias (H, R, N), turned -> (B, L, R, H, N)."""
-    heads, rank, states = bias.shape
-    groups, angles = small.shape[3], cos.shape[-1]
-    own = bias.transpose(0, 1).reshape(rank, groups, heads // groups, states)
-
-    def part(channels: slice) -> Tensor:
-        # Channels are taken apart before heads multiply them.
-        return (small[..., channels].unsqueeze(4) + own[..., channels]).flatten(3, 4)  # (B, L, R, H, …)
-
-    if not angles:
-        return part(slice(None))
-    first, second = (slice(0, 2 * angles, 2), slice(1, 2 * angles, 2))
-    if not interleaved:
-        first, second = slice(0, angles), slice(states // 2, states // 2 + angles)
-    a, b = part(first), part(second)  # (B, L, R, H, S)
-    pair = [a * cos - b * sin, a * sin + b * cos]
-    if interleaved:
-        pieces = [torch.stack(pair, -1).flatten(-2), part(slice(2 * angles, states))]
-    else:
-        pieces = [pair[0], part(slice(angles, states // 2)), pair[1], part(slice(states // 2 + angles, states))]
-    return torch.cat([piece for piece in pieces if piece.shape[-1]], -1)
 
 
 def _products(inputs: TrapezoidalInputs, weights: TrapezoidalWeights) -> Tensor:
@@ -150,21 +136,17 @@ def _products(inputs: TrapezoidalInputs, weights: TrapezoidalWeights) -> Tensor:
     return (shared + mixed + torch.einsum("gjrn,gjsn->gjrs", own_q, own_k)).flatten(2, 3)
 
 
-def _corrected(
-    scanned: Tensor, inputs: TrapezoidalInputs, weights: TrapezoidalWeights, now: Tensor, weight: Tensor
+def _own(
+    inputs: TrapezoidalInputs, weights: TrapezoidalWeights, mimo_x: Tensor, now: Tensor, weight: Tensor
 ) -> Tensor:
-    """Of the scan (B, L, R, H, P): within a step each rank has read the ranks up to its own, with weight s; it should
-    read all with g. And D.
+    """What the outputs of a step lack of its own x, as factors (B, L, R, H, P).
+
+    In the scan each rank has read the ranks up to its own, with weight s; it should read all with g. And D.
     """
-    rank = scanned.shape[2]
     read = _products(inputs, weights)  # (B, L, H, R, R)
-    skip = weights.D[:, None, None] * torch.eye(rank, dtype=read.dtype, device=read.device)  # (H, R, R)
-    coefficients = now[..., None, None] * read - weight[..., None, None] * read.tril() + skip
-    if weights.mimo_x is None:
-        own = coefficients.flatten(-3).unsqueeze(-1) * inputs.x  # (B, L, H, P)
-        return scanned + own.unsqueeze(2).to(scanned.dtype)
-    mixed = torch.einsum("blhrs,hsp->blrhp", coefficients, weights.mimo_x)
-    return scanned + (mixed * inputs.x.unsqueeze(2)).to(scanned.dtype)
+    coefficients = now[..., None, None] * read - weight[..., None, None] * read.tril()
+    mixed = torch.einsum("blhrs,hsp->blrhp", coefficients, mimo_x)
+    return mixed + (weights.D[:, None, None] * mimo_x).transpose(0, 1)
 
 
 def _with_last_input(state: Mamba3State, mimo_x: Tensor | None, later: Tensor) -> Tensor:
