@@ -273,15 +273,15 @@ EVIDENCE = (
         "mamba3",
         goldens=[MAMBA3, MIXERS3],
         forms={
-            "ranks": {"is_mimo": True, "mimo_rank": 2},
             "groups, ranks and norm": {
+                "n_layer": 1,
                 "is_mimo": True,
-                "mimo_rank": 3,
+                "mimo_rank": 2,
                 "ngroups": 2,
                 "rope_fraction": 1.0,
                 "is_outproj_norm": True,
             },
-            "MLP and softplus": {"d_intermediate": 24, "A_activation": "softplus"},
+            "MLP and softplus": {"n_layer": 1, "d_intermediate": 24, "A_activation": "softplus"},
         },
         counts={  # the tied head counts once; as the authors' code builds them
             "mamba3-siso-187m": 186_849_600,
