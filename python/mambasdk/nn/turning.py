@@ -21,20 +21,23 @@ def turned(small: Tensor, bias: Tensor, angle: Tensor, cos: Tensor, sin: Tensor,
 class _Turn(torch.autograd.Function):
     """Its derivative is written down because the chain of its parts reads and writes several times as much memory."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, small: Tensor, bias: Tensor, angle: Tensor, cos: Tensor, sin: Tensor, interleaved: bool
-    ) -> Tensor:
+    def forward(small: Tensor, bias: Tensor, angle: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         states, angles = bias.shape[-1], cos.shape[-1]
         first, second, rest = _channels(states, angles, interleaved)
         kept = [_by_head(small, bias, channels) for channels in rest]
         if angles:
             a, b = _by_head(small, bias, first), _by_head(small, bias, second)  # (B, L, R, H, S)
             kept = _joined(torch.addcmul(a * cos, b, sin, value=-1), torch.addcmul(a * sin, b, cos), kept, interleaved)
-        made = torch.cat(kept, -1).to(small.dtype)
-        ctx.save_for_backward(made, cos, sin)
+        return torch.cat(kept, -1).to(small.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        small, bias, _, cos, sin, interleaved = inputs
+        ctx.save_for_backward(output, cos, sin)
         ctx.interleaved, ctx.groups, ctx.bias_dtype = interleaved, small.shape[3], bias.dtype
-        return made
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
