@@ -66,7 +66,8 @@ def run_operation(model: Operation, given: Recorded) -> Tensors:
     """Outputs, final states and the gradients of the recorded objective."""
     names = ("Q", "K", "V", "Z", "DT", "ADT", "Trap", "Angles")
     leaves = {name: given[name].requires_grad_() for name in names}
-    start = {n: given[f"initial.{n}_state"].requires_grad_() for n in Mamba3State._fields if f"initial.{n}_state" in given}
+    fields = [name for name in Mamba3State._fields if f"initial.{name}_state" in given]
+    start = {name: given[f"initial.{name}_state"].requires_grad_() for name in fields}
     weights = dict(model.named_parameters())
     K, Q = (leaves[n] if leaves[n].ndim == 5 else leaves[n].unsqueeze(2) for n in ("K", "Q"))
     K_bias, Q_bias = (w if (w := weights[n]).ndim == 3 else w.unsqueeze(1) for n in ("K_bias", "Q_bias"))

@@ -1,4 +1,4 @@
-"""Evidence for mamba, mamba2 and mamba3: the authors' golden tensors, published counts, and what holds for every family."""
+"""Evidence for each family: the authors' golden tensors, published counts, and what holds for every family."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def recorded_mixer3(folder: Path, case: str) -> Tensors:
 def run_mixer3(model: Any, given: Recorded) -> Tensors:
     """One pass with gradients; then a prompt, steps and a second prompt, which are the pass in pieces."""
     u = given["u"].requires_grad_()
-    offsets = given["cu_seqlens"] if "cu_seqlens" in given else None
+    offsets = given.get("cu_seqlens")
     y, state = model(u, return_state=True, cu_seqlens=offsets)
     leaves = {"u": u, **dict(model.named_parameters())}
     gradients = torch.autograd.grad((y * given["cotangent"]).sum(), list(leaves.values()))

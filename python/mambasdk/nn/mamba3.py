@@ -21,10 +21,11 @@ from mambasdk.nn.trapezoidal import Mamba3State, TrapezoidalInputs, TrapezoidalW
 class Mamba3(MarkedParameters):
     """Causal sequence mixer (B, L, D) -> (B, L, D), without a convolution and without biases of the projections.
 
-    d_model: D. d_state: N, even. expand: I = int(expand * D). headdim: P; H = I / P heads. ngroups: G, groups of B and C.
+    d_model: D. d_state: N, even. expand: I = int(expand * D). headdim: P; H = I / P heads. ngroups: G, groups of B
+        and C.
     rope_fraction: share of the state's channels that turn, 0.5 or 1; S = int(N * rope_fraction / 2) angles.
-    is_mimo: R = mimo_rank inputs and outputs of each head on its one state; else R = 1. The pairs of channels that turn are
-        (2i, 2i+1) without, (i, i + N/2) with it.
+    is_mimo: R = mimo_rank inputs and outputs of each head on its one state; else R = 1. The pairs of channels that turn
+        are (2i, 2i+1) without, (i, i + N/2) with it.
     is_outproj_norm: norm each head and rank before the gate.
     A_floor: the least decay rate. A_activation: "heavy_tail" (1 + x above 0, 1 / (1 - x) below), or "softplus" of
         checkpoints before it; which one a published checkpoint needs does not stand in it.
@@ -36,6 +37,9 @@ class Mamba3(MarkedParameters):
     float32 = ("dt_bias", "B_bias", "C_bias", "D", "mimo_x", "mimo_z", "mimo_o")
     no_weight_decay = ("dt_bias", "D")
     no_reinit = ("dt_bias",)
+    mimo_x: nn.Parameter | None
+    mimo_z: nn.Parameter | None
+    mimo_o: nn.Parameter | None
 
     def __init__(
         self,
@@ -144,7 +148,9 @@ class Mamba3(MarkedParameters):
             return packing.run(self.forward, x, state, return_state)
         z, inputs = self._inputs(self.in_proj(x))
         weights = TrapezoidalWeights(
-            *map(accumulate_dtype, (self.B_bias, self.C_bias, self.D)),
+            accumulate_dtype(self.B_bias),
+            accumulate_dtype(self.C_bias),
+            accumulate_dtype(self.D),
             None if self.mimo_x is None else accumulate_dtype(self.mimo_x),
         )
         y, new_state = trapezoidal_ssd(
@@ -182,7 +188,7 @@ class Mamba3(MarkedParameters):
         return rate.clamp(min=self.A_floor)
 
     def _gated(self, y: Tensor, z: Tensor) -> Tensor:
-        """y (B, L, R, H, P), z (B, L, H, P) -> (B, L, I): norm, gate, sum over the ranks."""
+        """Of y (B, L, R, H, P) and z (B, L, H, P) make (B, L, I): norm, gate, sum over the ranks."""
         z = z.unsqueeze(2)
         if self.mimo_z is not None:
             z = (z * self.mimo_z.transpose(0, 1)).to(y.dtype)

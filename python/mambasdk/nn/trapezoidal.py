@@ -2,11 +2,12 @@
 
 With log decay a, g = lam dt, b = (1 - lam) dt, the state of a head is
 
-    S_t = e^(a_t) (S_(t-1) + b_t sum_r v_(t-1,r) k_(t-1,r)^T) + g_t sum_r v_(t,r) k_(t,r)^T,   y_(t,r) = S_t q_(t,r) + D v_(t,r)
+    S_t = e^(a_t) (S_(t-1) + b_t sum_r v_(t-1,r) k_(t-1,r)^T) + g_t sum_r v_(t,r) k_(t,r)^T
+    y_(t,r) = S_t q_(t,r) + D v_(t,r)
 
-where k and q are turned by angles that add up over time (arXiv 2603.15569). An input enters twice, now with weight g_t and one
-step later with b_(t+1), so one scan of s_t v_t with s_t = g_t + b_(t+1) makes the state; what it gives a step too early is
-taken from the outputs again. Ranks are steps that follow one another without decay.
+where k and q are turned by angles that add up over time (arXiv 2603.15569). An input enters twice, now with weight g_t
+and one step later with b_(t+1), so one scan of s_t v_t with s_t = g_t + b_(t+1) makes the state; what it gives a step
+too early is taken from the outputs again. Ranks are steps that follow one another without decay.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from mambasdk.nn.turning import turned
 class Mamba3State(NamedTuple):
     """State of one Mamba-3 mixer after the last token.
 
-    angle: how far keys and queries have turned, in radians, [-pi, pi]. ssm: the scan's state. k: the keys, turned and with
-    their bias. v: the scan's input before `mimo_x`. R is the rank, 1 in SISO.
+    angle: how far keys and queries have turned, in radians, [-pi, pi]. ssm: the scan's state. k: the keys, turned and
+    with their bias. v: the scan's input before `mimo_x`. R is the rank, 1 in SISO.
     """
 
     angle: Tensor  # (B, H, S) float32
@@ -67,10 +68,10 @@ def trapezoidal_ssd(
     cu_seqlens: Tensor | None = None,
     return_state: bool = False,
 ) -> tuple[Tensor, Mamba3State | None]:
-    """(y (B, L, R, H, P) in the dtype of x, the state after the last token where asked). Differentiable, also in `state`.
+    """(y (B, L, R, H, P) as x, the state after the last token where asked), differentiable, also in `state`.
 
-    interleaved: the pairs that turn are channels (2i, 2i+1), else (i, i + N/2), i < S. cu_seqlens: (S+1) int32, offsets of the
-    sequences packed in batch 1. dt, log_decay, trap and rates are float32, or float64 beside a float64 x.
+    interleaved: the pairs that turn are channels (2i, 2i+1), else (i, i + N/2), i < S. cu_seqlens: (S+1) int32, offsets
+    of the sequences packed in batch 1. dt, log_decay, trap and rates are float32, or float64 beside a float64 x.
     """
     x = inputs.x
     rank = inputs.B.shape[2]
@@ -114,7 +115,8 @@ def trapezoidal_ssd(
         own = weights.D - following * _products(inputs, weights).flatten(-3)  # (B, L, H)
         y = (scanned + own.unsqueeze(-1) * x).unsqueeze(2)
     else:
-        y = torch.unflatten(scanned, 1, (-1, rank)) + _own(inputs, weights, weights.mimo_x, now, weight) * x.unsqueeze(2)
+        factors = _own(inputs, weights, weights.mimo_x, now, weight)
+        y = torch.unflatten(scanned, 1, (-1, rank)) + factors * x.unsqueeze(2)
     return y.to(x.dtype), new_state
 
 
@@ -136,9 +138,7 @@ def _products(inputs: TrapezoidalInputs, weights: TrapezoidalWeights) -> Tensor:
     return (shared + mixed + torch.einsum("gjrn,gjsn->gjrs", own_q, own_k)).flatten(2, 3)
 
 
-def _own(
-    inputs: TrapezoidalInputs, weights: TrapezoidalWeights, mimo_x: Tensor, now: Tensor, weight: Tensor
-) -> Tensor:
+def _own(inputs: TrapezoidalInputs, weights: TrapezoidalWeights, mimo_x: Tensor, now: Tensor, weight: Tensor) -> Tensor:
     """What the outputs of a step lack of its own x, as factors (B, L, R, H, P).
 
     In the scan each rank has read the ranks up to its own, with weight s; it should read all with g. And D.

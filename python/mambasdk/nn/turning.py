@@ -1,4 +1,4 @@
-"""Keys and queries of Mamba-3: a bias for each head, and a rotation by its angle, which the data give (arXiv 2603.15569)."""
+"""Keys and queries of Mamba-3: a bias for each head and a rotation by angles that the data give (arXiv 2603.15569)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 
 def turned(small: Tensor, bias: Tensor, angle: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-    """(B, L, R, H, N) in the dtype of `small`: each pair (u, v) of `small + bias` becomes (cos u - sin v, sin u + cos v).
+    """(B, L, R, H, N), dtype of `small`: each pair (u, v) of `small + bias` becomes (cos u - sin v, sin u + cos v).
 
-    small: (B, L, R, G, N), of which H / G neighbouring heads read one group. bias: (R, H, N). angle: (B, L, H, S); cos, sin:
-    (B, L, 1, H, S), its own, without a gradient. interleaved: the pairs are channels (2i, 2i+1), else (i, i + N/2), i < S.
+    small: (B, L, R, G, N), of which H / G neighbouring heads read one group. bias: (R, H, N). angle: (B, L, H, S); cos,
+    sin: (B, L, 1, H, S), its own, without a gradient. interleaved: the pairs are channels (2i, 2i+1), else
+    (i, i + N/2), i < S.
     """
-    made: Tensor = _Turn.apply(small, bias, angle, cos, sin, interleaved)
+    made: Tensor = _Turn.apply(small, bias, angle, cos, sin, interleaved)  # type: ignore[no-untyped-call]
     return made
 
 

@@ -29,13 +29,13 @@ _KERNELS = ("chunk_size", "fuse_pregate_headwise_norm")
 def import_mamba3(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Our overrides and tensor names from a checkpoint of state-spaces/mamba.
 
-    Upstream takes arguments that the mixer does not have (d_conv, mimo, dt_limit) and ignores them; they are refused here.
+    Upstream takes arguments that the mixer does not have (d_conv, mimo, dt_limit) and ignores them; here they are
+    refused.
     """
     ssm = config.get("ssm_cfg")
     if isinstance(ssm, Mapping):
         known = ("layer", *_SHARED, *_MIXER, *_KERNELS)
         require_known(UpstreamConfig(ssm, f"{config_where(config)}: ssm_cfg"), known)
-        config = UpstreamConfig(
-            {**config, "ssm_cfg": {key: value for key, value in ssm.items() if key not in _KERNELS}}, config_where(config)
-        )
+        kept = {key: value for key, value in ssm.items() if key not in _KERNELS}
+        config = UpstreamConfig({**config, "ssm_cfg": kept}, config_where(config))
     return original_settings(config, weights, _MIXER, "Mamba3", "mamba3"), original_names(weights)

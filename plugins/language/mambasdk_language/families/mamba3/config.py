@@ -17,8 +17,8 @@ class Mamba3Config(LanguageModelConfig):
     """A Mamba-3 language model.
 
     headdim: P. ngroups: G. rope_fraction, is_mimo, mimo_rank, is_outproj_norm, A_floor, A_activation: see
-    `mambasdk.nn.Mamba3`. There is no convolution and no bias: d_conv, conv_bias and bias keep their defaults. The rest is
-    described with LanguageModelConfig.
+    `mambasdk.nn.Mamba3`. There is no convolution and no bias: d_conv, conv_bias and bias keep their defaults. The rest
+    is described with LanguageModelConfig.
     """
 
     vocab_size: int = 128256

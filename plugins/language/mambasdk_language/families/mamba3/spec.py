@@ -6,8 +6,8 @@ from typing import Any
 
 from mambasdk.plugins import FamilySpec
 
-# Shapes of the published checkpoints (state-spaces/mamba): width, depth, hidden size of the MLP with one rank and with four.
-# Those beyond 187m are the sizes whose parameter count is the one in the name; an import reads config.json.
+# Shapes of the published checkpoints (state-spaces/mamba): width, depth, hidden size of the MLP with one rank and with
+# four. Those beyond 187m are the sizes whose parameter count is the one in the name; an import reads config.json.
 _SHAPES = {
     ("187m", "187m"): (768, 12, 1536, 1264),
     ("443m", "444m"): (1024, 24, 2048, 1792),
