@@ -9,6 +9,10 @@ is a parity and one by 2 pi / 5 a digit modulo 5 (arXiv 2603.15569). The third m
 
     python examples/synthetic/state_tracking.py --plot accuracy.png
 
+In 800 steps Mamba-3 alone learns parity: 1.00 at the trained length of 16 beside 0.51 of the other two, 0.93 at twice
+that, chance beyond. The sums are learned by none in so few steps (0.22 at best; chance is 0.20), and recall by neither
+Mamba-2 nor Mamba-3 (0.19 and 0.25 at the trained length; chance is 0.03).
+
 Accuracy at lengths beyond the trained one shows whether a rule was learned or its first steps by heart. The table is of
 the run itself, whatever comes out.
 """
