@@ -129,6 +129,12 @@ def _products(inputs: TrapezoidalInputs, weights: TrapezoidalWeights) -> Tensor:
     """q_(t,r) . k_(t,r') -> (B, L, H, R, R), which no rotation changes: from the parts, before heads multiply them."""
     heads, rank, states = weights.B_bias.shape
     groups = inputs.B.shape[3]
+    if rank == groups == 1:  # the same as below, in dense layers
+        own_k, own_q = weights.B_bias.squeeze(1), weights.C_bias.squeeze(1)  # (H, N)
+        C, B = (part.flatten(2).to(own_k.dtype) for part in (inputs.C, inputs.B))  # (B, L, N)
+        mixed = functional.linear(C, own_k) + functional.linear(B, own_q)  # (B, L, H)
+        alone = (C * B).sum(-1, keepdim=True) + (own_q * own_k).sum(-1)
+        return (mixed + alone)[..., None, None]
     own_k, own_q = (
         bias.reshape(groups, heads // groups, rank, states) for bias in (weights.B_bias, weights.C_bias)
     )  # (G, J, R, N)
