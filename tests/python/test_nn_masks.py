@@ -22,6 +22,8 @@ MIXERS: dict[str, Callable[[], Any]] = {
     "mamba": lambda: nn.Mamba(D, d_state=4, bias=True),
     "mamba2": lambda: nn.Mamba2(D, d_state=8, headdim=8, bias=True),
     "mamba2 with an MLP inside": lambda: nn.Mamba2(D, d_state=4, headdim=8, d_ssm=16, rmsnorm=False),
+    "mamba3": lambda: nn.Mamba3(D, d_state=8, headdim=8),
+    "mamba3 with ranks": lambda: nn.Mamba3(D, d_state=4, headdim=8, is_mimo=True, mimo_rank=2),
     "width 1": lambda: nn.Mamba(D, d_state=4, d_conv=1),
     "width 9": lambda: nn.Mamba(D, d_state=4, d_conv=9),
 }
@@ -158,7 +160,7 @@ def test_a_mask_over_packed_sequences(model: nn.CausalLM) -> None:
         assert_states(row_of(out.state, index), alone.state)
 
 
-@pytest.mark.parametrize("make", [*list(MIXERS.values())[:3], lambda: nn.BidirectionalMamba(D, bias=True)])
+@pytest.mark.parametrize("make", [*list(MIXERS.values())[:5], lambda: nn.BidirectionalMamba(D, bias=True)])
 def test_mixers_by_themselves(make: Callable[[], Any]) -> None:
     torch.manual_seed(0)
     mixer = make()

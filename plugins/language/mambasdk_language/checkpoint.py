@@ -149,7 +149,7 @@ def original_settings(
             f"the layers are {found}",
             where=config_where(config),
             expected=layer,
-            way_out="import it as family " + ("mamba2" if found == "Mamba2" else "mamba"),
+            way_out="import it as family " + {"Mamba1": "mamba"}.get(found, str(found).lower()),
         )
     require_sizes(config, ("d_model",), ("n_layer",), ("vocab_size",))
     for key in ("chunk_size", "use_fast_path", "use_mem_eff_path"):  # choices of kernels

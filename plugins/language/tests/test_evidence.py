@@ -1,7 +1,8 @@
-"""Evidence for the families: the authors' golden tensors, published counts, and what holds for every family."""
+"""Evidence for each family: the authors' golden tensors, published counts, and what holds for every family."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import mambasdk
-from mambasdk.nn import MATRIX_MIXERS, Hydra, Mamba2, MatrixMixer
+from mambasdk.nn import MATRIX_MIXERS, Hydra, Mamba2, Mamba3, MatrixMixer
 from mambasdk.testing import families, golden
 from mambasdk.testing.golden import Golden, Recorded, Tensors, Tolerance
 
@@ -39,13 +40,19 @@ def checkpoint(folder: Path, _: str) -> tuple[Any, Tensors]:
 def recorded(folder: Path, _: str) -> Tensors:
     """The language model's tensors, and those of the steps under the name of each way to run them."""
     io = {name: t for name, t in load_file(folder / "io.safetensors").items() if name.startswith(KEPT)}
-    io["logits_step"] = io["logits_step"][:, golden.config(folder)["prefill"] :]
-    steps = {name: t for name, t in io.items() if name.startswith(("prefill.", "final.", "logits_step"))}
+    whole = _in_every_way(io, golden.config(folder)["prefill"])
+    # Upstream keeps K columns, oldest first; ours are the last K-1, channel-last.
+    return {n: t[..., 1:].transpose(1, 2) if n.endswith("conv_state") else t for n, t in whole.items()}
+
+
+def _in_every_way(io: Tensors, prefill: int) -> Tensors:
+    """Tensors of one pass, and those of a prompt and steps under the name of each way to run them."""
+    steps = {name: t for name, t in io.items() if name.startswith(("prefill.", "final."))}
+    steps["logits_step"] = io["logits_step"][:, prefill:]
     whole = {name: t for name, t in io.items() if not name.startswith(("prefill.", "logits_step"))}
     for way in STEPS:
         whole |= {way + name: t for name, t in steps.items()}
-    # Upstream keeps K columns, oldest first; ours are the last K-1, channel-last.
-    return {n: t[..., 1:].transpose(1, 2) if n.endswith("conv_state") else t for n, t in whole.items()}
+    return {**whole, "prefill": torch.tensor(prefill)}
 
 
 def run(model: Any, given: Recorded) -> Tensors:
@@ -65,7 +72,8 @@ def run(model: Any, given: Recorded) -> Tensors:
     out = model(tokens, labels=tokens, output_hidden_states=True)
     for hook in hooks:
         hook.remove()
-    found |= {f"layer{index}.residual_in": hidden for index, hidden in enumerate(out.hidden_states[:-1])}
+    residuals = {f"layer{index}.residual_in": hidden for index, hidden in enumerate(out.hidden_states[:-1])}
+    found |= {name: hidden for name, hidden in residuals.items() if name in given or not _is_recorded(given)}
     found |= {"logits": out.logits, "loss": out.loss.reshape(1), **_states("final", out.state)}
     out.loss.backward()
     leaves |= {f"grad.{name}": parameter for name, parameter in model.named_parameters()}
@@ -76,8 +84,13 @@ def run(model: Any, given: Recorded) -> Tensors:
         found[name] = gradient
     for way, gradients in STEPS.items():
         with torch.set_grad_enabled(gradients):
-            found |= {way + name: tensor for name, tensor in _steps(model, tokens, given.config["prefill"]).items()}
-    return found
+            found |= {way + name: tensor for name, tensor in _steps(model, tokens, int(given["prefill"])).items()}
+    return on_the_circle(found, given)
+
+
+def _is_recorded(given: Recorded) -> bool:
+    """Whether there is more than inputs: not where tensors are being written."""
+    return "logits" in given
 
 
 def _steps(model: Any, tokens: Tensor, prefill: int) -> Tensors:
@@ -91,10 +104,20 @@ def _steps(model: Any, tokens: Tensor, prefill: int) -> Tensors:
 
 
 def _states(stage: str, state: Any) -> Tensors:
-    found = {}
-    for index, layer in enumerate(state):
-        found |= {f"{stage}.layer{index}.conv_state": layer.conv, f"{stage}.layer{index}.ssm_state": layer.ssm}
-    return found
+    return {name: t for index, layer in enumerate(state) for name, t in _fields(f"{stage}.layer{index}", layer).items()}
+
+
+def _fields(place: str, layer: Any) -> Tensors:
+    return {f"{place}.{field}_state": tensor for field, tensor in layer._asdict().items()}
+
+
+def on_the_circle(found: Tensors, given: Recorded) -> Tensors:
+    """Angles by whole turns nearest to the recorded ones."""
+
+    def near(angle: Tensor, recorded: Tensor) -> Tensor:
+        return angle - 2 * math.pi * torch.round((angle - recorded) / (2 * math.pi))
+
+    return {n: near(t, given[n]) if n.endswith("angle_state") and n in given else t for n, t in found.items()}
 
 
 # ---- mixers of Mamba-2 with other options ----
@@ -203,6 +226,63 @@ def run_encoder(model: Any, given: Recorded) -> Tensors:
     return found
 
 
+# ---- Mamba-3: a folder of language models and mixers, each a case ----
+
+
+def cases3(kind: str) -> Any:
+    return lambda folder: [name for name, case in golden.config(folder)["cases"].items() if case["kind"] == kind]
+
+
+def checkpoint3(folder: Path, case: str) -> tuple[Any, Tensors]:
+    weights = load_file(folder / "weights.safetensors")
+    mine = {name[len(case) + 1 :]: w for name, w in weights.items() if name.startswith(f"{case}.")}
+    return golden.config(folder)["cases"][case].get("config"), mine
+
+
+def recorded3(folder: Path, case: str) -> Tensors:
+    return _in_every_way(golden.read_io(folder, case), golden.config(folder)["cases"][case]["prefill"])
+
+
+def mixer3(folder: Path, case: str) -> Mamba3:
+    options = dict(golden.config(folder)["cases"][case]["mixer"])
+    options.pop("chunk_size", None)  # how the scan is computed, not what it is
+    made = Mamba3(**options)
+    made.load_state_dict(checkpoint3(folder, case)[1])
+    return made
+
+
+def recorded_mixer3(folder: Path, case: str) -> Tensors:
+    io, prefill = golden.read_io(folder, case), golden.config(folder)["cases"][case].get("prefill")
+    if prefill is None:
+        return io
+    steps = {name: t for name, t in io.items() if name.startswith(("prefill.", "final.")) or name == "y"}
+    whole = {name: t for name, t in io.items() if not name.startswith("prefill.")}
+    return {**whole, **{way + n: t for way in STEPS for n, t in steps.items()}, "prefill": torch.tensor(prefill)}
+
+
+def run_mixer3(model: Any, given: Recorded) -> Tensors:
+    """One pass with gradients; then a prompt, steps and a second prompt, which are the pass in pieces."""
+    u = given["u"].requires_grad_()
+    offsets = given.get("cu_seqlens")
+    y, state = model(u, return_state=True, cu_seqlens=offsets)
+    leaves = {"u": u, **dict(model.named_parameters())}
+    gradients = torch.autograd.grad((y * given["cotangent"]).sum(), list(leaves.values()))
+    found = {"y": y, **_fields("final", state)}
+    found |= {f"grad.{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}
+    for way, with_gradients in STEPS.items() if offsets is None else ():
+        prefill = int(given["prefill"])
+        steps = min(3, u.shape[1] - prefill)
+        with torch.set_grad_enabled(with_gradients):
+            piece, state = model(u[:, :prefill], return_state=True)
+            pieces = [piece]
+            found |= _fields(f"{way}prefill", state)
+            for part in u[:, prefill:].split([1] * steps + [u.shape[1] - prefill - steps], 1):
+                piece, state = model(part, state, return_state=True)
+                pieces.append(piece)
+        found |= {f"{way}y": torch.cat(pieces, 1), **_fields(f"{way}final", state)}
+    return on_the_circle(found, given)
+
+
 def _language(system: str) -> Golden:
     return Golden(system=system, checkpoint=checkpoint, recorded=recorded, run=run, **TOLERANCES)
 
@@ -238,6 +318,17 @@ ENCODERS = Golden(system="hydra", cases=encoders, checkpoint=encoder_checkpoint,
 
 HYDRA_BLOCK = 3_825_224  # of the published model's layers
 TINY_MATRICES = {"max_seq_len": 32, "qk_dim": 2, "headdim": 16}
+# From the golden's README; in float64 what is left is the rounding of what was recorded.
+TOLERANCES3: dict[str, Any] = {
+    "system": "mamba3",
+    "tolerance": Tolerance(5e-5),
+    "gradient": Tolerance(1e-3, "largest"),
+    "double": Tolerance(5e-5),
+}
+MAMBA3 = Golden(cases=cases3("lm"), checkpoint=checkpoint3, recorded=recorded3, run=run, **TOLERANCES3)
+MIXERS3 = Golden(
+    part="mixer", cases=cases3("mixer"), model=mixer3, recorded=recorded_mixer3, run=run_mixer3, **TOLERANCES3
+)
 EVIDENCE = (
     families.Evidence(
         "mamba",
@@ -269,6 +360,32 @@ EVIDENCE = (
             "mamba2-780m": 780_161_280,
             "mamba2-1.3b": 1_343_757_312,
             "mamba2-2.7b": 2_702_599_680,
+        },
+        bfloat16=0.02,
+    ),
+    families.Evidence(
+        "mamba3",
+        goldens=[MAMBA3, MIXERS3],
+        forms={
+            "groups, ranks and norm": {
+                "n_layer": 1,
+                "is_mimo": True,
+                "mimo_rank": 2,
+                "ngroups": 2,
+                "rope_fraction": 1.0,
+                "is_outproj_norm": True,
+            },
+            "MLP and softplus": {"n_layer": 1, "d_intermediate": 24, "A_activation": "softplus"},
+        },
+        counts={  # the tied head counts once; as the authors' code builds them
+            "mamba3-siso-187m": 186_849_600,
+            "mamba3-mimo-187m": 187_291_968,
+            "mamba3-siso-443m": 443_015_680,
+            "mamba3-mimo-444m": 444_195_328,
+            "mamba3-siso-893m": 892_782_336,
+            "mamba3-mimo-894m": 894_551_808,
+            "mamba3-siso-1.5b": 1_494_723_584,
+            "mamba3-mimo-1.5b": 1_497_082_880,
         },
         bfloat16=0.02,
     ),

@@ -13,6 +13,7 @@ from mambasdk.nn.drop_path import DropPath, drop_path  # noqa: E402
 from mambasdk.nn.hydra import Hydra  # noqa: E402
 from mambasdk.nn.mamba import Mamba  # noqa: E402
 from mambasdk.nn.mamba2 import Mamba2, Mamba2State  # noqa: E402
+from mambasdk.nn.mamba3 import Mamba3  # noqa: E402
 from mambasdk.nn.matrix_mixers import MATRIX_MIXERS, MatrixMixer  # noqa: E402
 from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
 from mambasdk.nn.mlp import GatedMLP  # noqa: E402
@@ -22,6 +23,7 @@ from mambasdk.nn.patches import PatchEmbedding  # noqa: E402
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype  # noqa: E402
 from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
+from mambasdk.nn.trapezoidal import Mamba3State  # noqa: E402
 
 __all__ = [
     "MATRIX_MIXERS",
@@ -37,6 +39,8 @@ __all__ = [
     "Mamba",
     "Mamba2",
     "Mamba2State",
+    "Mamba3",
+    "Mamba3State",
     "MambaState",
     "MarkedParameters",
     "MatrixMixer",

@@ -144,6 +144,14 @@ def pow_scalar(g: Graph, x: Operand, exponent: float) -> Operand:
     return elementwise(g, named, x) if named else elementwise(g, "power", x, exponent)
 
 
+@lowers("aten.addcmul.default")
+def addcmul(g: Graph, x: Operand, y: Operand, z: Operand, value: float = 1) -> Operand:
+    product = elementwise(g, "multiply", y, z)
+    if value == -1:
+        return elementwise(g, "subtract", x, product)
+    return elementwise(g, "add", x, scaled(g, product, value))
+
+
 @lowers("aten.gelu.default")
 def gelu(g: Graph, x: Operand, approximate: str = "none") -> Operand:
     return elementwise(g, "gelu_tanh" if approximate == "tanh" else "gelu", x)
