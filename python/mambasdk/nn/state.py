@@ -19,13 +19,15 @@ from mambasdk.errors import CheckpointError, InvalidArgumentError
 
 _FORMAT = "mambasdk-state"
 _LAYER_STATES: dict[str, type[Any]] = {}
+_TRIMMED: dict[type[Any], Callable[[Any], Any]] = {}
 _Class = TypeVar("_Class", bound=type[Any])
 
 
-def register_layer_state(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator for a mixer's state, a NamedTuple of batch-first tensors.
+def register_layer_state(name: str, trimmed: Callable[[Any], Any] | None = None) -> Callable[[_Class], _Class]:
+    """Class decorator for a mixer's state, a NamedTuple of batch-first tensors; a field may be None.
 
-    `name` identifies it in saved states, and in programs that `torch.export.save` writes.
+    `name` identifies it in saved states, and in programs that `torch.export.save` writes. trimmed: of a state that
+    grows, gives it without what none of its rows has; called when rows were selected.
     """
 
     def register(cls: _Class) -> _Class:
@@ -34,12 +36,21 @@ def register_layer_state(name: str) -> Callable[[_Class], _Class]:
                 return cls
             raise InvalidArgumentError(f"layer state {name!r} is already registered by {_LAYER_STATES[name].__name__}")
         _LAYER_STATES[name] = cls
+        if trimmed is not None:
+            _TRIMMED[cls] = trimmed
         # An exported program keeps its example inputs, which torch reads back without running code.
         torch.serialization.add_safe_globals([cls])
         _pytree._register_namedtuple(cls, serialized_type_name=f"mambasdk.layer_state.{name}")
         return cls
 
     return register
+
+
+def map_layer(function: Callable[[Tensor], Tensor], layer: Any) -> Any:
+    """A layer's state, or None, with `function` applied to each of its tensors."""
+    if layer is None:
+        return None
+    return type(layer)(*(None if tensor is None else function(tensor) for tensor in layer))
 
 
 @register_layer_state("mamba")
@@ -77,8 +88,7 @@ class ModelState:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> ModelState:
         """A state with `function` applied to every tensor."""
-        layers = [None if layer is None else type(layer)(*map(function, layer)) for layer in self.layers]
-        return ModelState(layers, function(self.tokens_seen))
+        return ModelState([map_layer(function, layer) for layer in self.layers], function(self.tokens_seen))
 
     def detach(self) -> ModelState:
         """The same values, cut from the autograd graph."""
@@ -95,7 +105,9 @@ class ModelState:
     def select(self, rows: Tensor | list[int]) -> ModelState:
         """The state of some sequences, with repeats where wanted: to fan one prefix out, or to reorder beams."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.tokens_seen.device)
-        return self.map(lambda tensor: tensor.index_select(0, index))
+        chosen = self.map(lambda tensor: tensor.index_select(0, index))
+        layers = [_TRIMMED[type(layer)](layer) if type(layer) in _TRIMMED else layer for layer in chosen.layers]
+        return ModelState(layers, chosen.tokens_seen)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to one safetensors file."""
@@ -113,6 +125,8 @@ class ModelState:
                 )
             kinds.append(names[type(layer)])
             for field, tensor in layer._asdict().items():
+                if tensor is None:
+                    continue
                 # A view would be refused where two fields share memory.
                 tensors[f"layers.{index}.{field}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         with replacing_file(path) as partial:
@@ -128,6 +142,7 @@ class ModelState:
                 if metadata.get("format") != _FORMAT or metadata.get("version") != "1":
                     raise CheckpointError("not a saved model state of version 1", where=where)
                 kinds = json.loads(metadata["layers"])
+                there = set(file.keys())
                 layers: list[Any] = []
                 for index, kind in enumerate(kinds):
                     if kind is not None and kind not in _LAYER_STATES:
@@ -140,12 +155,19 @@ class ModelState:
                         None
                         if kind is None
                         else _LAYER_STATES[kind](
-                            *(file.get_tensor(f"layers.{index}.{field}") for field in _LAYER_STATES[kind]._fields)
+                            *_fields(file, there, f"layers.{index}.", _LAYER_STATES[kind])
                         )
                     )
                 return cls(layers, file.get_tensor("tokens_seen"))
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CheckpointError(f"cannot be read as a model state: {error}", where=where) from error
+
+
+def _fields(file: Any, there: set[str], prefix: str, cls: Any) -> Iterator[Tensor | None]:
+    """The fields of a layer's state in a file; one that may be None is where the file has no tensor of it."""
+    for field in cls._fields:
+        optional = field in cls._field_defaults and cls._field_defaults[field] is None
+        yield None if optional and prefix + field not in there else file.get_tensor(prefix + field)
 
 
 torch.serialization.add_safe_globals([ModelState])
