@@ -61,6 +61,7 @@ class Subject:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self._packages: dict[tuple[str, str], Path] = {}
+        self._native: dict[str, bool] = {}
 
     def __str__(self) -> str:
         return self.evidence.family
@@ -86,10 +87,12 @@ class Subject:
 
     def native(self, form: str = "") -> bool:
         """Whether the native engine runs the form."""
-        try:
-            return native_program(self.model(form)) is not None
-        except LoweringError:
-            return False
+        if form not in self._native:
+            try:
+                self._native[form] = native_program(self.model(form)) is not None
+            except LoweringError:
+                self._native[form] = False
+        return self._native[form]
 
     @cached_property
     def exports(self) -> bool:

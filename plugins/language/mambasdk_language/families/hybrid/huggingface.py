@@ -28,6 +28,7 @@ _ACTIVATIONS = {
     "relu": "relu",
     "relu2": "squared_relu",
 }
+_OWN_ACTIVATION = ("nemotron_h", "zamba2")
 _LAYER_TYPES = {
     "mamba": "M",
     "linear_attention": "M",
@@ -76,6 +77,8 @@ def import_huggingface(config: Config, weights: Checkpoint) -> tuple[Settings, M
     made = Rewriting(weights)
     for name in ("norm_f", "final_layernorm", "norm"):
         made.take("backbone.norm_f.weight", f"model.{name}.weight")
+    if kind not in _OWN_ACTIVATION:  # there it is that of the mixers too, which have no other
+        require(config, {"hidden_act": ("silu", "swish", None)}, "hybrid")
     tie, settings = MODELS[kind](config, made)
     tied = config.get("tie_word_embeddings", tie)
     shared = {
@@ -167,7 +170,7 @@ def _gated_mlp(config: Config, size: int) -> Settings:
     return {
         "d_mlp": _get(config, "intermediate_size", size),
         "mlp_gated": True,
-        "mlp_activation": _activation(config, "hidden_act", "silu"),
+        "mlp_activation": "silu",
         "mlp_bias": _get(config, "mlp_bias", False),
     }
 
@@ -281,6 +284,8 @@ def _zamba2(config: Config, made: Rewriting) -> tuple[bool, Settings]:
         _adapters(made, ours, home, call)
         if call < blocks:
             _shared_transformer(made, f"backbone.shared.{call}", home)
+        else:
+            made.repeats(f"{theirs}.shared_transformer.", f"{home}.")
     heads = _get(config, "num_attention_heads", 32)
     head_dim = 2 * config["hidden_size"] // heads
     inner = int(_get(config, "mamba_expand", 2) * config["hidden_size"])
@@ -457,7 +462,6 @@ def _falcon_h1(config: Config, made: Rewriting) -> tuple[bool, Settings]:
 
 
 def _falcon_mamba(config: Config, made: Rewriting) -> tuple[bool, Settings]:
-    require(config, {"hidden_act": ("silu",)}, "hybrid")
     count = _layers(config)
     for index in range(count):
         ours, theirs = f"{BACKBONE}.{index}", f"model.layers.{index}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mambasdk.errors import CheckpointError
 from mambasdk.models import Checkpoint
 
 Change = Callable[[Tensor], Tensor]
@@ -51,6 +52,14 @@ class Rewriting:
     def drop(self, *endings: str) -> None:
         """Leave out every tensor whose name ends so: it is no weight."""
         self._taken.update(name for name in self._weights if name.endswith(endings))
+
+    def repeats(self, prefix: str, first: str) -> None:
+        """What stands under `prefix` is what stands under `first` once more; raises CheckpointError where it is not."""
+        for name in [name for name in self._weights if name.startswith(prefix)]:
+            other = first + name.removeprefix(prefix)
+            if other not in self._weights or not torch.equal(self._weights[name], self._weights[other]):
+                raise CheckpointError(f"{name} is not {other}, which it shares", where=self._weights.where)
+            self._taken.add(name)
 
     def result(self) -> Checkpoint:
         """All of them, and under its own name what nothing took."""
