@@ -328,7 +328,7 @@ def _write_hybrid(folder: Path) -> None:
     model: Any = golden.scatter(
         mambasdk.create_model(
             "hybrid", d_model=24, pattern="M*-M-", vocab_size=37, d_state=6, headdim=4, ngroups=3,
-            num_heads=6, num_kv_heads=3, head_dim=8, d_mlp=40,
+            num_heads=6, num_kv_heads=3, head_dim=8, d_mlp=40, tie_embeddings=False,
         ),
         8,
     )  # fmt: skip
