@@ -27,6 +27,7 @@ set(
   cpp/core/device.cpp
   cpp/core/dtype_info.cpp
   cpp/core/tensor.cpp
+  cpp/runtime/engine/growing_memory.cpp
   cpp/runtime/engine/identity.cpp
   cpp/runtime/engine/memory_limit.cpp
   cpp/runtime/engine/owned_tensor.cpp

@@ -10,7 +10,7 @@ namespace {
 
 void check_kernels(const Place& place, const Program& program) {
   for (const Node& node : program.nodes) {
-    if (node.kind != Node::Kind::op || node.op->kernels.find(place.type()) != nullptr) continue;
+    if (node.op == nullptr || node.op->kernels.find(place.type()) != nullptr) continue;
     std::string there;
     for (const Device device : node.op->kernels.devices()) there += (there.empty() ? "" : ", ") + device_name(device);
     fail(ErrorCode::unsupported, "program.json, nodes[", &node - program.nodes.data(), "] (", node.op->signature.name,

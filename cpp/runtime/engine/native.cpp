@@ -133,23 +133,41 @@ void NativeSession::reset() {
   states_.clear();
 }
 
-void NativeSession::make_room(Extent bytes) {
-  const Extent needed = states_.bytes() + bytes;
+// So that what is needed fits, but for the plans in front.
+void NativeSession::drop_plans(Extent needed, std::size_t kept) {
   check_memory(needed, model_->max_memory(), "the run");
-  Extent kept;
-  for (const auto& plan : plans_) kept += plan->memory();
-  while (!plans_.empty() && static_cast<std::uint64_t>((needed + kept).value()) > model_->max_memory()) {
-    kept -= plans_.back()->memory();
+  Extent others;
+  for (std::size_t i = kept; i < plans_.size(); ++i) others += plans_[i]->memory();
+  while (plans_.size() > kept && static_cast<std::uint64_t>((needed + others).value()) > model_->max_memory()) {
+    others -= plans_.back()->memory();
     plans_.pop_back();
   }
+}
+
+void NativeSession::make_room(Extent bytes) {
+  drop_plans(states_.bytes() + bytes, 0);
+}
+
+void NativeSession::make_rows() {
+  const Plan& plan = *plans_.front();
+  drop_plans(states_.bytes_after(plan.appended()) + plan.memory(), 1);
+  states_.reserve(plan.appended(), model_->max_memory() - plan.memory().bytes());
+}
+
+std::vector<StateBuffers> NativeSession::state_buffers() const {
+  std::vector<StateBuffers> buffers;
+  for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
+  return buffers;
 }
 
 Plan& NativeSession::plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
                               std::span<const StateBuffers> states) {
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     if (!plans_[i]->fits(inputs, outputs)) continue;
-    std::rotate(plans_.begin(), plans_.begin() + static_cast<std::ptrdiff_t>(i),
-                plans_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    std::unique_ptr<Plan> plan = std::move(plans_[i]);
+    plans_.erase(plans_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (!plan->follow(states)) break;
+    plans_.insert(plans_.begin(), std::move(plan));
     return *plans_.front();
   }
   if (plans_.size() == kMaxPlans) plans_.pop_back();
@@ -218,16 +236,15 @@ std::vector<OwnedTensor> NativeSession::run(std::span<const NamedTensor> inputs,
   std::vector<OwnedTensor> results;
   try {
     states_.bind(bind_symbols(program.inputs, ordered));
-    std::vector<StateBuffers> buffers;
-    for (std::size_t i = 0; i < states_.size(); ++i) buffers.push_back({states_.now(i), states_.next(i)});
-    Plan& plan = plan_for(ordered, values, buffers);
+    Plan& plan = plan_for(ordered, values, state_buffers());
+    if (program.first_length < program.symbols.size()) make_rows();
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       if (const TensorSpec* spec = model_->stated(wanted[i])) {
         check_output(*spec, plan.value(values[i]), plan.symbols());
       }
     }
     Transfer transfer(place_);
-    plan.run(*context_, transfer, ordered, buffers);
+    plan.run(*context_, transfer, ordered, state_buffers());
     for (const std::int32_t value : values) results.push_back(transfer.out(plan.value(value)));
     transfer.finish();
     for (std::size_t i = 0; i < states_.size(); ++i) {
@@ -255,7 +272,7 @@ struct NativeSnapshot final : Snapshot {
 
 std::unique_ptr<Snapshot> NativeSession::snapshot() const {
   if (model_->program().states.empty()) return nullptr;
-  return std::make_unique<NativeSnapshot>(states_.copy());
+  return std::make_unique<NativeSnapshot>(states_.snapshot());
 }
 
 void NativeSession::roll_back(std::unique_ptr<Snapshot> snapshot) noexcept {

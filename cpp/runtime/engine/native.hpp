@@ -68,6 +68,10 @@ class NativeSession final : public Session {
   [[nodiscard]] std::vector<std::size_t> wanted_outputs(std::span<const std::string_view> names) const;
   // Makes room for a plan of so many bytes beside the states, dropping plans that are kept for later.
   void make_room(Extent bytes);
+  // The memory of the rows that a run of the first plan appends.
+  void make_rows();
+  void drop_plans(Extent needed, std::size_t kept);
+  [[nodiscard]] std::vector<StateBuffers> state_buffers() const;
   Plan& plan_for(std::span<const Tensor> inputs, std::span<const std::int32_t> outputs,
                  std::span<const StateBuffers> states);
 

@@ -196,7 +196,7 @@ TEST_F(NativeTest, BrokenProgramsAreRefusedWithTheirPlace) {
     }
     return std::string("accepted");
   };
-  EXPECT_NE(broken("\"format\": 1", "\"format\": 3").find("upgrade mambasdk"), std::string::npos);
+  EXPECT_NE(broken("\"format\": 1", "\"format\": 4").find("upgrade mambasdk"), std::string::npos);
   EXPECT_NE(broken("\"embedding\", \"args\"", "\"embodding\", \"args\"").find("no operation"), std::string::npos);
   EXPECT_NE(broken("\"indices\"", "\"indexes\"").find("nodes[0]"), std::string::npos);
   EXPECT_NE(broken("%h\", \"weight\": \"@conv", "%nope\", \"weight\": \"@conv").find("used before it is defined"),

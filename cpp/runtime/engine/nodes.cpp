@@ -16,6 +16,8 @@ std::string describe(const Node& node) {
       return "reshape";
     case Node::Kind::expand:
       return "expand";
+    case Node::Kind::append:
+      return "append";
     default:
       return "permute";
   }

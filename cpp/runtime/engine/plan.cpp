@@ -10,14 +10,6 @@
 namespace mambasdk::runtime {
 
 namespace {
-constexpr std::int32_t kState = -2;
-constexpr std::int32_t kWeight = -3;
-constexpr std::int64_t kNowhere = -1;
-constexpr std::int64_t kAlignment = 64;
-
-Extent aligned_bytes(const Tensor& t) {
-  return dense_bytes(t).rounded_up(kAlignment);
-}
 
 bool same_shape(const Tensor& a, const Tensor& b) {
   return a.ndim == b.ndim && std::equal(a.shape.begin(), a.shape.begin() + a.ndim, b.shape.begin());
@@ -50,6 +42,10 @@ std::string inputs_text(const std::vector<TensorSpec>& specs, std::span<const Te
 
 }  // namespace
 
+Extent Plan::aligned_bytes(const Tensor& t) {
+  return dense_bytes(t).rounded_up(kAlignment);
+}
+
 std::int64_t Plan::amount(const Amount& a) const {
   if (a.is_fixed()) return a.number;
   const std::optional<std::int64_t> value = a.expression.evaluate(extents_);
@@ -62,9 +58,14 @@ std::int64_t Plan::amount(const Amount& a) const {
 Plan::Plan(const Program& program, std::span<const Tensor> weights, std::span<const Tensor> inputs,
            std::span<const StateBuffers> states, std::span<const std::int32_t> outputs, const Limits& limits,
            const Place& place)
-    : program_(program), weights_(weights), outputs_(outputs.begin(), outputs.end()) {
+    : program_(program),
+      weights_(weights),
+      outputs_(outputs.begin(), outputs.end()),
+      appended_(states.size(), 0),
+      most_work_(limits.work) {
   symbols_ = bind_symbols(program.inputs, inputs);
-  for (const std::string& name : program.symbols) extents_.push_back(symbols_.at(name));
+  for (std::size_t i = 0; i < program.first_length; ++i) extents_.push_back(symbols_.at(program.symbols[i]));
+  extents_.resize(program.symbols.size());
   for (const Tensor& t : inputs) {
     inputs_.push_back(Tensor::contiguous(nullptr, t.dtype, t.shape.data(), t.ndim));
     inputs_.back().device = place.type();
@@ -82,9 +83,17 @@ Plan::Plan(const Program& program, std::span<const Tensor> weights, std::span<co
   }
   state_written_.assign(states.size(), false);
   select_nodes(outputs);
-  infer_shapes(limits.work);
-  place_values(outputs, limits, place);
-  bind_addresses();
+  const Lengths lengths = lengths_of(states);
+  set_lengths(lengths);
+  infer_shapes();
+  check_work();
+  if (!place_with_room(outputs, limits, place)) {
+    set_lengths(lengths);
+    infer_shapes();
+    place_values(outputs, limits, place);
+    bind_addresses();
+    room_ = lengths;
+  }
   start_profile();
 }
 
@@ -119,14 +128,14 @@ void Plan::select_nodes(std::span<const std::int32_t> outputs) {
     for (const Slot& slot : node->inputs) {
       if (slot.kind == Slot::Kind::value) wanted[static_cast<std::size_t>(slot.index)] = true;
     }
-    steps_.push_back({&*node, {}, {}, {}, {}, false});
+    steps_.push_back({.node = &*node, .by_length = depends_on_length(*node)});
   }
   std::reverse(steps_.begin(), steps_.end());
 }
 
 // Whether the inputs or the program are wrong cannot be told where extents come from the inputs.
 void Plan::refuse_node(const Node& node, const Error& e) const {
-  const bool free = std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const TensorSpec& spec) {
+  const bool free = !lengths_.empty() || std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const TensorSpec& spec) {
     return std::any_of(spec.shape.begin(), spec.shape.end(), [](const Dimension& d) { return !d.symbol.empty(); });
   });
   const ErrorCode code = e.code() == ErrorCode::out_of_memory ? e.code()
@@ -154,54 +163,65 @@ Tensor Plan::view(const Node& node) const {
   return view_of(node, *source(node.inputs[0]), [this](const Amount& a) { return amount(a); });
 }
 
-void Plan::infer_shapes(std::uint64_t most_work) {
-  WorkBudget budget(most_work);
-  for (Step& step : steps_) {
-    const Node& node = *step.node;
-    try {
-      if (node.kind != Node::Kind::op) {
-        const auto out = static_cast<std::size_t>(node.outputs[0].index);
-        const Slot& in = node.inputs[0];
-        values_[out] = view(node);
-        root_[out] = in.kind == Slot::Kind::value   ? root_[static_cast<std::size_t>(in.index)]
-                     : in.kind == Slot::Kind::state ? kState
-                                                    : kWeight;
-        step.dynamic = root_[out] == kState;
-        continue;
+void Plan::infer_shapes() {
+  for (Step& step : steps_) infer(step);
+  check_appended();
+}
+
+void Plan::check_work() const {
+  WorkBudget budget(most_work_);
+  for (const Step& step : steps_) budget.spend(step.work, "the run");
+}
+
+void Plan::infer_view(Step& step) {
+  const Node& node = *step.node;
+  const auto out = static_cast<std::size_t>(node.outputs[0].index);
+  const Slot& in = node.inputs[0];
+  values_[out] = view(node);
+  root_[out] = in.kind == Slot::Kind::value   ? root_[static_cast<std::size_t>(in.index)]
+               : in.kind == Slot::Kind::state ? kState
+                                              : kWeight;
+  step.dynamic = root_[out] == kState;
+}
+
+void Plan::infer(Step& step) {
+  const Node& node = *step.node;
+  try {
+    if (node.kind == Node::Kind::append) return infer_append(step);
+    if (node.kind != Node::Kind::op) return infer_view(step);
+    step.inputs.clear();
+    for (const Slot& slot : node.inputs) {
+      Value value = slot.scalar;
+      if (slot.kind == Slot::Kind::amount) {
+        value.integer = amount(node.amounts[static_cast<std::size_t>(slot.index)]);
+      } else if (slot.kind != Slot::Kind::scalar) {
+        value.tensor = source(slot);
       }
-      for (const Slot& slot : node.inputs) {
-        Value value = slot.scalar;
-        if (slot.kind == Slot::Kind::amount) {
-          value.integer = amount(node.amounts[static_cast<std::size_t>(slot.index)]);
-        } else if (slot.kind != Slot::Kind::scalar) {
-          value.tensor = source(slot);
-        }
-        step.inputs.push_back(value);
-      }
-      Op::Plan planned = node.op->plan(step.inputs);
-      step.dims = std::move(planned.dims);
-      step.outputs = std::move(planned.outputs);
-      for (const Tensor& t : step.outputs) check_size(t);
-      budget.spend(operation_work(*node.op, step.inputs, step.outputs, step.dims), "the run");
-    } catch (const Error& e) {
-      if (e.code() == ErrorCode::unsupported) throw;
-      refuse_node(node, e);
+      step.inputs.push_back(value);
     }
-    for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-      const Slot& slot = node.outputs[i];
-      const auto index = static_cast<std::size_t>(slot.index);
-      if (slot.kind == Slot::Kind::value) {
-        values_[index] = step.outputs[i];
-        root_[index] = slot.index;
-      } else if (slot.kind == Slot::Kind::state) {
-        const Tensor& state = state_write_[index];
-        if (!same_but_ones(step.outputs[i], state) || !(step.outputs[i].dtype == state.dtype)) {
-          fail(ErrorCode::corrupt, "program.json: ", describe(node), " makes state ", program_.states[index].name,
-               " as ", dtype_name(step.outputs[i].dtype), " ", step.outputs[i].shape_text(), ", declared ",
-               dtype_name(state.dtype), " ", state.shape_text());
-        }
-        state_written_[index] = true;
+    Op::Plan planned = node.op->plan(step.inputs);
+    step.dims = std::move(planned.dims);
+    step.outputs = std::move(planned.outputs);
+    for (const Tensor& t : step.outputs) check_size(t);
+    step.work = operation_work(*node.op, step.inputs, step.outputs, step.dims);
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::unsupported) throw;
+    refuse_node(node, e);
+  }
+  for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+    const Slot& slot = node.outputs[i];
+    const auto index = static_cast<std::size_t>(slot.index);
+    if (slot.kind == Slot::Kind::value) {
+      values_[index] = step.outputs[i];
+      root_[index] = slot.index;
+    } else if (slot.kind == Slot::Kind::state) {
+      const Tensor& state = state_write_[index];
+      if (!same_but_ones(step.outputs[i], state) || !(step.outputs[i].dtype == state.dtype)) {
+        fail(ErrorCode::corrupt, "program.json: ", describe(node), " makes state ", program_.states[index].name, " as ",
+             dtype_name(step.outputs[i].dtype), " ", step.outputs[i].shape_text(), ", declared ",
+             dtype_name(state.dtype), " ", state.shape_text());
       }
+      state_written_[index] = true;
     }
   }
 }
@@ -228,12 +248,15 @@ void Plan::place_values(std::span<const std::int32_t> outputs, const Limits& lim
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     Step& step = steps_[i];
     step.offsets.assign(step.outputs.size(), kNowhere);
+    step.room.assign(step.outputs.size(), 0);
+    if (step.node->kind != Node::Kind::op) continue;
     std::vector<std::size_t> dropped;
     for (std::size_t o = 0; o < step.outputs.size(); ++o) {
       const Slot& slot = step.node->outputs[o];
       if (slot.kind == Slot::Kind::state || step.outputs[o].numel() == 0) continue;
       const Extent offset = arena.take(aligned_bytes(step.outputs[o]));
       step.offsets[o] = offset.value();
+      step.room[o] = aligned_bytes(step.outputs[o]);
       if (slot.kind == Slot::Kind::value) {
         const auto value = static_cast<std::size_t>(slot.index);
         offset_of[value] = offset;
@@ -258,6 +281,7 @@ void Plan::bind_addresses() {
   std::byte* base = arena_.memory.get();
   for (Step& step : steps_) {
     const Node& node = *step.node;
+    if (node.kind == Node::Kind::append) continue;
     if (node.kind != Node::Kind::op) {
       values_[static_cast<std::size_t>(node.outputs[0].index)] = view(node);
       continue;
@@ -277,10 +301,15 @@ void Plan::run(const Context& context, Transfer& transfer, std::span<const Tenso
   for (std::size_t i = 0; i < states.size(); ++i) {
     state_read_[i].data = states[i].read.data;
     state_write_[i].data = states[i].write.data;
+    if (program_.states[i].is_growing()) state_write_[i] = states[i].write;
   }
   std::size_t operation = 0;
   for (Step& step : steps_) {
     const Node& node = *step.node;
+    if (node.kind == Node::Kind::append) {
+      append_rows(context, step);
+      continue;
+    }
     if (node.kind != Node::Kind::op) {
       if (step.dynamic) values_[static_cast<std::size_t>(node.outputs[0].index)] = view(node);
       continue;

@@ -12,7 +12,8 @@ namespace mambasdk::runtime {
 namespace {
 
 using Json = nlohmann::json;
-constexpr int kOldestFormat = 1, kNewestFormat = 2;  // 2: expressions in place of numbers, steps of slices
+constexpr int kOldestFormat = 1, kNewestFormat = 3;  // 2: expressions in place of numbers, steps of slices
+                                                        // 3: states that grow
 constexpr std::size_t kLongestExpression = 1024;
 
 std::string in_quotes(std::string_view text) {
@@ -31,7 +32,9 @@ class Reader {
            kNewestFormat, "; upgrade mambasdk or export the model again");
     }
     for (const Json& j : list(root, "inputs")) inputs(j);
+    program_.first_length = program_.symbols.size();
     for (const Json& j : list(root, "states")) state(j);
+    check_lengths();
     preparing_ = true;
     for (const Json& j : list(root, "prepare")) program_.prepare.push_back(node(j, "prepare", program_.prepare.size()));
     preparing_ = false;
@@ -121,11 +124,49 @@ class Reader {
 
   void state(const Json& j) {
     where_ = concat("states[", program_.states.size(), "]");
-    StateSpec spec{json_string_at(j, "name", where_), {}, dimensions(json_at(j, "shape", where_))};
+    StateSpec spec{.name = json_string_at(j, "name", where_),
+                   .dtype = {},
+                   .shape = dimensions(json_at(j, "shape", where_))};
     const std::string type = json_string_at(j, "dtype", where_);
     if (!dtype_from_name(type, spec.dtype)) bad("unknown dtype ", in_quotes(type));
     if (!state_index_.emplace(spec.name, program_.states.size()).second) bad("state ", in_quotes(spec.name), " twice");
+    if (const Json* dim = json_find(j, "grows"); dim != nullptr) growth(j, *dim, spec);
     program_.states.push_back(std::move(spec));
+  }
+
+  void growth(const Json& j, const Json& dim, StateSpec& spec) {
+    const std::int64_t grows = json_int(dim, where_ + ": grows");
+    if (grows < 0 || grows >= static_cast<std::int64_t>(spec.shape.size())) {
+      bad("grows is ", grows, ", expected a dim of the ", spec.shape.size());
+    }
+    spec.grows = static_cast<int>(grows);
+    const std::string& name = spec.length_name();
+    if (name.empty()) bad("dim ", grows, " grows, so its extent must be a name");
+    const auto next = static_cast<std::int64_t>(program_.symbols.size());
+    const auto [found, added] = symbol_index_.emplace(name, next);
+    if (added) program_.symbols.push_back(name);
+    if (found->second < static_cast<std::int64_t>(program_.first_length)) {
+      bad("dim ", in_quotes(name), " grows, so it cannot be the extent of an input");
+    }
+    if (const Json* limit = json_find(j, "limit"); limit != nullptr) spec.limit = json_int(*limit, where_ + ": limit");
+    if (spec.limit < 1 || spec.limit > StateSpec::kMostRows) {
+      bad("limit is ", spec.limit, ", expected 1 to ", StateSpec::kMostRows);
+    }
+  }
+
+  // The length of a state that grows is no other extent of a state.
+  void check_lengths() {
+    for (std::size_t i = 0; i < program_.states.size(); ++i) {
+      const StateSpec& spec = program_.states[i];
+      where_ = concat("states[", i, "]");
+      for (std::size_t d = 0; d < spec.shape.size(); ++d) {
+        const auto found = symbol_index_.find(spec.shape[d].symbol);
+        if (static_cast<int>(d) == spec.grows || found == symbol_index_.end()) continue;
+        if (found->second >= static_cast<std::int64_t>(program_.first_length)) {
+          bad("dim ", in_quotes(spec.shape[d].symbol), " is the length of a state that grows");
+        }
+      }
+    }
   }
 
   std::int32_t define_value(const std::string& name) {
@@ -172,6 +213,9 @@ class Reader {
     if (text[0] == '$') {
       const auto found = state_index_.find(name);
       if (found == state_index_.end()) bad("unknown state ", in_quotes(name));
+      if (program_.states[found->second].is_growing()) {
+        bad("state ", in_quotes(name), " grows, so it is appended to and not written");
+      }
       if (!written_.insert(name).second) bad("state ", in_quotes(name), " is written twice");
       return {Slot::Kind::state, static_cast<std::int32_t>(found->second), {}};
     }
@@ -182,6 +226,7 @@ class Reader {
     where_ = concat(section, "[", index, "]");
     json_object(j, where_);
     if (json_find(j, "view") != nullptr) return view(j);
+    if (json_find(j, "append") != nullptr) return append(j);
     Node n;
     const std::string name = json_string_at(j, "op", where_);
     n.op = registry().find(name);
@@ -268,6 +313,27 @@ class Reader {
     }
     n.outputs = {write_slot(json_string_at(j, "out", where_))};
     if (n.outputs[0].kind == Slot::Kind::state) bad("a view cannot be a state");
+    return n;
+  }
+
+  Node append(const Json& j) {
+    if (preparing_) bad("prepare cannot append to a state");
+    Node n;
+    n.kind = Node::Kind::append;
+    n.op = registry().find("copy");
+    if (n.op == nullptr) fail(ErrorCode::internal, "there is no operation copy");
+    n.inputs = {read_slot(json_string_at(j, "in", where_))};
+    const std::string text = json_string_at(j, "append", where_);
+    const auto found = text.starts_with('$') ? state_index_.find(text.substr(1)) : state_index_.end();
+    if (found == state_index_.end()) bad("unknown state ", in_quotes(text));
+    if (!program_.states[found->second].is_growing()) bad("state ", in_quotes(text.substr(1)), " does not grow");
+    if (!written_.insert(found->first).second) bad("state ", in_quotes(found->first), " is written twice");
+    n.outputs = {{Slot::Kind::state, static_cast<std::int32_t>(found->second), {}}, {}};
+    if (json_find(j, "out") != nullptr) {
+      const std::string out = json_string_at(j, "out", where_);
+      n.outputs[1] = write_slot(out);
+      if (n.outputs[1].kind != Slot::Kind::value) bad("all rows are a value (%), not ", in_quotes(out));
+    }
     return n;
   }
 

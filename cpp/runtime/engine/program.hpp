@@ -14,7 +14,8 @@
 
 namespace mambasdk::runtime {
 
-// A number, or an expression of the extents that the inputs have at run time, such as "(H + 1)//2".
+// A number, or an expression of the extents that the inputs have at run time and of the rows that states hold before it,
+// such as "(H + 1)//2".
 struct Amount {
   std::int64_t number = 0;
   DimExpr expression;  // over Program::symbols; without terms: `number`
@@ -31,11 +32,12 @@ struct Slot {
 };
 
 struct Node {
-  enum class Kind : std::uint8_t { op, slice, reshape, permute, expand };
+  enum class Kind : std::uint8_t { op, slice, reshape, permute, expand, append };
   Kind kind = Kind::op;
-  const Op* op = nullptr;
-  std::vector<Slot> inputs;        // an op's, in signature order; a view's one input
-  std::vector<Slot> outputs;       // an op's, in signature order (none: computed and dropped); a view's one output
+  const Op* op = nullptr;          // of an append: what copies the rows
+  std::vector<Slot> inputs;        // an op's, in signature order; a view's one input; the rows to append
+  std::vector<Slot> outputs;       // an op's, in signature order (none: computed and dropped); a view's one output; the
+                                   // state that an append grows, and all its rows as a value (or none)
   std::int64_t dim = 0, step = 1;  // slice
   Amount start, length;            // slice
   std::vector<Amount> shape;       // reshape, where -1 is inferred; expand, where -1 is kept
@@ -45,7 +47,8 @@ struct Node {
 
 struct Program {
   std::vector<TensorSpec> inputs;    // value i is input i
-  std::vector<std::string> symbols;  // names of the inputs' free extents
+  std::vector<std::string> symbols;  // names of the inputs' free extents, then of the lengths of states that grow
+  std::size_t first_length = 0;      // where these begin
   std::vector<StateSpec> states;
   std::vector<Node> prepare;  // once, at load; weights only
   std::vector<Node> nodes;
