@@ -128,7 +128,8 @@ def main() -> int:
             for name, one in contestants.items():
                 times[name]["prompt"].append(timed(one.prompt))
                 times[name]["token"].append(timed(one.step, args.steps))
-    print(f"{sum(p.numel() for p in ours.parameters()) / 1e6:.0f}M parameters, {args.threads} threads, {args.prompt} tokens")
+    size = sum(parameter.numel() for parameter in ours.parameters()) / 1e6
+    print(f"{size:.0f}M parameters, {args.threads} threads, {args.prompt} tokens")
     for what in ("prompt", "token"):
         base = statistics.median(times["transformers"][what])
         for name in contestants:

@@ -43,7 +43,9 @@ def formula(layer: Any, x: Tensor) -> Tensor:
         rows = []
         for i in range(len(x)):
             first = max(0, i + 1 - layer.window) if layer.window else 0
-            scores = torch.stack([turned(layer, q[i, head], i) @ turned(layer, k[j, group], j) for j in range(first, i + 1)])
+            scores = torch.stack(
+                [turned(layer, q[i, head], i) @ turned(layer, k[j, group], j) for j in range(first, i + 1)]
+            )
             rows.append((scores * layer.scale).softmax(0) @ v[first : i + 1, group])
         heads.append(torch.stack(rows))
     y = torch.cat(heads, -1)
@@ -143,7 +145,9 @@ ROUTERS: dict[str, dict[str, Any]] = {
 
 def mixture(router: dict[str, Any], **options: Any) -> Any:
     torch.manual_seed(1)
-    made = nn.MixtureOfExperts(D, 8, nn.Router(D, 6, 2, initializer_range=1.0, **router), initializer_range=0.3, **options)
+    made = nn.MixtureOfExperts(
+        D, 8, nn.Router(D, 6, 2, initializer_range=1.0, **router), initializer_range=0.3, **options
+    )
     if made.router.correction is not None:
         made.router.correction.data.normal_()
     return made
@@ -176,7 +180,9 @@ def test_grouped_products_are_the_sum_over_the_chosen(router: str, options: dict
         made._dense(flat, weights, experts), made._grouped(flat, weights, experts), atol=1e-5, rtol=0
     )
     wanted = torch.autograd.grad(expected.square().sum(), [x, made.fc1, made.fc2])
-    for found, gradient in zip(torch.autograd.grad(made(x).square().sum(), [x, made.fc1, made.fc2]), wanted, strict=True):
+    for found, gradient in zip(
+        torch.autograd.grad(made(x).square().sum(), [x, made.fc1, made.fc2]), wanted, strict=True
+    ):
         torch.testing.assert_close(found, gradient, atol=1e-4, rtol=1e-4)
     assert made(x[:0]).shape == (0, 5, D)
 

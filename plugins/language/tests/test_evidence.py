@@ -1,4 +1,4 @@
-"""Evidence for the language families: the authors' golden tensors, published counts, and what holds for every family."""
+"""Evidence for the language families: the authors' golden tensors, published counts, what holds for every family."""
 
 from __future__ import annotations
 
@@ -219,8 +219,13 @@ ATTENTION = Golden(
     run=run_attention,
     **TOLERANCES,
 )
-POSITIONS = {"rotary_dim": 2, "window": 9, "attention_bias": True, "attention_out_bias": True}
-MULTIPLIERS = {"embedding_multiplier": 3.0, "logits_multiplier": 0.5, "residual_multiplier": 0.7, "attention_scale": 0.3}
+POSITIONS = {"rotary_dim": 2, "window": 9, "attention_conv": 4, "attention_bias": True, "attention_out_bias": True}
+MULTIPLIERS = {
+    "embedding_multiplier": 3.0,
+    "logits_multiplier": 0.5,
+    "residual_multiplier": 0.7,
+    "attention_scale": 0.3,
+}
 GATED = {"mlp_gated": True, "mlp_activation": "silu", "d_shared_expert": 12}
 # Norms of the 8B transformer: two a layer and the last, each with a bias.
 _TRANSFORMER_NORMS = (2 * 32 + 1) * 2 * 4096
@@ -233,7 +238,6 @@ EVIDENCE = (
             "experts": {"pattern": "m*E", "dt_norm": "weighted", "num_experts": 4, "d_expert": 8, **GATED},
             "parallel": {"pattern": "P-", "rmsnorm": False, "ssm_multipliers": [0.9, 0.8, 1.2, 1.1, 0.7]},
             "shared": {"pattern": "SS", "adapter_rank": 3, "attention_adapters": True},
-            "convolution": {"pattern": "*", "rotary_dim": 4, "rotary_interleaved": True, "attention_conv": 4},
         },
         counts={
             "mamba2-hybrid-8b": 8_654_517_248,
@@ -336,7 +340,8 @@ def _write_hybrid(folder: Path) -> None:
     golden.write(folder, "weights.safetensors", megatron_tensors(model, config))
     tokens = torch.randint(37, (2, 15), generator=torch.Generator().manual_seed(8))
     io = golden.record(HYBRID, model, {"input_ids": tokens}, config)
-    steps = [io.pop(f"{way}logits") for way in STEPS][0]
+    steps = io.pop("steps.logits")
+    del io["steps with gradients.logits"]
     io["logits_step"] = torch.cat([torch.zeros_like(io["logits"][:, : config["prefill"]]), steps], 1)
     golden.write(folder, "io.safetensors", io)
 
@@ -347,16 +352,18 @@ def megatron_tensors(model: Any, config: Mapping[str, Any]) -> Tensors:
     groups, width = config["num_query_groups"], config["kv_channels"]
     for name, value in model.state_dict().items():
         if not name.startswith("backbone.layers."):
-            name = name.replace("backbone.embedding", "embedding.word_embeddings").replace("lm_head", "output_layer")
-            tensors[name.replace("backbone.norm_f", "decoder.final_norm")] = value
+            theirs = name.replace("backbone.embedding", "embedding.word_embeddings").replace("lm_head", "output_layer")
+            tensors[theirs.replace("backbone.norm_f", "decoder.final_norm")] = value
             continue
         index, part = name.removeprefix("backbone.layers.").split(".", 1)
         symbol = config["pattern"][int(index)]
         if symbol == "*" and part == "mixer.in_proj.weight":
             queries = groups * width * (config["num_attention_heads"] // groups)
             q, k, v = value.split([queries, groups * width, groups * width])
-            value = torch.cat([rows.unflatten(0, (groups, -1)) for rows in (q, k, v)], 1).flatten(0, 1)
-        tensors[f"decoder.layers.{index}.{_MEGATRON[symbol].get(part, part)}"] = value
+            rows = torch.cat([kind.unflatten(0, (groups, -1)) for kind in (q, k, v)], 1).flatten(0, 1)
+        else:
+            rows = value
+        tensors[f"decoder.layers.{index}.{_MEGATRON[symbol].get(part, part)}"] = rows
     return tensors
 
 

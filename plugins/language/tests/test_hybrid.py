@@ -79,9 +79,8 @@ def shards(ours: Any, count: int) -> list[dict[str, Tensor]]:
     inner, states, heads, width = 64, 4 * 8, 8, 4
     for name, value in ours.state_dict().items():
         if not name.startswith("backbone.layers."):
-            name = name.replace("backbone.embedding", "embedding.word_embeddings").replace("lm_head", "output_layer")
-            name = name.replace("backbone.norm_f", "decoder.final_norm")
-            put(name, value, dim=None if "norm" in name else 0)
+            theirs = name.replace("backbone.embedding", "embedding.word_embeddings").replace("lm_head", "output_layer")
+            put(theirs.replace("backbone.norm_f", "decoder.final_norm"), value, dim=None if "norm" in name else 0)
             continue
         index, part = name.removeprefix("backbone.layers.").split(".", 1)
         start, symbol = f"decoder.layers.{index}.", SIZES["pattern"][int(index)]

@@ -309,7 +309,8 @@ def _open_pickle(path: Path) -> dict[str, Callable[[], Tensor]]:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
         # Trainers write their command line beside the weights; what is in it is checked like all else.
-        with torch.serialization.safe_globals([argparse.Namespace, io.BytesIO]):
+        known: list[Any] = [argparse.Namespace, io.BytesIO]
+        with torch.serialization.safe_globals(known):
             value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         first_line = str(error).splitlines()[0]

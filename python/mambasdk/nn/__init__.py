@@ -25,6 +25,7 @@ from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 
 __all__ = [
+    "MLP",
     "Attention",
     "AttentionState",
     "BidirectionalMamba",
@@ -34,7 +35,6 @@ __all__ = [
     "DropPath",
     "GatedMLP",
     "LayerNorm",
-    "MLP",
     "Mamba",
     "Mamba2",
     "Mamba2State",

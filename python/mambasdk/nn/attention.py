@@ -164,9 +164,7 @@ class Attention(nn.Module):
         out = self.out_proj(y)
         return (out, AttentionState(*cache, conv=conv)) if return_state else out
 
-    def _attend(
-        self, qkv: Tensor, state: AttentionState | None, present: Tensor | None
-    ) -> tuple[Tensor, KeyValues]:
+    def _attend(self, qkv: Tensor, state: AttentionState | None, present: Tensor | None) -> tuple[Tensor, KeyValues]:
         """(B, L, (H + 2G) E) -> context (B, L, H, E), and the cache with the new columns."""
         G, E = self.kv_heads, self.head_dim
         q, k, v = (part.unflatten(-1, (-1, E)) for part in qkv.split([self.heads * E, G * E, G * E], dim=-1))
@@ -207,13 +205,13 @@ def attention(
     A query whose own column is none sees numbers that mean nothing, but are finite.
     """
     if not torch.is_grad_enabled():
-        if present is None:
-            y: Tensor = torch.ops.mambasdk.attention(q, k, v, None, scale, True, window)[0]
-            return y
-        seen = visible(q.shape[1], k.shape[1], present, window, q.device)  # (B, L, S)
-        mask = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -math.inf)
-        mask = mask.unsqueeze(1).expand(-1, q.shape[2], -1, -1)  # (B, H, L, S)
-        y = torch.ops.mambasdk.attention(q, k, v, mask, scale)[0]
+        mask = None
+        if present is not None:
+            seen = visible(q.shape[1], k.shape[1], present, window, q.device)  # (B, L, S)
+            mask = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -math.inf)
+            mask = mask.unsqueeze(1).expand(-1, q.shape[2], -1, -1)  # (B, H, L, S)
+        causal = present is None
+        y: Tensor = torch.ops.mambasdk.attention(q, k, v, mask, scale, causal, window if causal else 0)[0]
         return y
     shown = None
     if present is not None or window or q.shape[1] != k.shape[1]:

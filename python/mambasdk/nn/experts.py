@@ -24,6 +24,7 @@ class Router(MarkedParameters):
     weight: (experts, D). correction: (experts), added to the scores for the choice alone; with "sigmoid".
     """
 
+    correction: nn.Parameter | None
     float32 = ("correction",)
     no_weight_decay = ("correction",)
 
@@ -77,6 +78,7 @@ class Router(MarkedParameters):
             weights, experts = logits.softmax(-1).topk(self.chosen, dim=-1)
         else:
             scores = logits.sigmoid()
+            assert self.correction is not None
             experts = self._allowed(scores + self.correction).topk(self.chosen, dim=-1)[1]
             weights = scores.gather(1, experts)
         if self.normalize:
@@ -168,7 +170,8 @@ class MixtureOfExperts(nn.Module):
         made = torch.cat(parts) if parts else sorted_x.new_zeros(0, self.fc2.shape[1])
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
         by_token = made.index_select(0, back).unflatten(0, experts.shape)  # (T, K, D)
-        return (by_token * weights.unsqueeze(-1)).sum(1)
+        total: Tensor = (by_token * weights.unsqueeze(-1)).sum(1)
+        return total
 
     def _dense(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
         """The same by every expert on every token."""

@@ -109,7 +109,7 @@ class Rows:
 
     @classmethod
     def of(cls, cu_seqlens: Tensor, total: int) -> Rows:
-        """The rows of the sequences that `cu_seqlens` (S+1) tells apart; in a traced program as long as all together."""
+        """The sequences that `cu_seqlens` (S+1) tells apart as rows; in a traced program as long as all together."""
         offsets = cu_seqlens.to(torch.int64)
         lengths = offsets.diff()  # (S)
         traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
@@ -122,8 +122,8 @@ class Rows:
 
     def spread(self, x: Tensor) -> Tensor:
         """X (1, total, …) -> (S, longest, …)."""
-        rows = x.new_zeros((self.present.numel(), *x.shape[2:])).index_copy(0, self.places, x.squeeze(0))
-        return rows.unflatten(0, self.present.shape)
+        rows: Tensor = x.new_zeros((self.present.numel(), *x.shape[2:])).index_copy(0, self.places, x.squeeze(0))
+        return torch.unflatten(rows, 0, self.present.shape)
 
     def gather(self, y: Tensor) -> Tensor:
         """Y (S, longest, …) -> (1, total, …)."""

@@ -78,7 +78,10 @@ def split_parameters(low: Tensor, states: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class ParameterNorms(nn.Module):
-    """RMSNorm of the step sizes' share, B and C, each alone: with weights (arXiv 2403.19887) or without (2410.05355)."""
+    """RMSNorm of the step sizes' share, B and C, each alone.
+
+    weighted: with weights (arXiv 2403.19887), else without (arXiv 2410.05355).
+    """
 
     def __init__(
         self, rank: int, states: int, *, eps: float, weighted: bool = True, device: Any = None, dtype: Any = None

@@ -154,9 +154,7 @@ class ModelState:
                     layers.append(
                         None
                         if kind is None
-                        else _LAYER_STATES[kind](
-                            *_fields(file, there, f"layers.{index}.", _LAYER_STATES[kind])
-                        )
+                        else _LAYER_STATES[kind](*_fields(file, there, f"layers.{index}.", _LAYER_STATES[kind]))
                     )
                 return cls(layers, file.get_tensor("tokens_seen"))
         except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:

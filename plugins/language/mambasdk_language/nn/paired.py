@@ -11,7 +11,8 @@ from mambasdk.nn.attention import KeyValues
 
 
 def _trimmed(state: PairedState) -> PairedState:
-    return PairedState(*state.mamba, *KeyValues(state.key, state.value, state.present).trimmed())
+    cache = KeyValues(state.key, state.value, state.present).trimmed()
+    return PairedState(state.conv, state.ssm, cache.key, cache.value, cache.present)
 
 
 @register_layer_state("mamba2 and attention", trimmed=_trimmed)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambasdk.nn import Attention, Block, GatedMLP, Mamba2, MixerModel, RMSNorm
+from mambasdk.nn import Attention, Block, GatedMLP, Mamba2, Mamba2State, MixerModel, RMSNorm
 from mambasdk_language.nn.paired import PairedState
 
 
@@ -71,7 +71,8 @@ class SharedBlock(Block):
         """The mixer's zero state and the empty cache of this call of the transformer."""
         mixer: Any = self.mixer
         cache = mixer.in_proj.weight.new_zeros(batch_size, 0, *self._empty_cache)
-        return PairedState(*mixer.initial_state(batch_size), cache, cache.clone())
+        start: Mamba2State = mixer.initial_state(batch_size)
+        return PairedState(start.conv, start.ssm, cache, cache.clone())
 
     def forward(  # type: ignore[override]
         self,

@@ -69,7 +69,7 @@ def import_huggingface(config: Config, weights: Checkpoint) -> tuple[Settings, M
             where=config_where(config),
             expected=" or ".join(map(repr, MODELS)),
         )
-    weights = weights.rename({name: EMBEDDING for name in _EMBEDDINGS})
+    weights = weights.rename(dict.fromkeys(_EMBEDDINGS, EMBEDDING))
     # Families of transformers have their decoder under either name.
     weights = weights.rename(lambda name: "model." + name[9:] if name.startswith("backbone.layers.") else name)
     weights = weights.rename({"backbone.norm_f.weight": "model.norm_f.weight"})
@@ -125,10 +125,8 @@ def _rotary(config: Config, head_dim: int, share: float = 1.0) -> Settings:
     given = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     kind = given.get("rope_type", given.get("type", "default"))
     if kind != "default":
-        raise CheckpointError(
-            f"rotary positions of type {kind!r}", where=config_where(config), expected="'default'"
-        )
-    share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", share))
+        raise CheckpointError(f"rotary positions of type {kind!r}", where=config_where(config), expected="'default'")
+    share = given.get("partial_rotary_factor", _get(config, "partial_rotary_factor", share))
     base = given.get("rope_theta", _get(config, "rope_theta", 10000.0))
     return {"rotary_dim": int(head_dim * share), "rotary_base": float(base)}
 

@@ -161,7 +161,8 @@ def _joined(weights: Checkpoint, sizes: _Sizes) -> Checkpoint:
         return weights
     if sorted(ranks) != list(range(len(ranks))):
         raise CheckpointError("shards are missing", where=weights.where, got=f"ranks {sorted(ranks)}")
-    if differing := set.union(*(set(names) for names in ranks.values())) - set.intersection(*map(set, ranks.values())):
+    held = [set(names) for names in ranks.values()]
+    if differing := set.union(*held) - set.intersection(*held):
         raise CheckpointError(
             f"not every rank has {', '.join(sorted(differing)[:4])}",
             where=weights.where,

@@ -45,7 +45,9 @@ def build(config: HybridConfig) -> LanguageModel:
         "embedding_multiplier": config.embedding_multiplier,
     }
     arguments = (blocks, _norm(config), config.d_model)
-    backbone = SharingModel(*arguments, transformers=transformers, **made) if transformers else MixerModel(*arguments, **made)
+    backbone = (
+        SharingModel(*arguments, transformers=transformers, **made) if transformers else MixerModel(*arguments, **made)
+    )
     return LanguageModel(
         backbone,
         config.vocab_size,
@@ -123,9 +125,7 @@ def _mamba(config: HybridConfig) -> Mamba:
 
 
 def _attention(config: HybridConfig, **shape: Any) -> Attention:
-    rotary = (
-        Rotary(config.rotary_dim, config.rotary_base, config.rotary_interleaved) if config.rotary_dim > 0 else None
-    )
+    rotary = Rotary(config.rotary_dim, config.rotary_base, config.rotary_interleaved) if config.rotary_dim > 0 else None
     return Attention(
         config.d_model,
         config.num_heads,

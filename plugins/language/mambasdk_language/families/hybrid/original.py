@@ -37,7 +37,10 @@ def import_original(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dic
     attention = config.get("attn_layer_idx") or []
     if not all(isinstance(index, int) and 0 <= index < count for index in attention):
         raise CheckpointError(
-            "bad attn_layer_idx", where=config_where(config), expected=f"numbers below {count}", got=repr(attention)[:80]
+            "bad attn_layer_idx",
+            where=config_where(config),
+            expected=f"numbers below {count}",
+            got=repr(attention)[:80],
         )
     blocks = ["*" if index in attention else symbol for index in range(count)]
     settings = {**_defaults(layer), **settings, "pattern": "".join(block + "-" * bool(hidden) for block in blocks)}

@@ -39,9 +39,7 @@ class Rewriting:
         """One tensor, changed where `change` says how."""
         self.join(ours, [theirs], (lambda tensors: tensors[0]) if change is None else (lambda t: change(t[0])))
 
-    def join(
-        self, ours: str, theirs: Sequence[str], how: Callable[[list[Tensor]], Tensor] = torch.cat
-    ) -> None:
+    def join(self, ours: str, theirs: Sequence[str], how: Callable[[list[Tensor]], Tensor] = torch.cat) -> None:
         """Several tensors as one, by default one below the other."""
         weights, names = self._weights, list(theirs)
         if not all(name in weights for name in names):
