@@ -102,7 +102,7 @@ class TorchSession:
         batch = next(iter(found.values())).shape[0]
         like, spec = pytree.tree_flatten(self._model.model.initial_state(batch))
         expected, got = _shapes(self._tensors(like)), _shapes(found)
-        if got != expected:
+        if got.keys() != expected.keys() or any(not _fits(got[name], expected[name]) for name in got):
             raise ValueError(f"this is the state of another model: it has {got}, expected {expected}")
         self._state = pytree.tree_unflatten([found.get(f"state.{i}") for i in range(len(like))], spec)
 
@@ -113,6 +113,11 @@ class TorchSession:
 
 def _shapes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _fits(got: tuple[int, ...], first: tuple[int, ...]) -> bool:
+    """Whether a state may have this shape that had `first` before the first run; where that is 0, it grows."""
+    return len(got) == len(first) and all(b in (0, a) for a, b in zip(got, first, strict=True))
 
 
 def _dtype_name(tensor: Any) -> str:

@@ -42,9 +42,9 @@ void GrowingMemory::reserve(std::size_t kept, std::size_t bytes) {
   bytes = rounded(bytes);
 #ifdef __linux__
   if (in_pages()) {
-    void* made = data_ == nullptr
-                     ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                     : ::mremap(data_, capacity_, bytes, MREMAP_MAYMOVE);
+    void* made = data_ == nullptr ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                  : ::mremap(data_, capacity_, bytes, MREMAP_MAYMOVE);
     if (made == MAP_FAILED) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes, " bytes");
     data_ = static_cast<std::byte*>(made);
     capacity_ = bytes;

@@ -62,10 +62,10 @@ class GrowingTest : public testing::Test {
     std::mt19937 random(3);
     std::normal_distribution<float> normal(0.0f, 0.5f);
     const std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes = {{"embedding", {kVocab, kDim}},
-                                                                                  {"positions", {kLimit, kDim}},
-                                                                                  {"conv", {kDim, 3}},
-                                                                                  {"qkv", {3 * kDim, kDim}},
-                                                                                  {"head", {kVocab, kDim}}};
+                                                                                   {"positions", {kLimit, kDim}},
+                                                                                   {"conv", {kDim, 3}},
+                                                                                   {"qkv", {3 * kDim, kDim}},
+                                                                                   {"head", {kVocab, kDim}}};
     std::vector<std::vector<float>> data;
     std::vector<StoredTensor> tensors;
     for (const auto& [name, shape] : shapes) {
@@ -171,8 +171,7 @@ TEST_F(GrowingTest, ASnapshotIsFoundAgainWhateverCameBetween) {
   (void)run(*s, 0, 20);
   const std::vector<std::byte> image = s->save();
   const std::vector<float> expected = run(*s->clone(), 20, 30);
-  const std::function<void()> between[] = {[&] { (void)run(*s, 20, 200); },
-                                           [&] { s->reset(), (void)run(*s, 50, 90); },
+  const std::function<void()> between[] = {[&] { (void)run(*s, 20, 200); }, [&] { s->reset(), (void)run(*s, 50, 90); },
                                            [&] { s->restore(image), (void)run(*s, 1, 5); }};
   for (const auto& step : between) {
     auto held = s->snapshot();
@@ -209,11 +208,13 @@ TEST_F(GrowingTest, AFailedRunLeavesTheStateAsItWas) {
     EXPECT_EQ(s->save(), before);
   }
   host.left = 1 << 30;
-  EXPECT_EQ(run(*s, 10, 20), run(*[&] {
-    auto fresh = session();
-    (void)run(*fresh, 0, 10);
-    return fresh;
-  }(), 10, 20));
+  EXPECT_EQ(run(*s, 10, 20), run(
+                                 *[&] {
+                                   auto fresh = session();
+                                   (void)run(*fresh, 0, 10);
+                                   return fresh;
+                                 }(),
+                                 10, 20));
 }
 
 TEST_F(GrowingTest, LimitsAreKeptAndNamed) {

@@ -135,9 +135,10 @@ void Plan::select_nodes(std::span<const std::int32_t> outputs) {
 
 // Whether the inputs or the program are wrong cannot be told where extents come from the inputs.
 void Plan::refuse_node(const Node& node, const Error& e) const {
-  const bool free = !lengths_.empty() || std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const TensorSpec& spec) {
-    return std::any_of(spec.shape.begin(), spec.shape.end(), [](const Dimension& d) { return !d.symbol.empty(); });
-  });
+  const bool free =
+      !lengths_.empty() || std::any_of(program_.inputs.begin(), program_.inputs.end(), [](const TensorSpec& spec) {
+        return std::any_of(spec.shape.begin(), spec.shape.end(), [](const Dimension& d) { return !d.symbol.empty(); });
+      });
   const ErrorCode code = e.code() == ErrorCode::out_of_memory ? e.code()
                          : free                               ? ErrorCode::invalid_argument
                                                               : ErrorCode::corrupt;

@@ -66,7 +66,7 @@ class Plan {
     std::vector<Extent> room{};           // what each has there
     Tensor rows{};                        // of an append: what comes, in the state's order of dims
     std::uint64_t work = 0;
-    bool dynamic = false;  // a view whose root is a state: its address changes from run to run
+    bool dynamic = false;    // a view whose root is a state: its address changes from run to run
     bool by_length = false;  // it names the rows of a state that grows, or takes such a state
   };
   static constexpr std::int32_t kState = -2, kWeight = -3;  // roots that are no value

@@ -147,11 +147,10 @@ bool Plan::follow_lengths(const Lengths& lengths) {
   set_lengths(lengths);
   std::vector<bool> changed(values_.size(), false);
   for (Step& step : steps_) {
-    const bool touched = step.by_length || std::any_of(step.node->inputs.begin(), step.node->inputs.end(),
-                                                       [&](const Slot& slot) {
-                                                         return slot.kind == Slot::Kind::value &&
-                                                                changed[static_cast<std::size_t>(slot.index)];
-                                                       });
+    const bool touched =
+        step.by_length || std::any_of(step.node->inputs.begin(), step.node->inputs.end(), [&](const Slot& slot) {
+          return slot.kind == Slot::Kind::value && changed[static_cast<std::size_t>(slot.index)];
+        });
     if (touched && !infer_again(step, changed)) return false;
   }
   check_appended();

@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr int kOldestFormat = 1, kNewestFormat = 3;  // 2: expressions in place of numbers, steps of slices
-                                                        // 3: states that grow
+                                                     // 3: states that grow
 constexpr std::size_t kLongestExpression = 1024;
 
 std::string in_quotes(std::string_view text) {
@@ -124,9 +124,8 @@ class Reader {
 
   void state(const Json& j) {
     where_ = concat("states[", program_.states.size(), "]");
-    StateSpec spec{.name = json_string_at(j, "name", where_),
-                   .dtype = {},
-                   .shape = dimensions(json_at(j, "shape", where_))};
+    StateSpec spec{
+        .name = json_string_at(j, "name", where_), .dtype = {}, .shape = dimensions(json_at(j, "shape", where_))};
     const std::string type = json_string_at(j, "dtype", where_);
     if (!dtype_from_name(type, spec.dtype)) bad("unknown dtype ", in_quotes(type));
     if (!state_index_.emplace(spec.name, program_.states.size()).second) bad("state ", in_quotes(spec.name), " twice");

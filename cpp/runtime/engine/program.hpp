@@ -14,8 +14,8 @@
 
 namespace mambasdk::runtime {
 
-// A number, or an expression of the extents that the inputs have at run time and of the rows that states hold before it,
-// such as "(H + 1)//2".
+// A number, or an expression of the extents that the inputs have at run time and of the rows that states hold before
+// it, such as "(H + 1)//2".
 struct Amount {
   std::int64_t number = 0;
   DimExpr expression;  // over Program::symbols; without terms: `number`

@@ -27,7 +27,7 @@ struct StateSpec {
   std::string name;
   DType dtype;
   std::vector<Dimension> shape;
-  int grows = -1;                   // the dim; -1: none, a run writes the whole state
+  int grows = -1;                  // the dim; -1: none, a run writes the whole state
   std::int64_t limit = kMostRows;  // rows, at most
 
   static constexpr std::int64_t kMostRows = std::int64_t{1} << 45;
@@ -51,8 +51,8 @@ class SessionStates {
                          const Place& place = Place::host())
       : specs_(specs), max_memory_(max_memory), place_(place) {}
 
-  // Makes zeros, and no rows, where nothing is held yet. Throws Error(invalid_argument) where what is held has another shape, and
-  // Error(out_of_memory) for more than max_memory; then what was held is held still.
+  // Makes zeros, and no rows, where nothing is held yet. Throws Error(invalid_argument) where what is held has another
+  // shape, and Error(out_of_memory) for more than max_memory; then what was held is held still.
   void bind(const Symbols& symbols);
   [[nodiscard]] bool empty() const noexcept { return states_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return states_.size(); }

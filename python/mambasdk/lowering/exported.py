@@ -21,15 +21,17 @@ from mambasdk.lowering.recurrent import recurrent_operations
 
 _DTYPES = {dtype: name for name, dtype in torch_dtypes().items()}
 _WHERE = "torch.export"
+_PAST = "past"  # the rows that states which grow hold before a call
+_TRACED_ROWS = 3
 
 
 @dataclass
 class ExportedModel:
     """The graph, whose arguments are `inputs` then `states` and whose results are `outputs` then `states`.
 
-    Ports are {"name", "dtype", "shape"}; a string in a shape is a dim that is free at run time. constants: tensors of
-    the graph that the model's state dict does not have. aliases: names of weights that are another weight. symbols:
-    torch's symbols of the free dims -> their names.
+    Ports are {"name", "dtype", "shape"}; a string in a shape is a dim that is free at run time. A state that grows has
+    the dim as "grows" too. constants: tensors of the graph that the model's state dict does not have. aliases: names of
+    weights that are another weight. symbols: torch's symbols of the free dims -> their names.
     """
 
     program: torch.export.ExportedProgram
@@ -81,8 +83,12 @@ def export_model(model: nn.Module) -> ExportedModel:
     shapes = _input_shapes(source, inputs)
     batch = next(iter(shapes.values()))[:1]
     names, leaves, spec, places = _states(source, type(model).__name__, inputs, batch)
+    growing = [_growing_dim(leaf) for leaf in leaves]
+    if any(growing) and any(_PAST in shape for shape in shapes.values()):
+        raise LoweringError(f"{_PAST} is the extent of an input, and of states that grow", where=_WHERE)
+    leaves = [_with_rows(leaf, dim) for leaf, dim in zip(leaves, growing, strict=True)]
     flat = _Flat(model.eval(), list(inputs), spec, places)
-    state_shapes = [[*batch, *tensor.shape[1:]] for tensor in leaves]
+    state_shapes = [_state_shape(batch, *entry) for entry in zip(leaves, growing, strict=True)]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
     with torch.no_grad():  # for the names of the outputs: what forward sets in a trace is forgotten
         flat(*arguments)
@@ -97,7 +103,10 @@ def export_model(model: nn.Module) -> ExportedModel:
             _port(name, value, [_dim(size, symbols) for size in value.shape])
             for name, value in zip(flat.outputs, results, strict=False)
         ],
-        states=[_port(*entry) for entry in zip(names, leaves, state_shapes, strict=True)],
+        states=[
+            _port(*entry) | ({"grows": dim} if dim else {})
+            for dim, *entry in zip(growing, names, leaves, state_shapes, strict=True)
+        ],
         constants={_own_name(name): tensor.detach().clone() for name, tensor in program.constants.items()},
         aliases=_aliases(model),
         symbols=symbols,
@@ -144,6 +153,26 @@ def _states(
     if not batch:
         raise LoweringError(f"{family} keeps a state, so its first input must start with the batch", where=_WHERE)
     return names, leaves, spec, places
+
+
+def _growing_dim(leaf: Tensor) -> int | None:
+    """The dim along which a state grows: the one that is empty at first."""
+    empty = [dim for dim, extent in enumerate(leaf.shape) if extent == 0]
+    return empty[0] if len(empty) == 1 and empty[0] > 0 else None
+
+
+def _with_rows(leaf: Tensor, dim: int | None) -> Tensor:
+    """A state as it is traced: with some rows, since torch takes a dim of 0 or 1 for a fixed one."""
+    if dim is None:
+        return leaf
+    return leaf.new_zeros([*leaf.shape[:dim], _TRACED_ROWS, *leaf.shape[dim + 1 :]])
+
+
+def _state_shape(batch: Dims, leaf: Tensor, growing: int | None) -> Dims:
+    shape: Dims = [*batch, *leaf.shape[1:]]
+    if growing is not None:
+        shape[growing] = _PAST
+    return shape
 
 
 def _trace(flat: _Flat, arguments: Sequence[Tensor], shapes: Sequence[Dims]) -> torch.export.ExportedProgram:

@@ -22,6 +22,7 @@ from mambasdk.lowering.signature import Signature, registered_signatures
 _WHERE = "native program"
 _MOST_DECOMPOSITIONS = 8  # parts of parts of …
 _INPUTS = ("f32", "f64", "bf16", "f16", "i32", "i64", "bool")
+_COPIES = (torch.ops.aten.clone.default, torch.ops.aten.contiguous.default, torch.ops.aten.alias.default)
 _NUMBERS = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.neg, operator.truediv)
 
 
@@ -54,6 +55,7 @@ class Graph:
         self._indices: dict[Value, Value] = {}
         self._flatter: dict[Value, Operand] = {}  # what a view that changes nothing but extents of 1 is a view of
         self._packed: dict[Operand, Value] = {}
+        self._appends: dict[fx.Node, dict[str, Any]] = {}  # what makes the next value of a state that grows
         self._signatures = registered_signatures()
 
     # ---- what entries use ----
@@ -227,6 +229,7 @@ class Graph:
         # A model that keeps a state runs token by token: its weights are read as they lie in the file.
         module = simplify(module, dense_layers=not exported.states)
         self._define_inputs(decomposed, module.graph)
+        self._find_appends(module.graph)
         for node in module.graph.nodes:
             if node.op == "call_function":
                 self._operands[node] = self._lower(node)
@@ -236,7 +239,8 @@ class Graph:
             value = self._result(port, x)
             self.program.output(port["name"], value, port["dtype"], port["shape"])
         for port, x in zip(exported.states, results[len(exported.outputs) :], strict=True):
-            self._store(port, x)
+            if "grows" not in port:
+                self._store(port, x)
         return self.program
 
     def _define_inputs(self, decomposed: torch.export.ExportedProgram, graph: fx.Graph) -> None:
@@ -260,10 +264,41 @@ class Graph:
             else:
                 port, is_state = next(ports)
                 _check_port(port, is_state)
-                define = self.program.state if is_state else self.program.input
-                self._operands[node] = Operand(
-                    define(port["name"], port["dtype"], port["shape"]), shape, dtype=port["dtype"]
+                self._operands[node] = self._argument_of(port, is_state, shape)
+
+    def _argument_of(self, port: dict[str, Any], is_state: bool, shape: tuple[Extent, ...]) -> Operand:
+        name, dtype, extents = port["name"], port["dtype"], port["shape"]
+        if not is_state:
+            return Operand(self.program.input(name, dtype, extents), shape, dtype=dtype)
+        grows = port.get("grows")
+        value = self.program.state(name, dtype, extents, grows=grows)
+        return Operand(value, shape, breaks=_row_breaks(grows, len(shape)), dtype=dtype)
+
+    def _find_appends(self, graph: fx.Graph) -> None:
+        """The concatenations that are states after the call: of what the state held and what comes behind."""
+        states = self.exported.states
+        [output] = [node for node in graph.nodes if node.op == "output"]
+        arguments = [node for node in graph.nodes if node.op == "placeholder"]
+        held = arguments[len(arguments) - len(states) :]
+        for port, old, result in zip(states, held, output.args[0][len(self.exported.outputs) :], strict=True):
+            if "grows" not in port:
+                continue
+            node = _uncopied(result)
+            parts = node.args[0] if node.target is torch.ops.aten.cat.default else []
+            dim = (node.args[1] if len(node.args) > 1 else 0) if parts else None
+            if len(parts) != 2 or parts[0] is not old or dim % len(port["shape"]) != port["grows"]:
+                raise LoweringError(
+                    f"state {port['name']} grows along dim {port['grows']}, and its next value is no concatenation",
+                    where=_WHERE,
+                    way_out=f"native_step returns torch.cat([old, new], {port['grows']}) for it",
                 )
+            self._appends[node] = port
+
+    def _append(self, node: fx.Node, port: dict[str, Any]) -> Operand:
+        old, new = (self._operands[part] for part in node.args[0])
+        value = self.program.append(old.value, self.plain(self.floats(new)))
+        shape = self.shape_of(node.meta["val"])
+        return Operand(value, shape, breaks=_row_breaks(port["grows"], len(shape)))
 
     def _lower(self, node: fx.Node) -> Any:
         if node.target in _NUMBERS or not _has_tensor(node.meta.get("val")):
@@ -272,6 +307,8 @@ class Graph:
             source: Any = node.args[0]
             return self._operands[source][node.args[1]]
         self.node = node
+        if (port := self._appends.get(node)) is not None:
+            return self._append(node, port)
         entry = table.find(node.target)
         if entry is None:
             raise LoweringError(
@@ -355,6 +392,17 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
 def _needs_entry(node: fx.Node) -> bool:
     """Whether an entry of the table has to write it: what counts extents is left to `meta`."""
     return isinstance(node.target, torch._ops.OpOverload) and _has_tensor(node.meta.get("val"))
+
+
+def _uncopied(node: fx.Node) -> fx.Node:
+    while node.target in _COPIES:
+        [node] = node.all_input_nodes
+    return node
+
+
+def _row_breaks(grows: int | None, ndim: int) -> frozenset[int]:
+    """Of a state that grows: in memory a row of the whole batch follows the other."""
+    return frozenset() if grows is None else frozenset(d for d in (grows, grows + 1) if d < ndim)
 
 
 def _same_symbols(symbols: dict[Any, str]) -> dict[Any, Any]:

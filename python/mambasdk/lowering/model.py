@@ -54,6 +54,8 @@ class Model(Protocol):
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first call: zeros, in any structure of tensors that start with the batch.
 
+        A tensor with one extent of 0 grows there, as a cache of keys (B, 0, H, E): `native_step` answers
+        `torch.cat([old, new], dim)` of it. The engine keeps such rows in place.
         Default: None, for a model that keeps no state.
         """
         return None

@@ -11,7 +11,8 @@ from mambasdk.element_types import linear_operations
 from mambasdk.errors import LoweringError, closest
 from mambasdk.lowering.signature import registered_signatures
 
-FORMAT = 2  # of programs with expressions in place of numbers, or steps in slices; those without are written as 1
+FORMAT = 3  # of programs with states that grow
+_FORMAT_OF_EXPRESSIONS = 2  # with expressions in place of numbers, or steps in slices; those without are written as 1
 _OUT = ("add", "multiply", "concat_rows")  # operations whose first output is called so; the others say y
 Dim = int | str  # an expression of the inputs' free extents is one, for example "(H + 1)//2"
 
@@ -64,10 +65,46 @@ class Program:
         self.inputs.append({"name": name, "dtype": dtype, "shape": list(shape)})
         return self._define(f"%{name}")
 
-    def state(self, name: str, dtype: str, shape: Sequence[Dim]) -> Value:
-        """A state: zero at the start of a sequence, carried from call to call."""
-        self.states.append({"name": name, "dtype": dtype, "shape": list(shape)})
+    def state(
+        self, name: str, dtype: str, shape: Sequence[Dim], *, grows: int | None = None, limit: int | None = None
+    ) -> Value:
+        """A state: zero at the start of a sequence, carried from call to call.
+
+        grows: the dim along which `append` adds rows. Its extent in `shape` is a name that no input has: the rows held
+            before the call, none at first, which expressions may use. States of one name hold equally many.
+        limit: most rows; None: as many as there is memory for.
+        """
+        port: dict[str, Any] = {"name": name, "dtype": dtype, "shape": list(shape)}
+        if grows is not None:
+            if not (0 <= grows < len(shape) and isinstance(shape[grows], str) and str(shape[grows]).isidentifier()):
+                raise LoweringError(
+                    f"state {name}: dim {grows} grows", expected="a dim whose extent is a name", got=shape
+                )
+            if any(shape[grows] in port["shape"] for port in self.inputs):
+                raise LoweringError(f"state {name}: {shape[grows]} is the extent of an input", where="state")
+            port["grows"] = grows
+        if limit is not None:
+            if grows is None or limit < 1:
+                raise LoweringError(f"state {name}: limit {limit}", expected="1 or more, of a state that grows")
+            port["limit"] = limit
+        self.states.append(port)
         return self._define(f"${name}")
+
+    def append(self, state: Value, rows: Value) -> Value:
+        """Append rows to a state that grows, once in a program; returns all its rows, those that it had first.
+
+        rows: of the state's dtype and shape but along the dim that grows, where it may have any extent. Should the
+        call fail, the state holds what it held.
+        """
+        self._require(state, "append")
+        self._require(rows, f"append to {state.reference}")
+        if not any(port["name"] == state.name and "grows" in port for port in self.states):
+            raise LoweringError(f"{state.reference} is no state that grows", where="append")
+        if any(node.get("append") == state.reference for node in self._nodes):
+            raise LoweringError(f"{state.reference} has been appended to", where="append")
+        value = self._fresh(early=False)
+        self._nodes.append({"append": state.reference, "in": rows.reference, "out": value.reference})
+        return value
 
     def weight(self, name: str) -> Value:
         """A weight by its name in `model.safetensors`."""
@@ -250,13 +287,19 @@ class Program:
         if not self._outputs:
             raise LoweringError("the program has no output")
         return {
-            "format": FORMAT if any(_is_newer(node) for node in self._nodes) else 1,
+            "format": self._format(),
             "inputs": self.inputs,
             "states": self.states,
             "prepare": self._prepare,
             "nodes": self._nodes,
             "outputs": self._outputs,
         }
+
+    def _format(self) -> int:
+        """The oldest that can say it."""
+        if any("grows" in port for port in self.states):
+            return FORMAT
+        return _FORMAT_OF_EXPRESSIONS if any(_has_expression(node) for node in self._nodes) else 1
 
     def _view(self, kind: str, x: Value, **fields: Any) -> Value:
         self._require(x, f"view {kind}")
@@ -345,10 +388,10 @@ class Program:
 
 def _reads(node: Mapping[str, Any]) -> list[Any]:
     """The references that a node reads, among its other arguments."""
-    return [node["in"]] if "view" in node else list(node["args"].values())
+    return list(node["args"].values()) if "op" in node else [node["in"]]
 
 
-def _is_newer(node: Mapping[str, Any]) -> bool:
+def _has_expression(node: Mapping[str, Any]) -> bool:
     """Whether format 1 cannot say it."""
     if "view" not in node:
         return any(isinstance(argument, str) and argument[:1] not in "%@$" for argument in node["args"].values())

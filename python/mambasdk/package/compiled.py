@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mambasdk.errors import require_core, require_module
+from mambasdk.errors import LoweringError, require_core, require_module
 from mambasdk.package.manifest import COMPILED_FILE, CONSTANTS_FILE, Manifest
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ def write_compiled(twin: nn.Module, manifest: Manifest, work: Path, isa: str | N
     inductor = importlib.import_module("mambasdk.lowering.aot_inductor")
     detected = _detected_isa()
     model = exported.export_model(twin)
+    if any("grows" in port for port in model.states):
+        raise LoweringError(
+            "a compiled model cannot have a state that grows",
+            where="engine aoti",
+            way_out='save it with engine="native"',
+        )
     about = inductor.compile_model(
         model, work / COMPILED_FILE, isa or inductor.default_instruction_set(detected), detected
     )
