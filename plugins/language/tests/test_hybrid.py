@@ -16,7 +16,10 @@ from torch import Tensor
 import mambasdk
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import identity
+from mambasdk_language.corpus import Document, make_corpus, split_documents
 from mambasdk_language.families.hybrid.pattern import SYMBOLS, allocate, parse
+from mambasdk_language.processors import BytesProcessor
+from mambasdk_language.training import LanguageModeling, bits_per_byte
 
 # The patterns of arXiv 2406.07887: of its 8B model, and of the 800M example beside it.
 PUBLISHED = {
@@ -192,3 +195,36 @@ def test_mamba2_with_attention_is_a_hybrid() -> None:
         mambasdk.import_checkpoint("mamba2", config, {"backbone.embedding.weight": torch.zeros(40, 32)})
     with pytest.raises(CheckpointError, match="not causal"):
         mambasdk.import_checkpoint("hybrid", config, {"backbone.embedding.weight": torch.zeros(40, 32)})
+
+
+# ---- states ----
+
+
+def test_rows_restart_as_if_nothing_had_been_read() -> None:
+    ours = model().eval()
+    first, more = torch.randint(40, (3, 7)), torch.randint(40, (3, 4))
+    state = ours(first).state.restart(torch.tensor([False, True, False]))
+    out = ours(more, state)
+    torch.testing.assert_close(out.logits[1], ours(more[1:2]).logits[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.logits[2], ours(more[2:], ours(first[2:]).state).logits[0], atol=1e-5, rtol=0)
+    assert out.state.tokens_seen.tolist() == [11, 4, 11]
+    everything = out.state.restart(torch.ones(3, dtype=torch.bool))
+    assert everything[2].key.shape[1] == 0
+
+
+def test_training_goes_on_from_the_carried_cache() -> None:
+    text = [Document(f"{i}.txt", b"the cat sat on the mat\n" * (2 + i)) for i in range(20)]
+    corpus = make_corpus(*split_documents(text, 0.2), BytesProcessor())
+    sizes = {"batch": 3, "context": 8, "segment": 3}
+    ours: Any = mambasdk.create_model("hybrid", **{**SIZES, "vocab_size": 256})
+    task, again = (LanguageModeling(ours, corpus, **sizes) for _ in range(2))
+    columns = []
+    for step in range(12):
+        task.loss(step)
+        columns.append(task.state_dict()["layers"][2][0].shape[1])
+    assert max(columns) <= 8 * 3, "rows begin anew after their segment, and columns that no row has go"
+    again.load_state_dict(task.state_dict())
+    assert torch.equal(task.loss(12)[0], again.loss(12)[0])
+    assert bits_per_byte(ours, corpus.held_out, corpus.held_out_bytes, window=5) == pytest.approx(
+        bits_per_byte(ours, corpus.held_out, corpus.held_out_bytes, window=50), rel=1e-5
+    )

@@ -15,37 +15,18 @@ from mambasdk.nn.mixer import check_input
 from mambasdk.nn.packing import Packing, Rows
 from mambasdk.nn.precision import scaled
 from mambasdk.nn.rotary import Rotary
-from mambasdk.nn.state import register_layer_state
+from mambasdk.nn.state import register_layer_state, trimmed
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of T columns: key (B, T, G, E), value (B, T, G, E), present (B, T) bool.
-
-    present: where a row has a token; None where every column is a token of every row.
-    """
+    """Keys and values of T columns, as in AttentionState."""
 
     key: Tensor
     value: Tensor
     present: Tensor | None = None
 
-    def trimmed(self) -> KeyValues:
-        """Without the columns that no row has; tokens stay in their order."""
-        if self.present is None:
-            return self
-        present = self.present
-        columns = present.any(0).nonzero().squeeze(1)
-        if columns.numel() < present.shape[1]:
-            key, value, present = (t.index_select(1, columns) for t in (self.key, self.value, present))
-        else:
-            key, value = self.key, self.value
-        return KeyValues(key, value, None if bool(present.all()) else present)
 
-
-def _trimmed(state: AttentionState) -> AttentionState:
-    return AttentionState(*KeyValues(state.key, state.value, state.present).trimmed(), conv=state.conv)
-
-
-@register_layer_state("attention", trimmed=_trimmed)
+@register_layer_state("attention", cache=True)
 class AttentionState(NamedTuple):
     """State of one attention layer: it grows by a column for each token.
 
@@ -187,7 +168,7 @@ class Attention(nn.Module):
             v = torch.cat([state.value.to(v.dtype), v], 1)
         cache = KeyValues(k, v, present)
         traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-        cache = cache if traced or present is None else cache.trimmed()
+        cache = cache if traced else trimmed(cache)
         return attention(q, k, v, present, scale=self.scale, window=self.window), cache
 
 

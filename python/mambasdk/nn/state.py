@@ -19,15 +19,16 @@ from mambasdk.errors import CheckpointError, InvalidArgumentError
 
 _FORMAT = "mambasdk-state"
 _LAYER_STATES: dict[str, type[Any]] = {}
-_TRIMMED: dict[type[Any], Callable[[Any], Any]] = {}
+_CACHES: set[type[Any]] = set()
 _Class = TypeVar("_Class", bound=type[Any])
 
 
-def register_layer_state(name: str, trimmed: Callable[[Any], Any] | None = None) -> Callable[[_Class], _Class]:
+def register_layer_state(name: str, *, cache: bool = False) -> Callable[[_Class], _Class]:
     """Class decorator for a mixer's state, a NamedTuple of batch-first tensors; a field may be None.
 
-    `name` identifies it in saved states, and in programs that `torch.export.save` writes. trimmed: of a state that
-    grows, gives it without what none of its rows has; called when rows were selected.
+    `name` identifies it in saved states, and in programs that `torch.export.save` writes. cache: among its fields are
+    key and value (B, T, …), which grow by columns, and present (B, T) bool: where a row has a token, None where every
+    column is a token of every row.
     """
 
     def register(cls: _Class) -> _Class:
@@ -36,8 +37,8 @@ def register_layer_state(name: str, trimmed: Callable[[Any], Any] | None = None)
                 return cls
             raise InvalidArgumentError(f"layer state {name!r} is already registered by {_LAYER_STATES[name].__name__}")
         _LAYER_STATES[name] = cls
-        if trimmed is not None:
-            _TRIMMED[cls] = trimmed
+        if cache:
+            _CACHES.add(cls)
         # An exported program keeps its example inputs, which torch reads back without running code.
         torch.serialization.add_safe_globals([cls])
         _pytree._register_namedtuple(cls, serialized_type_name=f"mambasdk.layer_state.{name}")
@@ -51,6 +52,25 @@ def map_layer(function: Callable[[Tensor], Tensor], layer: Any) -> Any:
     if layer is None:
         return None
     return type(layer)(*(None if tensor is None else function(tensor) for tensor in layer))
+
+
+def trimmed(layer: Any) -> Any:
+    """A cache without the columns that no row has; tokens stay in their order."""
+    if layer.present is None:
+        return layer
+    columns = layer.present.any(0).nonzero().squeeze(1)
+    if columns.numel() < layer.present.shape[1]:
+        fields = {name: getattr(layer, name).index_select(1, columns) for name in ("key", "value", "present")}
+        layer = layer._replace(**fields)
+    return layer._replace(present=None) if bool(layer.present.all()) else layer
+
+
+def _restarted(layer: Any, kept: Tensor) -> Any:
+    """A layer's state at zero in the rows that are not kept (B, bool)."""
+    if type(layer) in _CACHES:
+        shown = layer.key.new_ones(layer.key.shape[:2], dtype=torch.bool) if layer.present is None else layer.present
+        layer = trimmed(layer._replace(present=shown & kept.unsqueeze(1)))
+    return map_layer(lambda tensor: tensor * kept.view(-1, *[1] * (tensor.ndim - 1)).to(tensor.dtype), layer)
 
 
 @register_layer_state("mamba")
@@ -106,8 +126,13 @@ class ModelState:
         """The state of some sequences, with repeats where wanted: to fan one prefix out, or to reorder beams."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.tokens_seen.device)
         chosen = self.map(lambda tensor: tensor.index_select(0, index))
-        layers = [_TRIMMED[type(layer)](layer) if type(layer) in _TRIMMED else layer for layer in chosen.layers]
+        layers = [trimmed(layer) if type(layer) in _CACHES else layer for layer in chosen.layers]
         return ModelState(layers, chosen.tokens_seen)
+
+    def restart(self, rows: Tensor) -> ModelState:
+        """The state with some rows, (B) bool, as before their first token."""
+        kept = ~rows.to(self.tokens_seen.device)
+        return ModelState([_restarted(layer, kept) for layer in self.layers], self.tokens_seen * kept)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to one safetensors file."""

@@ -7,15 +7,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mambasdk.nn import AttentionState, Mamba2State, register_layer_state
-from mambasdk.nn.attention import KeyValues
 
 
-def _trimmed(state: PairedState) -> PairedState:
-    cache = KeyValues(state.key, state.value, state.present).trimmed()
-    return PairedState(state.conv, state.ssm, cache.key, cache.value, cache.present)
-
-
-@register_layer_state("mamba2 and attention", trimmed=_trimmed)
+@register_layer_state("mamba2 and attention", cache=True)
 class PairedState(NamedTuple):
     """The fields of both, under their names."""
 
