@@ -60,9 +60,11 @@ def test_the_language_page_is_true(
     for line in lines:
         program, *arguments = shlex.split(line)
         if arguments[0] == "train":
-            arguments += shlex.split(SMALL) + (
-                shlex.split("--set headdim=8 --set d_state=8") if "mamba2" in arguments else []
-            )
+            arguments += shlex.split(SMALL)
+            if not {"mamba2", "hybrid"}.isdisjoint(arguments):
+                arguments += shlex.split("--set headdim=8 --set d_state=8")
+            if "hybrid" in arguments:
+                arguments += shlex.split("--set pattern=M-*- --set d_mlp=32")
         if "--chat" in arguments:
             monkeypatch.setattr("sys.stdin", io.StringIO("hello\nagain\n"))
         if program == "mambasdk":

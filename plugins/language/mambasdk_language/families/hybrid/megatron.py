@@ -162,7 +162,7 @@ def _joined(weights: Checkpoint, sizes: _Sizes) -> Checkpoint:
     if sorted(ranks) != list(range(len(ranks))):
         raise CheckpointError("shards are missing", where=weights.where, got=f"ranks {sorted(ranks)}")
     held = [set(names) for names in ranks.values()]
-    if differing := set.union(*held) - set.intersection(*held):
+    if differing := held[0].union(*held) - held[0].intersection(*held):
         raise CheckpointError(
             f"not every rank has {', '.join(sorted(differing)[:4])}",
             where=weights.where,
