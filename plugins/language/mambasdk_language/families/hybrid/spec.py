@@ -67,7 +67,7 @@ FAMILY = FamilySpec(
     processors={"text": {"kind": "bytes"}},
     tiny={
         "d_model": 16,
-        "pattern": "M-*-",
+        "pattern": "M*-",
         "vocab_size": 256,
         "d_state": 8,
         "headdim": 8,
