@@ -83,15 +83,15 @@ def export_model(model: nn.Module) -> ExportedModel:
     shapes = _input_shapes(source, inputs)
     batch = next(iter(shapes.values()))[:1]
     names, leaves, spec, places = _states(source, type(model).__name__, inputs, batch)
-    growing = [_growing_dim(leaf) for leaf in leaves]
+    flat = _Flat(model.eval(), list(inputs), spec, places)
+    with torch.no_grad():  # also for the names of the outputs: what forward sets in a trace is forgotten
+        after = flat(*inputs.values(), *leaves)[len(flat.outputs) :]
+    growing = [_growing_dim(leaf, new) for leaf, new in zip(leaves, after, strict=True)]
     if any(growing) and any(_PAST in shape for shape in shapes.values()):
         raise LoweringError(f"{_PAST} is the extent of an input, and of states that grow", where=_WHERE)
     leaves = [_with_rows(leaf, dim) for leaf, dim in zip(leaves, growing, strict=True)]
-    flat = _Flat(model.eval(), list(inputs), spec, places)
     state_shapes = [_state_shape(batch, *entry) for entry in zip(leaves, growing, strict=True)]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
-    with torch.no_grad():  # for the names of the outputs: what forward sets in a trace is forgotten
-        flat(*arguments)
     program = _trace(flat, arguments, argument_shapes)
     _check_size_one(flat, program, arguments, argument_shapes)
     symbols = _symbols(program, argument_shapes)
@@ -155,10 +155,10 @@ def _states(
     return names, leaves, spec, places
 
 
-def _growing_dim(leaf: Tensor) -> int | None:
-    """The dim along which a state grows: the one that is empty at first."""
+def _growing_dim(leaf: Tensor, after: Tensor) -> int | None:
+    """The dim along which a state grows: the one that is empty at first, and is not after a call."""
     empty = [dim for dim, extent in enumerate(leaf.shape) if extent == 0]
-    return empty[0] if len(empty) == 1 and empty[0] > 0 else None
+    return empty[0] if len(empty) == 1 and empty[0] > 0 and after.shape[empty[0]] > 0 else None
 
 
 def _with_rows(leaf: Tensor, dim: int | None) -> Tensor:
