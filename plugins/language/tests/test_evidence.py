@@ -217,6 +217,7 @@ ATTENTION = Golden(
     checkpoint=attention_checkpoint,
     recorded=recorded_attention,
     run=run_attention,
+    renumbered=True,
     **TOLERANCES,
 )
 POSITIONS = {"rotary_dim": 2, "window": 9, "attention_conv": 4, "attention_bias": True, "attention_out_bias": True}

@@ -109,6 +109,7 @@ def test_original_format_round_trip(subject: Subject, golden: Golden, case: str,
     for name, tensor in ours.items():
         assert torch.equal(tensor, model.state_dict()[name]), name
         values = [value for key, value in theirs.items() if key == name or key.endswith(f".{name}")]
+        values = [] if golden.renumbered else values
         # A tied weight may stand in the file under its other name alone; linear layers may be convolutions of size 1.
         found = [tensor.flatten(), *(value.flatten() for value in values or theirs.values())]
         if golden.reordered and name.endswith(golden.reordered):
