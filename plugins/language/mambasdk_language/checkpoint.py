@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mambasdk.errors import CheckpointError
-from mambasdk.models import Checkpoint, UpstreamConfig, config_where, renamed, require, require_known, require_sizes
+from mambasdk.models import Checkpoint, UpstreamConfig, config_where, renamed, require_known, require_sizes
 
 EMBEDDING = "backbone.embedding.weight"
 HF_EMBEDDING = "backbone.embeddings.weight"
@@ -102,6 +102,19 @@ _ORIGINAL = {
 }
 # `ssm_cfg` of an original configuration: arguments of the mixer that every one of them has.
 _ORIGINAL_MIXER = ("d_state", "d_conv", "expand", "dt_min", "dt_max", "dt_init_floor", "bias", "conv_bias")
+# What further keys it has for each of the mixers.
+ORIGINAL_MAMBA = ("dt_rank", "dt_init", "dt_scale")
+ORIGINAL_MAMBA2 = (
+    "conv_init",
+    "headdim",
+    "ngroups",
+    "d_ssm",
+    "A_init_range",
+    "D_has_hdim",
+    "rmsnorm",
+    "norm_before_gate",
+    "dt_limit",
+)
 # Keys of Hugging Face configurations that every one of them has.
 HUGGINGFACE = {
     "hidden_size": "d_model",
@@ -134,15 +147,38 @@ def huggingface_settings(config: Mapping[str, Any], weights: Checkpoint, names: 
     }
 
 
-def original_settings(
-    config: Mapping[str, Any], weights: Checkpoint, mixer: tuple[str, ...], layer: str, family: str
-) -> dict[str, Any]:
-    """Overrides from an original configuration; `mixer` names further keys of `ssm_cfg`, `layer` its mixer."""
-    require(config, {"attn_layer_idx": ([], None)}, family)
+def original_layer(config: Mapping[str, Any]) -> str:
+    """The mixer of an original configuration: "Mamba1", "Mamba2"."""
+    return str(_ssm(config).get("layer", "Mamba1"))
+
+
+def _ssm(config: Mapping[str, Any]) -> Mapping[str, Any]:
     ssm = config.get("ssm_cfg") or {}
     if not isinstance(ssm, Mapping):
         raise CheckpointError("bad ssm_cfg", where=config_where(config), expected="an object", got=repr(ssm)[:80])
-    ssm = dict(ssm)
+    return ssm
+
+
+def original_settings(
+    config: Mapping[str, Any],
+    weights: Checkpoint,
+    mixer: tuple[str, ...],
+    layer: str,
+    family: str,
+    *,
+    attention: bool = False,
+) -> dict[str, Any]:
+    """Overrides from an original configuration; `mixer` names further keys of `ssm_cfg`, `layer` its mixer.
+
+    attention: whether the family has layers of it.
+    """
+    if config.get("attn_layer_idx") and not attention:
+        raise CheckpointError(
+            f"attn_layer_idx = {config['attn_layer_idx']!r} is no model of family {family}",
+            where=config_where(config),
+            way_out="import it as family hybrid",
+        )
+    ssm = dict(_ssm(config))
     found = ssm.pop("layer", "Mamba1")
     if found != layer:
         raise CheckpointError(
@@ -162,3 +198,17 @@ def original_settings(
         **vocabulary(config, weights, _ORIGINAL_PADDING),
         "tie_embeddings": tied_head(config, weights, "tie_embeddings"),
     }
+
+
+def step_limit(config: Mapping[str, Any], key: str = "time_step_limit") -> list[float] | None:
+    """The two bounds of the step sizes; transformers 5 writes infinity as {"__float__": "Infinity"}."""
+    limit = config.get(key)
+    if limit is None:
+        return None
+    try:
+        low, high = (float(bound["__float__"] if isinstance(bound, Mapping) else bound) for bound in limit)
+    except (TypeError, ValueError, KeyError):
+        raise CheckpointError(
+            f"bad {key}", where=config_where(config), expected="two numbers", got=repr(limit)[:80]
+        ) from None
+    return [low, high]

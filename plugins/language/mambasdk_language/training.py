@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,7 +50,9 @@ class LanguageModeling:
         """Mean cross entropy of the step's tokens in nats, and their number."""
         rows, fresh = self._windows.at(step)
         tokens = torch.from_numpy(rows).to(self._device, torch.int64)  # (B, context + 1)
-        state = None if self._state is None else _reset_rows(self._state, fresh)
+        state = self._state
+        if state is not None and fresh.any():
+            state = state.restart(torch.from_numpy(fresh))
         out = self.model(tokens[:, :-1], state)
         self._state = out.state.detach()
         loss = functional.cross_entropy(out.logits.float().flatten(0, 1), tokens[:, 1:].flatten())
@@ -67,7 +69,7 @@ class LanguageModeling:
         state: ModelState | None = self._state
         return {
             "sizes": self._sizes,
-            "layers": None if state is None else [list(layer) for layer in state.layers],
+            "layers": None if state is None else [_listed(layer) for layer in state.layers],
             "tokens_seen": None if state is None else state.tokens_seen,
         }
 
@@ -80,7 +82,8 @@ class LanguageModeling:
             self._state = None
             return
         template = self.model.initial_state(self._sizes["batch"])
-        layers = [type(kind)(*tensors) for kind, tensors in zip(template.layers, state["layers"], strict=True)]
+        pairs = zip(template.layers, state["layers"], strict=True)
+        layers = [None if kind is None else type(kind)(*tensors) for kind, tensors in pairs]
         self._state = ModelState(layers, state["tokens_seen"])
 
 
@@ -141,10 +144,6 @@ def _nats(model: CausalLM, documents: list[Tokens], window: int) -> list[float]:
     return sums
 
 
-def _reset_rows(state: ModelState, fresh: np.ndarray[Any, np.dtype[np.bool_]]) -> ModelState:
-    """The state with zeros in the rows that begin anew."""
-    if not fresh.any():
-        return state
-    kept = torch.from_numpy(~fresh).to(state.tokens_seen.device)
-    keep: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor * kept.view(-1, *[1] * (tensor.ndim - 1))  # noqa: E731
-    return state.map(lambda tensor: keep(tensor).to(tensor.dtype))
+def _listed(layer: Any) -> list[torch.Tensor | None] | None:
+    """The tensors of a layer's state."""
+    return None if layer is None else list(layer)

@@ -62,8 +62,10 @@ def test_the_language_page_is_true(
         program, *arguments = shlex.split(line)
         if arguments[0] == "train":
             small = shlex.split(SMALL)
-            if {"mamba2", "hydra"} & {arguments[1]}:
+            if {"mamba2", "hybrid", "hydra"} & {arguments[1]}:
                 small += shlex.split("--set headdim=8 --set d_state=8")
+            if arguments[1] == "hybrid":
+                small += shlex.split("--set pattern=M-*- --set d_mlp=32")
             # A package has its sizes.
             arguments += small[: small.index("--set")] if Path(arguments[1]).is_dir() else small
         if "--chat" in arguments:

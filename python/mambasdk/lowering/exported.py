@@ -46,11 +46,12 @@ class ExportedModel:
 class _Flat(nn.Module):
     """The model with flat arguments. It is called `model` here, so its weights are `model.<name>` in the graph."""
 
-    def __init__(self, model: nn.Module, inputs: Sequence[str], spec: Any) -> None:
+    def __init__(self, model: nn.Module, inputs: Sequence[str], spec: Any, places: Sequence[bool] = ()) -> None:
         super().__init__()
         self.model = model
         self._inputs = list(inputs)
         self._spec = spec
+        self._places = list(places)  # of the leaves of a state: whether it is a tensor, or None for what is not kept
         self.outputs: list[str] = []
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -60,8 +61,10 @@ class _Flat(nn.Module):
         if self._spec is None:
             outputs, states = model.native_outputs(inputs), []
         else:
-            outputs, state = model.native_step(inputs, pytree.tree_unflatten(list(tensors[count:]), self._spec))
-            states = pytree.tree_leaves(state)
+            given = iter(tensors[count:])
+            leaves = [next(given) if is_tensor else None for is_tensor in self._places]
+            outputs, state = model.native_step(inputs, pytree.tree_unflatten(leaves, self._spec))
+            states = [leaf for leaf in pytree.tree_leaves(state) if leaf is not None]
         self.outputs = list(outputs)
         # The engine hands out memory as it lies.
         return tuple(tensor.contiguous() for tensor in (*outputs.values(), *states))
@@ -79,16 +82,16 @@ def export_model(model: nn.Module) -> ExportedModel:
     inputs = source.example_inputs()
     shapes = _input_shapes(source, inputs)
     batch = next(iter(shapes.values()))[:1]
-    names, leaves, spec = _states(source, type(model).__name__, inputs, batch)
-    growing = [_growing_dim(leaf) for leaf in leaves]
+    names, leaves, spec, places = _states(source, type(model).__name__, inputs, batch)
+    flat = _Flat(model.eval(), list(inputs), spec, places)
+    with torch.no_grad():  # also for the names of the outputs: what forward sets in a trace is forgotten
+        after = flat(*inputs.values(), *leaves)[len(flat.outputs) :]
+    growing = [_growing_dim(leaf, new) for leaf, new in zip(leaves, after, strict=True)]
     if any(growing) and any(_PAST in shape for shape in shapes.values()):
         raise LoweringError(f"{_PAST} is the extent of an input, and of states that grow", where=_WHERE)
     leaves = [_with_rows(leaf, dim) for leaf, dim in zip(leaves, growing, strict=True)]
-    flat = _Flat(model.eval(), list(inputs), spec)
     state_shapes = [_state_shape(batch, *entry) for entry in zip(leaves, growing, strict=True)]
     arguments, argument_shapes = [*inputs.values(), *leaves], [*shapes.values(), *state_shapes]
-    with torch.no_grad():  # for the names of the outputs: what forward sets in a trace is forgotten
-        flat(*arguments)
     program = _trace(flat, arguments, argument_shapes)
     _check_size_one(flat, program, arguments, argument_shapes)
     symbols = _symbols(program, argument_shapes)
@@ -125,13 +128,18 @@ def _input_shapes(source: Model, inputs: Mapping[str, Tensor]) -> dict[str, Dims
 
 def _states(
     source: Model, family: str, inputs: Mapping[str, Tensor], batch: Dims
-) -> tuple[list[str], list[Tensor], Any]:
-    """Names, zeros and tree of the state, for the example's batch; nothing where the model keeps none."""
+) -> tuple[list[str], list[Tensor], Any, list[bool]]:
+    """Names, zeros and tree of the state, for the example's batch; nothing where the model keeps none.
+
+    Last, which leaves of the tree are tensors: what a layer does not keep is None there.
+    """
     size = next(iter(inputs.values())).shape[0]
     state = source.initial_state(size)
     if state is None:
-        return [], [], None
+        return [], [], None, []
     entries, spec = pytree.tree_flatten_with_path(state)
+    places = [leaf is not None for _, leaf in entries]
+    entries = [entry for entry in entries if entry[1] is not None]
     names = [re.sub(r"\W+", ".", pytree.keystr(path)).strip(".") for path, _ in entries]
     leaves = [leaf for _, leaf in entries]
     for name, leaf in zip(names, leaves, strict=True):
@@ -144,13 +152,13 @@ def _states(
             )
     if not batch:
         raise LoweringError(f"{family} keeps a state, so its first input must start with the batch", where=_WHERE)
-    return names, leaves, spec
+    return names, leaves, spec, places
 
 
-def _growing_dim(leaf: Tensor) -> int | None:
-    """The dim along which a state grows: the one that is empty at first."""
+def _growing_dim(leaf: Tensor, after: Tensor) -> int | None:
+    """The dim along which a state grows: the one that is empty at first, and is not after a call."""
     empty = [dim for dim, extent in enumerate(leaf.shape) if extent == 0]
-    return empty[0] if len(empty) == 1 and empty[0] > 0 else None
+    return empty[0] if len(empty) == 1 and empty[0] > 0 and after.shape[empty[0]] > 0 else None
 
 
 def _with_rows(leaf: Tensor, dim: int | None) -> Tensor:

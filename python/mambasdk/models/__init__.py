@@ -1,6 +1,6 @@
 """Models by name: the registry of families and variants, building, and import of upstream checkpoints."""
 
-from mambasdk.models.checkpoint import Checkpoint
+from mambasdk.models.checkpoint import RANK_PREFIX, Checkpoint
 from mambasdk.models.create import build, create_model, import_checkpoint
 from mambasdk.models.identity import Identity, identity
 from mambasdk.models.registry import find_model, list_models
@@ -17,6 +17,7 @@ from mambasdk.models.upstream import (
 from mambasdk.plugins.specs import FamilySpec
 
 __all__ = [
+    "RANK_PREFIX",
     "Checkpoint",
     "FamilySpec",
     "Identity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin", "model.bin", "model.pt", "pytorch_model.pt")
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# A folder of Megatron-LM: which iteration is the last, and one folder for each tensor-parallel rank.
+_MEGATRON_TRACKER = "latest_checkpointed_iteration.txt"
+_MEGATRON_RANKS = "mp_rank_*"
+_MEGATRON_FILES = ("model_optim_rng.pt", "model.safetensors")
+RANK_PREFIX = "mp_rank_"  # mp_rank_0.NAME: a tensor's shard, where there are several ranks
 _PICKLES = (".bin", ".pt", ".pth")
+_EXTRA_STATE = "._extra_state"
 _LISTED = 8
 
 
@@ -72,6 +79,10 @@ class Checkpoint(Mapping[str, "Tensor"]):
                 raise CheckpointError(f"two tensors become {new!r}; the second is {old!r}", where=self.where)
             renamed[new] = source
         return Checkpoint(renamed, self.where, self._stack)
+
+    def remade(self, sources: Mapping[str, Callable[[], Tensor]]) -> Checkpoint:
+        """Other tensors, each computed when asked for, as from those of this checkpoint, whose files they keep open."""
+        return Checkpoint(sources, self.where, self._stack)
 
     def part(self, prefix: str) -> Checkpoint:
         """The tensors under `prefix`, without it, as `backbone.` of a segmenter; all where no name begins with it."""
@@ -189,6 +200,8 @@ def _tensors(value: Any, where: str) -> dict[str, Tensor]:
     if not isinstance(value, Mapping):
         raise CheckpointError("not a state dict", where=where, expected="a dict of tensors", got=type(value).__name__)
     value = unwrapped(value)
+    # What Transformer Engine keeps beside the weights, which is none of them.
+    value = {name: tensor for name, tensor in value.items() if not str(name).endswith(_EXTRA_STATE)}
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise CheckpointError(
@@ -206,10 +219,43 @@ def _open_path(path: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[]
         for name in _SINGLE_FILES:
             if (path / name).is_file():
                 return _open_file(path / name, stack)
+        if (folder := _megatron_folder(path)) is not None:
+            return _open_ranks(folder, stack)
         raise CheckpointError("no weights in the directory", where=str(path), expected=" or ".join(_SINGLE_FILES[:2]))
     if not path.is_file():
         raise CheckpointError("no such file", where=str(path))
     return _open_shards(path, stack) if path.name.endswith(".index.json") else _open_file(path, stack)
+
+
+def _megatron_folder(path: Path) -> Path | None:
+    """The folder of the ranks, in a folder of Megatron-LM: itself, or the iteration that its tracker names."""
+    tracker = path / _MEGATRON_TRACKER
+    if tracker.is_file():
+        said = tracker.read_text("utf-8", errors="replace").strip()
+        name = f"iter_{int(said):07d}" if said.isdecimal() else said
+        if Path(name).name == name:
+            path = path / name
+    return path if any(path.glob(_MEGATRON_RANKS)) else None
+
+
+def _open_ranks(folder: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], Tensor]]:
+    """The tensors of the only rank, or of all under the rank's number."""
+    found: dict[str, Callable[[], Tensor]] = {}
+    ranks = sorted(path for path in folder.glob(_MEGATRON_RANKS) if path.is_dir())
+    for rank, place in enumerate(ranks):
+        suffix = place.name.removeprefix(RANK_PREFIX)
+        if not suffix.isdecimal() or int(suffix) != rank:
+            raise CheckpointError(
+                f"bad folder {place.name}",
+                where=str(folder),
+                expected=f"{RANK_PREFIX}{rank:02d}: the shards of tensor parallelism, without pipeline stages",
+            )
+        file = next((place / name for name in _MEGATRON_FILES if (place / name).is_file()), None)
+        if file is None:
+            raise CheckpointError("no weights", where=str(place), expected=" or ".join(_MEGATRON_FILES))
+        start = f"{RANK_PREFIX}{rank}." if len(ranks) > 1 else ""
+        found |= {start + name: source for name, source in _open_file(file, stack).items()}
+    return found
 
 
 def _open_shards(index: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], Tensor]]:
@@ -263,7 +309,8 @@ def _open_pickle(path: Path) -> dict[str, Callable[[], Tensor]]:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
         # Trainers write their command line beside the weights; what is in it is checked like all else.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        known: list[Any] = [argparse.Namespace, io.BytesIO]
+        with torch.serialization.safe_globals(known):
             value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         first_line = str(error).splitlines()[0]

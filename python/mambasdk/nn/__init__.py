@@ -5,28 +5,34 @@ from mambasdk.errors import require_torch
 require_torch("mambasdk.nn")
 
 from mambasdk.lowering import Model  # noqa: E402
+from mambasdk.nn.attention import Attention, AttentionState  # noqa: E402
 from mambasdk.nn.bidirectional import BidirectionalMamba  # noqa: E402
 from mambasdk.nn.block import Block  # noqa: E402
 from mambasdk.nn.causal_lm import CausalLM, ModelOutput  # noqa: E402
 from mambasdk.nn.convolution import CausalConv1d, CentredConv1d  # noqa: E402
 from mambasdk.nn.drop_path import DropPath, drop_path  # noqa: E402
+from mambasdk.nn.experts import MixtureOfExperts, Router  # noqa: E402
 from mambasdk.nn.hydra import Hydra  # noqa: E402
 from mambasdk.nn.mamba import Mamba  # noqa: E402
 from mambasdk.nn.mamba2 import Mamba2, Mamba2State  # noqa: E402
 from mambasdk.nn.mamba3 import Mamba3  # noqa: E402
 from mambasdk.nn.matrix_mixers import MATRIX_MIXERS, MatrixMixer  # noqa: E402
 from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
-from mambasdk.nn.mlp import GatedMLP  # noqa: E402
+from mambasdk.nn.mlp import MLP, GatedMLP  # noqa: E402
 from mambasdk.nn.norm import LayerNorm, RMSNorm, add_norm  # noqa: E402
 from mambasdk.nn.optim import parameter_groups  # noqa: E402
 from mambasdk.nn.patches import PatchEmbedding  # noqa: E402
-from mambasdk.nn.precision import MarkedParameters, accumulate_dtype  # noqa: E402
+from mambasdk.nn.precision import MarkedParameters, accumulate_dtype, scaled  # noqa: E402
+from mambasdk.nn.rotary import Rotary  # noqa: E402
 from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 from mambasdk.nn.trapezoidal import Mamba3State  # noqa: E402
 
 __all__ = [
     "MATRIX_MIXERS",
+    "MLP",
+    "Attention",
+    "AttentionState",
     "BidirectionalMamba",
     "Block",
     "CausalConv1d",
@@ -45,11 +51,14 @@ __all__ = [
     "MarkedParameters",
     "MatrixMixer",
     "MixerModel",
+    "MixtureOfExperts",
     "Model",
     "ModelOutput",
     "ModelState",
     "PatchEmbedding",
     "RMSNorm",
+    "Rotary",
+    "Router",
     "StackOutput",
     "accumulate_dtype",
     "add_norm",
@@ -57,4 +66,5 @@ __all__ = [
     "initial_dt_bias",
     "parameter_groups",
     "register_layer_state",
+    "scaled",
 ]

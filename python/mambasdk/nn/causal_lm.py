@@ -12,7 +12,7 @@ from torch.nn import functional
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.lowering import Model
 from mambasdk.nn.packing import Packing
-from mambasdk.nn.precision import accumulate_dtype
+from mambasdk.nn.precision import accumulate_dtype, scaled
 from mambasdk.nn.stack import MixerModel
 from mambasdk.nn.state import ModelState
 
@@ -40,7 +40,8 @@ class CausalLM(nn.Module, Model):
     """backbone -> lm_head.
 
     backbone: a MixerModel with an embedding of Vp rows. vocab_size: how many of them are real tokens; the native
-    program gives logits of those only. tie_embeddings: the head shares the embedding's matrix.
+    program gives logits of those only. tie_embeddings: the head shares the embedding's matrix. logits_multiplier: of
+    the head's output.
     """
 
     vocab_size: int
@@ -51,6 +52,7 @@ class CausalLM(nn.Module, Model):
         vocab_size: int,
         *,
         tie_embeddings: bool = True,
+        logits_multiplier: float = 1.0,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -62,6 +64,7 @@ class CausalLM(nn.Module, Model):
             raise InvalidArgumentError("bad vocab_size", where="CausalLM", expected=f"1 to {padded}", got=vocab_size)
         self.vocab_size = vocab_size
         self.tie_embeddings = tie_embeddings
+        self.logits_multiplier = logits_multiplier
         self.backbone = backbone
         if tie_embeddings:
             self.lm_head = nn.Linear(backbone.d_model, padded, bias=False, device="meta", dtype=dtype)
@@ -122,7 +125,7 @@ class CausalLM(nn.Module, Model):
             if labels is not None:
                 raise InvalidArgumentError("logits_to_keep leaves out positions that labels need", where="CausalLM")
             hidden = hidden[:, max(hidden.shape[1] - logits_to_keep, 0) :]
-        logits = self.lm_head(hidden)  # (B, L, Vp)
+        logits = scaled(self.lm_head(hidden), self.logits_multiplier)  # (B, L, Vp)
         loss = None if labels is None else next_token_loss(logits, labels, mask=mask, cu_seqlens=cu_seqlens)
         return ModelOutput(logits, out.state, loss, out.hidden_states)
 

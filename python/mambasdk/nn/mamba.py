@@ -17,6 +17,7 @@ from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.selective import (
     DtInit,
     DtProjection,
+    ParameterNorms,
     initial_A_log,
     selective_ssm,
     skip_weight,
@@ -31,6 +32,7 @@ class Mamba(MarkedParameters):
     d_model: D. d_state: N. d_conv: K. expand: I = expand * D. dt_rank: R, "auto" is ceil(D / 16).
     dt_min, dt_max, dt_init, dt_scale, dt_init_floor: initialisation of the step sizes.
     bias, conv_bias: whether the linear layers and the convolution have biases.
+    norms: of the step sizes' share, B and C before the scan: "none", "weighted" or "plain" RMSNorm with `norm_eps`.
     reverse: run from the last position to the first; such a mixer is not causal and takes and gives no state.
     A_log (I, N), D (I) and dt_proj.bias (I) stay float32 whatever the dtype of the module.
     Source: arXiv 2312.00752, section 3, algorithm 2.
@@ -55,6 +57,8 @@ class Mamba(MarkedParameters):
         bias: bool = False,
         conv_bias: bool = True,
         d_inner: int | None = None,
+        norms: Literal["none", "weighted", "plain"] = "none",
+        norm_eps: float = 1e-6,
         reverse: bool = False,
         device: Any = None,
         dtype: Any = None,
@@ -74,6 +78,15 @@ class Mamba(MarkedParameters):
         self.A_log = initial_A_log(self.d_inner, d_state, device)
         self.D = skip_weight(self.d_inner, device)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias, **factory)
+        if norms not in ("none", "weighted", "plain"):
+            raise InvalidArgumentError(
+                "bad norms", where="Mamba", expected="'none', 'weighted' or 'plain'", got=repr(norms)
+            )
+        self.norms = (
+            None
+            if norms == "none"
+            else ParameterNorms(self.dt_rank, d_state, eps=norm_eps, weighted=norms == "weighted", **factory)
+        )
         DtInit(dt_min, dt_max, dt_init, dt_scale, dt_init_floor).apply(self.dt_proj, "Mamba")
         self.mark_parameters()
 
@@ -122,6 +135,7 @@ class Mamba(MarkedParameters):
             return_state=return_state,
             cu_seqlens=cu_seqlens,
             reverse=self.reverse,
+            norms=self.norms,
         )
         y = self.out_proj(y)
         return (y, new_state) if return_state else y
@@ -138,6 +152,8 @@ class Mamba(MarkedParameters):
         """One token without gradients: u, z (B, 1, I)."""
         u, conv = self.conv1d.step(u.squeeze(1), state.conv)
         dt_low, B, C = split_parameters(self.x_proj(u), self.d_state)
+        if self.norms is not None:
+            dt_low, B, C = self.norms(dt_low, B, C)
         y, ssm = ops.selective_state_update(
             state.ssm,
             u,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import check_input, heads_of, initial_dt_bias, is_single_step, step_limits
 from mambasdk.nn.packing import Packing
-from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
+from mambasdk.nn.precision import MarkedParameters, accumulate_dtype, scaled
 from mambasdk.nn.state import register_layer_state
 
 
@@ -64,7 +65,9 @@ class Mamba2(MarkedParameters):
     D_has_hdim: a skip weight per channel instead of one per head. dt_limit: (low, high) clamps delta after softplus;
         None is no bound.
     rmsnorm: gated norm after the scan, else the gate alone; norm_before_gate: which comes first.
-    bias, conv_bias: whether the linear layers and the convolution have biases.
+    norm_groups: how many groups of channels are normed apart, None is G. norm_eps: of that norm.
+    bias, conv_bias: whether the linear layers and the convolution have biases; out_bias: of out_proj, None is `bias`.
+    in_multiplier: of the input. multipliers: of z, x, B, C and dt as in_proj gives them (arXiv 2507.22448).
     A_log, D and dt_bias stay float32 whatever the dtype of the module.
     Source: arXiv 2405.21060, section 7.
     """
@@ -96,6 +99,10 @@ class Mamba2(MarkedParameters):
         conv_bias: bool = True,
         d_inner: int | None = None,
         norm_eps: float = 1e-5,
+        norm_groups: int | None = None,
+        out_bias: bool | None = None,
+        in_multiplier: float = 1.0,
+        multipliers: Sequence[float] = (1.0, 1.0, 1.0, 1.0, 1.0),
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -122,13 +129,31 @@ class Mamba2(MarkedParameters):
         self.A_log = nn.Parameter(torch.empty(self.nheads, **single))
         self.D = nn.Parameter(torch.ones(self.d_ssm if D_has_hdim else self.nheads, **single))
         self.norm = (
-            GatedRMSNorm(self.d_ssm, self.d_ssm // ngroups, eps=norm_eps, norm_before_gate=norm_before_gate, **factory)
+            GatedRMSNorm(
+                self.d_ssm,
+                self.d_ssm // (norm_groups or ngroups),
+                eps=norm_eps,
+                norm_before_gate=norm_before_gate,
+                **factory,
+            )
             if rmsnorm
             else None
         )
-        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias, **factory)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias if out_bias is None else out_bias, **factory)
+        self.in_multiplier = in_multiplier
+        self.multipliers = self._multipliers(multipliers)
         self._init_scan(A_init_range, dt_min, dt_max, dt_init_floor)
         self.mark_parameters()
+
+    def _multipliers(self, given: Sequence[float]) -> tuple[float, ...]:
+        multipliers = tuple(float(factor) for factor in given)
+        if len(multipliers) != 5:
+            raise InvalidArgumentError(
+                "bad multipliers", where="Mamba2", expected="five: of z, x, B, C and dt", got=repr(given)
+            )
+        if self.d_mlp and set(multipliers) != {1.0}:
+            raise InvalidArgumentError("multipliers together with d_ssm below d_inner", where="Mamba2")
+        return multipliers
 
     def _heads(self) -> int:
         if not 0 < self.d_ssm <= self.d_inner:
@@ -172,7 +197,7 @@ class Mamba2(MarkedParameters):
         packing = Packing.of(mask, x, "Mamba2", cu_seqlens)
         if packing is not None:
             return packing.run(self.forward, x, state, return_state)
-        z0, x0, z, xBC, dt = self._split(self.in_proj(x))
+        z0, x0, z, xBC, dt = self._split(self._project(x))
         if state is not None and is_single_step(x) and cu_seqlens is None:
             y, new_state = self._step(z, xBC, dt, state)
         else:
@@ -181,6 +206,15 @@ class Mamba2(MarkedParameters):
             y = torch.cat([functional.silu(z0) * x0, y], dim=-1)  # (B, L, I)
         out = self.out_proj(y)
         return (out, new_state) if return_state else out
+
+    def _project(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.in_proj(scaled(x, self.in_multiplier))
+        if set(self.multipliers) == {1.0}:
+            return projected
+        width = self.ngroups * self.d_state
+        sizes = (self.d_ssm, self.d_ssm, width, width, self.nheads)
+        parts = zip(sizes, self.multipliers, strict=True)
+        return projected * torch.cat([projected.new_full((size,), factor) for size, factor in parts])
 
     def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
         """z0, x0 (…, I-S), z (…, S), xBC (…, S + 2GN), dt (…, H): the row order of in_proj."""

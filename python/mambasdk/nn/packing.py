@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mambasdk.errors import ShapeError
+from mambasdk.nn.state import map_layer
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ class Packing:
         """A mixer's state (a NamedTuple of batch-first tensors, or None), batch S -> batch of cu_seqlens."""
         if state is None or not self.traced:
             return state
-        return type(state)(*(torch.cat([t, t.new_zeros((1, *t.shape[1:]))]) for t in state))
+        return map_layer(lambda t: torch.cat([t, t.new_zeros((1, *t.shape[1:]))]), state)
 
     def trim(self, state: Any) -> Any:
         """A mixer's state, batch of cu_seqlens -> batch S."""
         if state is None or not self.traced:
             return state
-        return type(state)(*(tensor[:-1] for tensor in state))
+        return map_layer(lambda tensor: tensor[:-1], state)
 
     def run(self, mixer: Callable[..., Any], x: Tensor, state: Any, return_state: bool) -> Any:
         """`mixer(x, state)` on the tokens alone: its output at their positions, zeros elsewhere, and the state after
@@ -94,6 +95,39 @@ class Packing:
             return self.unpack(out)
         y, new_state = out
         return self.unpack(y), self.trim(new_state)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Packed sequences (1, total, …) as rows of one length (S, longest, …), zeros behind the shorter ones.
+
+    places: (total) int64, where each packed token stands in the flattened rows. present: (S, longest) bool.
+    """
+
+    places: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, cu_seqlens: Tensor, total: int) -> Rows:
+        """The sequences that `cu_seqlens` (S+1) tells apart as rows; in a traced program as long as all together."""
+        offsets = cu_seqlens.to(torch.int64)
+        lengths = offsets.diff()  # (S)
+        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        longest = total if traced or not lengths.numel() else int(lengths.max())
+        token = torch.arange(total, device=offsets.device)
+        row = torch.searchsorted(offsets[1:].contiguous(), token, right=True)
+        column = token - offsets.index_select(0, row)
+        present = torch.arange(longest, device=offsets.device) < lengths.unsqueeze(1)
+        return cls(row * longest + column, present)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """X (1, total, …) -> (S, longest, …)."""
+        rows: Tensor = x.new_zeros((self.present.numel(), *x.shape[2:])).index_copy(0, self.places, x.squeeze(0))
+        return torch.unflatten(rows, 0, self.present.shape)
+
+    def gather(self, y: Tensor) -> Tensor:
+        """Y (S, longest, …) -> (1, total, …)."""
+        return y.flatten(0, 1).index_select(0, self.places).unsqueeze(0)
 
 
 def _beside(mask: Tensor, x: Tensor) -> Tensor:

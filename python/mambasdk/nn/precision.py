@@ -82,3 +82,8 @@ def _width(dtype: torch.dtype) -> int:
 def accumulate_dtype(tensor: Tensor) -> Tensor:
     """`tensor` in the dtype that scans accumulate in: float64 stays, everything else becomes float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def scaled(x: Tensor, multiplier: float) -> Tensor:
+    """`multiplier * x`; x itself where that changes nothing."""
+    return x if multiplier == 1.0 else x * multiplier

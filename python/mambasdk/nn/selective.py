@@ -17,6 +17,7 @@ from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import initial_dt_bias
+from mambasdk.nn.norm import RMSNorm
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import MambaState
 
@@ -76,6 +77,31 @@ def split_parameters(low: Tensor, states: int) -> tuple[Tensor, Tensor, Tensor]:
     return rank, B, C
 
 
+class ParameterNorms(nn.Module):
+    """RMSNorm of the step sizes' share, B and C, each alone.
+
+    weighted: with weights (arXiv 2403.19887), else without (arXiv 2410.05355).
+    """
+
+    def __init__(
+        self, rank: int, states: int, *, eps: float, weighted: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weighted = weighted
+        if weighted:
+            self.dt = RMSNorm(rank, eps, device=device, dtype=dtype)
+            self.B = RMSNorm(states, eps, device=device, dtype=dtype)
+            self.C = RMSNorm(states, eps, device=device, dtype=dtype)
+
+    def forward(self, dt: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(…, R), (…, N), (…, N) -> the same shapes."""
+        if self.weighted:
+            return self.dt(dt), self.B(B), self.C(C)
+        dt, B, C = (functional.rms_norm(x, x.shape[-1:], None, self.eps) for x in (dt, B, C))
+        return dt, B, C
+
+
 def selective_ssm(
     u: Tensor,  # (B, L, I)
     z: Tensor,  # (B, L, I)
@@ -89,6 +115,7 @@ def selective_ssm(
     return_state: bool = False,
     cu_seqlens: Tensor | None = None,  # (S+1) int32
     reverse: bool = False,
+    norms: ParameterNorms | None = None,
 ) -> tuple[Tensor, MambaState | None]:
     """(y (B, L, I), the state after the last step where asked); with `reverse` from the last position to the first."""
     conv = None if state is None else state.conv
@@ -96,6 +123,8 @@ def selective_ssm(
     if return_state:
         u, conv = u
     dt_low, B, C = split_parameters(x_proj(u), A_log.shape[-1])
+    if norms is not None:
+        dt_low, B, C = norms(dt_low, B, C)
     y = ops.selective_scan(
         u,
         dt_proj(dt_low),

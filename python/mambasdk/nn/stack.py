@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.nn.block import Block
 from mambasdk.nn.packing import Packing
-from mambasdk.nn.precision import MarkedParameters
+from mambasdk.nn.precision import MarkedParameters, scaled
 from mambasdk.nn.state import ModelState
 
 
@@ -34,7 +34,7 @@ class MixerModel(nn.Module):
 
     blocks: the layers, first to last. norm_f: the final norm. vocab_size: rows of the embedding, padding included; None
     for a stack that is fed vectors. residuals_per_layer: divisor in the initialisation of `out_proj` and `fc2`; the
-    published language models use 1 even where there is an MLP.
+    published language models use 1 even where there is an MLP. embedding_multiplier: of the embeddings of tokens.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class MixerModel(nn.Module):
         vocab_size: int | None = None,
         residuals_per_layer: int = 1,
         initializer_range: float = 0.02,
+        embedding_multiplier: float = 1.0,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
         self.d_model = d_model
+        self.embedding_multiplier = embedding_multiplier
         # Weights are drawn below; torch's own normal draw would be wasted.
         self.embedding = (
             None
@@ -65,7 +67,7 @@ class MixerModel(nn.Module):
 
     def initial_state(self, batch_size: int) -> ModelState:
         """The zero state of all layers."""
-        layers = [layer.mixer.initial_state(batch_size) for layer in self._blocks()]
+        layers = [layer.initial_state(batch_size) for layer in self._blocks()]
         device = next(self.parameters()).device
         return ModelState(layers, torch.zeros(batch_size, dtype=torch.int64, device=device))
 
@@ -97,12 +99,18 @@ class MixerModel(nn.Module):
         if packing is not None:
             given, cu_seqlens = packing.pack(given), packing.cu_seqlens
             layer_states = [packing.extend(layer) for layer in layer_states]
-        h = given if self.embedding is None or inputs_embeds is not None else self.embedding(given)
+        if self.embedding is None or inputs_embeds is not None:
+            h = given
+        else:
+            h = scaled(self.embedding(given), self.embedding_multiplier)
+        embedded = h
         residual: Tensor | None = None
         states: list[Any] = []
         hidden_states = [h] if output_hidden_states else None
         for index, layer in enumerate(self.layers):
-            h, residual, layer_state = layer(
+            h, residual, layer_state = self._run(
+                layer,
+                embedded,
                 h,
                 residual,
                 layer_states[index],
@@ -118,6 +126,10 @@ class MixerModel(nn.Module):
             hidden_states = None if hidden_states is None else [packing.unpack(total) for total in hidden_states]
             states = [packing.trim(layer) for layer in states]
         return StackOutput(hidden, ModelState(states, seen) if return_state else None, hidden_states)
+
+    def _run(self, layer: nn.Module, embedded: Tensor, *arguments: Any, **options: Any) -> Any:
+        """Call a layer; embedded: what the first one was given, for stacks whose layers go back to it."""
+        return layer(*arguments, **options)
 
     def _input(self, tokens: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         """What the stack is fed: tokens (B, L), or vectors (B, L, D)."""

@@ -120,6 +120,8 @@ class Golden:
     part: names a golden of a part of the model in the test's id.
     tolerance, gradient: in float32. double: of a second run in float64, where there is one: then the difference is
         the rounding of what was recorded.
+    reordered: endings of names whose rows lie in another order in the authors' format.
+    renumbered: layers may have other numbers in the authors' format.
     reading: the tensors are an evaluation of a published text and not of the authors' code.
     """
 
@@ -133,6 +135,8 @@ class Golden:
     tolerance: Tolerance = Tolerance(1e-4)
     gradient: Tolerance = Tolerance(1e-3, "norm")
     double: Tolerance | None = None
+    reordered: tuple[str, ...] = ()
+    renumbered: bool = False
     reading: bool = False
 
     def build(self, family: str, folder: Path, case: str) -> nn.Module:

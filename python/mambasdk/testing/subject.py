@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from mambasdk.errors import MambaSDKError
 from mambasdk.lowering import native_program
@@ -91,6 +92,13 @@ class Subject:
         """Whether the model hands its state over, where it keeps one, as a graph has to."""
         model = self.model()
         return not hasattr(model, "initial_state") or hasattr(model, "native_step")
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether its state grows from call to call, as a cache of keys does; a compiled package has no such state."""
+        start = getattr(self.model(), "initial_state", None)
+        leaves = [] if start is None else _pytree.tree_leaves(start(1))
+        return any(isinstance(leaf, Tensor) and not leaf.numel() for leaf in leaves)
 
     @cached_property
     def rows(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from mambasdk.models import Checkpoint, require
 from mambasdk_language.checkpoint import (
     HUGGINGFACE,
+    ORIGINAL_MAMBA,
     huggingface_settings,
     is_huggingface,
     original_names,
@@ -28,8 +29,7 @@ _HUGGINGFACE = {
 def import_mamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Our overrides and tensor names from a checkpoint of state-spaces/mamba or of transformers."""
     if not is_huggingface(config):
-        mixer = ("dt_rank", "dt_init", "dt_scale")
-        return original_settings(config, weights, mixer, "Mamba1", "mamba"), original_names(weights)
+        return original_settings(config, weights, ORIGINAL_MAMBA, "Mamba1", "mamba"), original_names(weights)
     require(config, {"model_type": ("mamba",), "hidden_act": ("silu",)}, "mamba")
     settings = huggingface_settings(config, weights, _HUGGINGFACE)
     # The usual width and rank are left to `expand` and "auto": one configuration has one spelling.

@@ -11,32 +11,22 @@ from mambasdk.errors import CheckpointError
 from mambasdk.models import Checkpoint, config_where, require
 from mambasdk_language.checkpoint import (
     HUGGINGFACE,
+    ORIGINAL_MAMBA2,
     huggingface_settings,
     is_huggingface,
     original_names,
     original_settings,
+    step_limit,
 )
 
-# Further keys of `ssm_cfg` in an original configuration.
-_ORIGINAL_MIXER = (
-    "conv_init",
-    "headdim",
-    "ngroups",
-    "d_ssm",
-    "A_init_range",
-    "D_has_hdim",
-    "rmsnorm",
-    "norm_before_gate",
-    "dt_limit",
-)
-_HUGGINGFACE = {**HUGGINGFACE, "head_dim": "headdim", "n_groups": "ngroups", "time_step_limit": "dt_limit"}
+_HUGGINGFACE = {**HUGGINGFACE, "head_dim": "headdim", "n_groups": "ngroups"}
 _HUGGINGFACE_GROUPS = 8  # of a Mamba2Config of transformers without n_groups
 
 
 def import_mamba2(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Our overrides and tensor names from a checkpoint of state-spaces/mamba or of transformers."""
     if not is_huggingface(config):
-        settings = original_settings(config, weights, _ORIGINAL_MIXER, "Mamba2", "mamba2")
+        settings = original_settings(config, weights, ORIGINAL_MAMBA2, "Mamba2", "mamba2")
         return settings, original_names(weights)
     require(config, {"model_type": ("mamba2",), "hidden_act": ("silu",), "rms_norm": (True,)}, "mamba2")
     settings = {"ngroups": _HUGGINGFACE_GROUPS, **huggingface_settings(config, weights, _HUGGINGFACE)}
@@ -48,23 +38,6 @@ def import_mamba2(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[
             where=config_where(config),
             expected=inner,
         )
-    if "dt_limit" in settings:
-        limit = settings["dt_limit"]
-        if not isinstance(limit, (list, tuple)):
-            raise CheckpointError(
-                "bad time_step_limit", where=config_where(config), expected="two numbers", got=repr(limit)[:80]
-            )
-        settings["dt_limit"] = [_number(value, config) for value in limit]
+    if (limit := step_limit(config)) is not None:
+        settings["dt_limit"] = limit
     return settings, original_names(weights)
-
-
-def _number(value: Any, config: Mapping[str, Any]) -> float:
-    """A number; transformers 5 writes infinity as {"__float__": "Infinity"}."""
-    if isinstance(value, Mapping):
-        value = value.get("__float__")
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise CheckpointError(
-            "bad time_step_limit", where=config_where(config), expected="two numbers", got=repr(value)[:80]
-        ) from None

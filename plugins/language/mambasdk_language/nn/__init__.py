@@ -1,0 +1,1 @@
+"""Layers of the language families that no other domain needs. Needs torch."""
