@@ -119,8 +119,8 @@ class Hydra(MarkedParameters):
         """The matrices (B, H, L, L) that the mixer is for x (B, L, D), without init_states: to look at, not to run."""
         check_input(x, self.d_model, "Hydra")
         _, _, forward, backward, d = self._parts(x, None)
-        wide = [Direction(*map(accumulate_dtype, one)) for one in (forward, backward)]
-        return quasiseparable_matrix(*wide, self._steps(), accumulate_dtype(d))
+        forward, backward = (Direction(*map(accumulate_dtype, one)) for one in (forward, backward))
+        return quasiseparable_matrix(forward, backward, self._steps(), accumulate_dtype(d))
 
     def _parts(self, u: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor, Direction, Direction, Tensor]:
         """The gate z (B, L, I), x (B, L, H, P), what each direction takes, and the diagonal (B, L, H)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -82,8 +81,8 @@ class MatrixMixer(nn.Module):
         self.headdim = headdim
         self.nheads = heads_of(self.d_inner, headdim, 1, "MatrixMixer")
         self.max_seq_len = max_seq_len
-        structure = partial(MATRIX_MIXERS[kind], shifted=True) if shifted else MATRIX_MIXERS[kind]
-        made = structure(Sizes(self.nheads, headdim, qk_dim, max_seq_len))
+        options: dict[str, Any] = {"shifted": True} if shifted else {}
+        made = MATRIX_MIXERS[kind](Sizes(self.nheads, headdim, qk_dim, max_seq_len), **options)
         self.matrix_mixer = made if device is None and dtype is None else made.to(device=device, dtype=dtype)
         self.d_convolved = self.d_inner + made.features
         self.in_proj = nn.Linear(d_model, self.d_inner + self.d_convolved + made.steps, bias=bias, **factory)

@@ -49,13 +49,14 @@ class Quasiseparable(MarkedParameters, Structure):
 
     def matrix(self, v: Tensor, features: Tensor, steps: Tensor, kept: Tensor | None = None) -> Tensor:
         """See Structure."""
-        directions = (Direction(*map(accumulate_dtype, one)) for one in self._directions(v, features, steps))
-        return quasiseparable_matrix(*directions, self._shared(), accumulate_dtype(self._diagonal(v)))
+        forward, backward = (Direction(*map(accumulate_dtype, one)) for one in self._directions(v, features, steps))
+        return quasiseparable_matrix(forward, backward, self._shared(), accumulate_dtype(self._diagonal(v)))
 
     def mix(self, v: Tensor, features: Tensor, steps: Tensor, kept: Tensor | None = None) -> Tensor:
         """By two scans, in time linear in L."""
         x = self.by_head(v)
-        y = quasiseparable(x, *self._directions(v, features, steps), self._shared())
+        forward, backward = self._directions(v, features, steps)
+        y = quasiseparable(x, forward, backward, self._shared())
         return y + x * self._diagonal(v).unsqueeze(-1)
 
 

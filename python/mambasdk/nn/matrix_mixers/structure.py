@@ -53,7 +53,7 @@ class Structure(nn.Module):
 
     def by_head(self, v: Tensor) -> Tensor:
         """V (B, L, I) as (B, L, H, P)."""
-        return v.unflatten(-1, (self.sizes.heads, self.sizes.headdim))
+        return torch.unflatten(v, -1, (self.sizes.heads, self.sizes.headdim))
 
 
 class QueryKey(Structure):

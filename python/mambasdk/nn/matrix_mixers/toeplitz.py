@@ -41,7 +41,7 @@ class FixedToeplitz(Structure):
         lags = places[:, None] - places[None, :] + full - 1
         if self.shifted:
             lags = (lags + 1) % (2 * full - 1)
-        matrix = weights.index_select(-1, lags.flatten()).unflatten(-1, (length, length))
+        matrix = torch.unflatten(weights.index_select(-1, lags.flatten()), -1, (length, length))
         return matrix * (0.5 / math.sqrt(self.sizes.length))
 
     def _weights(self, features: Tensor) -> Tensor:
