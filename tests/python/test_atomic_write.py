@@ -17,8 +17,9 @@ import traced
 import mambasdk
 from mambasdk import atomic
 from mambasdk.atomic import replacing_file, replacing_folder, write_text
+from mambasdk.lowering import native_program
 from mambasdk.nn import ModelState
-from mambasdk.package import Manifest
+from mambasdk.package import Manifest, writer
 from mambasdk.training import TrainingResult, write_curve
 from mambasdk.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -75,9 +76,14 @@ def test_a_killed_writer_leaves_the_old_or_the_new_file(tmp_path: Path, kind: st
 
 
 @needs_tracing
-def test_a_killed_save_leaves_the_old_or_the_new_package(toy: str, tmp_path: Path) -> None:
+def test_a_killed_save_leaves_the_old_or_the_new_package(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "out" / "package"
     models = {name: mambasdk.create_model(name) for name in ("toy-2", "toy-mlp")}
+    # Exported once, not before every kill: it writes nothing.
+    programs = {id(model): native_program(model) for model in models.values()}
+    monkeypatch.setattr(writer, "native_program", lambda model, *_: programs[id(model)])
     mambasdk.save_package(models["toy-2"], package)
     found = []
 
