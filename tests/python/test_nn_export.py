@@ -39,6 +39,17 @@ class _Masked(torch.nn.Module):
         return self.model(tokens, state, mask=mask)
 
 
+def _dims(layer: Any, start: Any, batch: Any, held: Any) -> Any:
+    """Free dims of a layer's state: the batch, and where nothing is held at the start, how much is."""
+    if layer is None:
+        return None
+    dims = [
+        None if tensor is None else {0: batch, **{d: held for d, size in enumerate(begun.shape) if size == 0}}
+        for tensor, begun in zip(layer, start, strict=True)
+    ]
+    return type(layer)(*dims)
+
+
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_saved_program_continues_a_state_in_a_fresh_process(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -49,7 +60,8 @@ def test_a_saved_program_continues_a_state_in_a_fresh_process(family: str, tmp_p
     with torch.no_grad():
         state = model(tokens).state
         mask = torch.ones(tokens.shape, dtype=torch.int64)
-        layers = [type(layer)(*({0: batch} for _ in layer)) for layer in state.layers]
+        held = Dim("held", max=65536)
+        layers = [_dims(*pair, batch, held) for pair in zip(state.layers, model.initial_state(1).layers, strict=True)]
         shapes = {
             "tokens": {0: batch, 1: length},
             "state": [layers, {0: batch}],
@@ -67,6 +79,7 @@ def test_a_saved_program_continues_a_state_in_a_fresh_process(family: str, tmp_p
     subprocess.run([sys.executable, "-c", _RUN, *files], check=True, cwd=tmp_path)
     out = torch.load(tmp_path / "out.pt")  # weights_only: the classes of a state are admitted
     torch.testing.assert_close(out["logits"], expected.logits, atol=1e-4, rtol=1e-4)
-    for ours, theirs in zip(out["state"], expected.state, strict=True):
-        for a, b in zip(ours, theirs, strict=True):
+    everyone = torch.arange(len(tokens))  # a traced cache may have columns that no row has
+    for ours, theirs in zip(out["state"].select(everyone), expected.state.select(everyone), strict=True):
+        for a, b in zip(ours or (), theirs or (), strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

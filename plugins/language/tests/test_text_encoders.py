@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import mambasdk
-from mambasdk import _core
 from mambasdk.command_line import main
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk.models import import_checkpoint
+from mambasdk.runtime import load_package
 from mambasdk.testing.golden import scatter
 from mambasdk_language.corpus import split_rows
 from mambasdk_language.documents import Document, read_texts
@@ -147,7 +147,7 @@ def test_bytes_with_a_mask_are_the_librarys(tmp_path: Path) -> None:
     assert processor.vocab_size == 257
     assert processor.encode("[MASK]é[MASK][M") == [256, 195, 169, 256, *b"[M"]
     mambasdk.save_package(encoder(), tmp_path / "package")
-    native = _core.load_package(tmp_path / "package").tokenizer()
+    native = load_package(tmp_path / "package").tokenizer()
     assert list(native.encode("[MASK]é[MASK][M")) == processor.encode("[MASK]é[MASK][M")
 
 

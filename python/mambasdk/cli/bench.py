@@ -54,7 +54,9 @@ class BenchCommand:
         session = None
         with tempfile.TemporaryDirectory() as scratch:
             session = _session(model, args, Path(scratch))
-            bench = _tokens if as_model(model).vocab_size is not None else _calls
+            contract = as_model(model)
+            generates = contract.vocab_size is not None and contract.initial_state(1) is not None
+            bench = _tokens if generates else _calls
             unit, rows = bench(model, session, args)
         result = {
             "model": args.model,
