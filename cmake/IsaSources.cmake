@@ -13,8 +13,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 else()
   set(_all_isas baseline)
 endif()
-# Fewer build faster: -DMAMBASDK_ISAS="baseline;avx2", or native, which is baseline and the best of this machine. What ships
-# has all.
+# Fewer build faster: -DMAMBASDK_ISAS="baseline;avx2", or native, which is baseline, optimised less, and the best of this
+# machine. What ships has all.
 set(
   MAMBASDK_ISAS
   all
@@ -64,6 +64,10 @@ if(MAMBASDK_ISAS STREQUAL "all")
   set(MAMBASDK_ISAS ${_all_isas})
 elseif(MAMBASDK_ISAS STREQUAL "native")
   mambasdk_native_isas(MAMBASDK_ISAS)
+  list(LENGTH MAMBASDK_ISAS _count)
+  if(_count GREATER 1) # this machine runs the other one: half of the minute that baseline takes is enough for it
+    set(_isa_optimization_baseline -O1)
+  endif()
 endif()
 foreach(isa IN LISTS MAMBASDK_ISAS)
   if(NOT isa IN_LIST _all_isas)
@@ -105,6 +109,11 @@ if(MAMBASDK_SANITIZE) # instrumented vector code takes minutes a file at -O3
 else()
   set(_isa_optimization -O3)
 endif()
+foreach(isa IN LISTS _all_isas)
+  if(NOT DEFINED _isa_optimization_${isa})
+    set(_isa_optimization_${isa} ${_isa_optimization})
+  endif()
+endforeach()
 
 function(mambasdk_isa_objects out prefix)
   set(objects)
@@ -128,7 +137,7 @@ function(mambasdk_isa_objects out prefix)
       ${prefix}_${isa}
       PRIVATE
         ${_isa_flags_${isa}}
-        ${_isa_optimization}
+        ${_isa_optimization_${isa}}
         -ffp-contract=fast
         -fno-math-errno
         -fno-trapping-math

@@ -57,34 +57,6 @@ foreach(_target IN ITEMS mambasdk_package_objects mambasdk_objects)
   target_link_libraries(${_target} PRIVATE mambasdk_compile nlohmann_json::nlohmann_json PUBLIC Threads::Threads)
 endforeach()
 target_include_directories(mambasdk_objects PRIVATE ${_generated})
-if(MAMBASDK_PRECOMPILED_HEADERS)
-  target_precompile_headers(
-    mambasdk_objects
-    PRIVATE
-      <algorithm>
-      <array>
-      <atomic>
-      <cmath>
-      <cstdint>
-      <cstring>
-      <filesystem>
-      <functional>
-      <map>
-      <memory>
-      <mutex>
-      <optional>
-      <ranges>
-      <regex>
-      <sstream>
-      <string>
-      <string_view>
-      <unordered_map>
-      <variant>
-      <vector>
-      <nlohmann/json.hpp>
-      "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/cpp/core/registry.hpp>"
-  )
-endif()
 
 # The headers alone: all that a plugin is built with.
 add_library(mambasdk_headers INTERFACE)
