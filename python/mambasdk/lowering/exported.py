@@ -6,7 +6,9 @@ What a model offers for it is in `mambasdk.lowering.Model`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +70,15 @@ class _Flat(nn.Module):
         self.outputs = list(outputs)
         # The engine hands out memory as it lies.
         return tuple(tensor.contiguous() for tensor in (*outputs.values(), *states))
+
+
+@contextmanager
+def without_torch_notes() -> Iterator[None]:
+    """Keeps to itself what torch says of its own classes, which no caller of ours can do anything about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"The tensor attributes? .*_flat_weights", category=UserWarning)
+        yield
 
 
 def export_model(model: nn.Module) -> ExportedModel:
@@ -179,7 +190,7 @@ def _trace(flat: _Flat, arguments: Sequence[Tensor], shapes: Sequence[Dims]) -> 
     free = torch.export.Dim.DYNAMIC
     dynamic = tuple({i: free for i, dim in enumerate(shape) if isinstance(dim, str)} for shape in shapes)
     try:
-        with torch.no_grad(), recurrent_operations():
+        with torch.no_grad(), recurrent_operations(), without_torch_notes():
             return torch.export.export(flat, tuple(arguments), dynamic_shapes=(dynamic,), strict=False)
     except Exception as error:  # torch raises a dozen kinds
         reason = " ".join(str(error).split())

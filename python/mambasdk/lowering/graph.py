@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from mambasdk.errors import LoweringError
 from mambasdk.lowering import table
-from mambasdk.lowering.exported import ExportedModel, export_model
+from mambasdk.lowering.exported import ExportedModel, export_model, without_torch_notes
 from mambasdk.lowering.extents import Extent, extent_of, extent_text, is_same
 from mambasdk.lowering.operand import Operand, regrouped
 from mambasdk.lowering.passes import drop_idle_states, simplify
@@ -226,7 +226,8 @@ class Graph:
     def lower(self) -> Program:
         """The whole program."""
         exported = self.exported
-        decomposed = _decomposed(exported.program)
+        with without_torch_notes():
+            decomposed = _decomposed(exported.program)
         module = decomposed.graph_module
         live = drop_idle_states(module.graph, len(exported.inputs), len(exported.outputs), len(exported.states))
         exported.states = [port for port, is_live in zip(exported.states, live, strict=True) if is_live]
