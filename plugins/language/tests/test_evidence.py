@@ -525,8 +525,9 @@ globals().update(families.suite(*EVIDENCE, distribution="mambasdk-language", slo
 
 
 def write_golden(root: Path) -> None:
-    """Folders `mamba`, `mamba2` and `hydra` of other sizes, from our own models."""
+    """Folders `mamba`, `mamba2`, `mamba2-hybrid`, `mamba3` and `hydra` of other sizes, from our own models."""
     _write_hydra(root / "hydra")
+    _write_mamba3(root / "mamba3")
     common = {"n_layer": 3, "vocab_size": 45, "rms_norm": True, "residual_in_fp32": True, "tie_embeddings": True}
     first = {**common, "d_model": 24, "ssm_cfg": {"layer": "Mamba1", "d_state": 8}, "pad_vocab_size_multiple": 4}
     sizes = {"layer": "Mamba2", "d_state": 8, "headdim": 4, "ngroups": 3, "chunk_size": 4}
@@ -661,15 +662,51 @@ def _write_language(
     model: Any = golden.scatter(mambasdk.create_model(which.system, **rest, **ssm), seed)
     golden.write(folder, "config.json", config)
     golden.write(folder, "weights.safetensors", {prefix + name: w for name, w in model.state_dict().items()})
-    tokens = torch.randint(sizes["vocab_size"], (3, 17), generator=torch.Generator().manual_seed(seed))
-    io = golden.record(which, model, {"input_ids": tokens}, config)
-    steps = {name.removeprefix("steps."): t for name, t in io.items() if name.startswith("steps.")}
-    made = {**{name: t for name, t in io.items() if not name.startswith("steps")}, **steps}
-    # The layout has all K columns and all steps; what nothing compares is zero.
-    made["logits_step"] = torch.cat([torch.zeros_like(io["logits"][:, : config["prefill"]]), made["logits_step"]], 1)
+    made = _recorded_language(which, model, sizes["vocab_size"], config["prefill"], seed)
+    # The layout has all K columns; what nothing compares is zero.
     for name in [name for name in made if name.endswith("conv_state")]:
         made[name] = torch.nn.functional.pad(made[name].transpose(1, 2), (1, 0))
     golden.write(folder, "io.safetensors", made)
+
+
+def _recorded_language(which: Golden, model: Any, vocab_size: int, prefill: int, seed: int) -> Tensors:
+    """A language model's tensors, its logits of all steps, those of the prompt zero."""
+    tokens = torch.randint(vocab_size, (3, 17), generator=torch.Generator().manual_seed(seed))
+    made = _one_way(golden.record(which, model, {"input_ids": tokens, "prefill": torch.tensor(prefill)}))
+    made["logits_step"] = torch.cat([torch.zeros_like(made["logits"][:, :prefill]), made["logits_step"]], 1)
+    return made
+
+
+def _one_way(io: Tensors) -> Tensors:
+    """What was recorded of steps under the names that a golden folder has for it."""
+    steps = {name.removeprefix("steps."): t for name, t in io.items() if name.startswith("steps.")}
+    whole = {name: t for name, t in io.items() if not name.startswith("steps") and name != "prefill"}
+    return {**steps, **whole}
+
+
+def _write_mamba3(folder: Path) -> None:
+    mixers: dict[str, dict[str, Any]] = {
+        "groups": {"d_model": 12, "d_state": 8, "headdim": 6, "ngroups": 2},
+        "ranks": {"d_model": 12, "d_state": 6, "headdim": 4, "is_mimo": True, "mimo_rank": 3, "rope_fraction": 1.0},
+    }
+    sizes: dict[str, Any] = {"d_model": 24, "n_layer": 2, "vocab_size": 43, "pad_vocab_size_multiple": 4}
+    ssm = {"d_state": 8, "headdim": 6}
+    language = {**sizes, "ssm_cfg": {"layer": "Mamba3", **ssm}, "rms_norm": True, "residual_in_fp32": True}
+    cases = {name: {"kind": "mixer", "prefill": 5, "mixer": options} for name, options in mixers.items()}
+    golden.write(folder, "config.json", {"cases": {**cases, "lm": {"kind": "lm", "prefill": 6, "config": language}}})
+    for seed, (name, options) in enumerate(mixers.items()):
+        torch.manual_seed(seed)
+        mixer: Any = golden.scatter(Mamba3(**options), seed)
+        golden.write(folder, "weights.safetensors", {f"{name}.{key}": w for key, w in mixer.state_dict().items()})
+        u = torch.randn(2, 13, options["d_model"])
+        given = {"u": u, "cotangent": torch.randn_like(u), "prefill": torch.tensor(5)}
+        io = _one_way(golden.record(MIXERS3, mixer, given))
+        golden.write(folder, "io.safetensors", {f"{name}.{key}": t for key, t in io.items()})
+    torch.manual_seed(7)
+    model: Any = golden.scatter(mambasdk.create_model("mamba3", **sizes, **ssm), 7)
+    golden.write(folder, "weights.safetensors", {f"lm.{key}": w for key, w in model.state_dict().items()})
+    io = _recorded_language(MAMBA3, model, sizes["vocab_size"], 6, 7)
+    golden.write(folder, "io.safetensors", {f"lm.{key}": t for key, t in io.items()})
 
 
 def _write_hydra(folder: Path) -> None:
