@@ -17,12 +17,14 @@ class Worker {
  public:
   MAMBASDK_ALWAYS_INLINE Worker(const Windows& windows, const Plan& plan, void* memory)
       : w_(windows), p_(plan), input_(static_cast<float*>(memory)), pairs_(multiplies_pairs(windows)) {
-    runs_ = reinterpret_cast<PackedRun*>(input_ + p_.elements);
+    runs_ = reinterpret_cast<PackedRun*>(input_ + input_floats(p_));
     plain_ = stores_sums(w_.results, tile_.least);
     if (!plain_) tile_.least = -__builtin_inff();
   }
+  // The input's place: runs follow it, and begin where whole vectors do.
+  static Index input_floats(const Plan& p) { return ceil_div(p.elements, kLanes) * kLanes; }
   static Index bytes(const Windows& w, const Plan& p) {
-    return p.elements * static_cast<Index>(sizeof(float)) +
+    return input_floats(p) * static_cast<Index>(sizeof(float)) +
            w.tap_count[0] * w.tap_count[1] * w.tap_count[2] * static_cast<Index>(sizeof(PackedRun));
   }
 
