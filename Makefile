@@ -25,7 +25,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 PIP := $(VENV)/bin/python -m pip --no-input
 say = @printf '\033[1m== %s\033[0m\n' $(1)
 TESTED := $(if $(filter dev,$(PROFILE)),ON,OFF)
-DEFINES := CMAKE_BUILD_TYPE=Release MAMBASDK_WERROR=ON MAMBASDK_TESTS=$(TESTED) MAMBASDK_BENCHMARKS=$(TESTED) \
+DEFINES := CMAKE_BUILD_TYPE=Release MAMBASDK_WERROR=$(TESTED) MAMBASDK_TESTS=$(TESTED) MAMBASDK_BENCHMARKS=$(TESTED) \
   'MAMBASDK_ISAS=$(or $(strip $(ISAS)),$(if $(filter dev,$(PROFILE)),all,native))'
 SDK_SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE NOTICE \
   $(shell find cmake cpp python -type f -not -name '*_test.cpp' -not -name '*_bench.cpp' -not -path '*/__pycache__/*' \

@@ -49,7 +49,7 @@ MAMBASDK_SIMD vf reduce_products(const Products& products) {
   const vf one = part_sums(products, 1), three = part_sums(products, 3), odd = merge(one, three);
   return merge(even, odd);
 #else
-  vf sums;
+  vf sums{};
   for (int n = 0; n < kLanes / 2; ++n) {
     vf a, b;
     products(n, a, b);

@@ -37,6 +37,7 @@ def test_each_part_is_built_once(target: str, group: str, sets: str, tests: str,
     assert re.findall(r"--group (\w+)", said) == [group]
     assert set(re.findall(r"MAMBASDK_ISAS=([\w;]+)", said)) == {sets}
     assert set(re.findall(r"MAMBASDK_TESTS=(\w+)", said)) == {tests}
+    assert set(re.findall(r"MAMBASDK_WERROR=(\w+)", said)) == {tests}, "a warning of another compiler stops no user"
     assert len(re.findall(r"pip --no-input wheel \. ", said)) == 1
     assert sorted(re.findall(r"pip --no-input wheel \./plugins/(\w+)", said)) == PLUGINS
 

@@ -39,7 +39,7 @@ struct ComplexNumbers {
     return shuffle<Pairs<kEven, kOdd>>(x, x);
   }
   MAMBASDK_SIMD vf alternating(float even) {
-    vf x;
+    vf x{};
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) x[i] = (i & 1) ? -even : even;
     return x;
