@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_language.config import LanguageModelConfig
 from mambasdk_language.families.hybrid.pattern import allocate, parse
-from mambasdk_language.families.mamba2.config import ascending_pair, step_limits
+from mambasdk_language.families.mamba.config import MambaConfig
+from mambasdk_language.families.mamba2.config import Mamba2Config
 
 
 @dataclass
-class HybridConfig(LanguageModelConfig):
+class HybridConfig(MambaConfig, Mamba2Config):
     """A stack of pre-norm residual layers of several kinds; the defaults are the shape of arXiv 2406.07887.
 
     pattern: one symbol a layer: M Mamba-2, m Mamba, * attention, - MLP, E mixture of experts, P Mamba-2 and attention
     in parallel, S Mamba-2 after a shared transformer. None: `n_layer` layers, of which `attention_ratio` are attention
     and `mlp_ratio` MLPs, spread evenly; with a pattern n_layer is its length.
-    headdim to dt_limit: of Mamba-2, see `mambasdk.nn.Mamba2`; norm_groups: of its gated norm, None is ngroups;
-    mixer_norm_epsilon: of the norms inside mixers, None is norm_epsilon. dt_rank to dt_norm: of Mamba.
+    Of Mamba-2, see Mamba2Config; norm_groups: of its gated norm, None is ngroups; out_bias: of out_proj, None is bias.
+    Of Mamba, see MambaConfig; dt_norm: of dt, B and C. mixer_norm_epsilon: inside mixers, None is norm_epsilon.
     num_heads to attention_mlp: see `mambasdk.nn.Attention`; rotary_dim: channels of a head that positions turn, 0 none.
     d_mlp: hidden size of MLPs; mlp_gated: of `value * act(gate)`, also for experts. num_experts to d_latent: see
     `mambasdk.nn.MixtureOfExperts`; d_shared_expert: an MLP of that size for every token, 0 for none.
@@ -34,28 +34,15 @@ class HybridConfig(LanguageModelConfig):
     n_layer: int = 56
     vocab_size: int = 256000
     pad_vocab_size_multiple: int = 1
-    d_state: int = 128
     tie_embeddings: bool = False
     pattern: str | None = None
     attention_ratio: float = 0.08
     mlp_ratio: float = 0.5
 
-    headdim: int = 64
     ngroups: int = 8
-    d_ssm: int | None = None
-    A_init_range: Sequence[float] = (1.0, 16.0)
-    D_has_hdim: bool = False
-    rmsnorm: bool = True
-    norm_before_gate: bool = False
     norm_groups: int | None = None
     mixer_norm_epsilon: float | None = None
     out_bias: bool | None = None
-    dt_limit: Sequence[float | None] | None = None
-    conv_init: float | None = None
-
-    dt_rank: int | Literal["auto"] = "auto"
-    dt_init: Literal["random", "constant"] = "random"
-    dt_scale: float = 1.0
     dt_norm: Literal["none", "weighted", "plain"] = "none"
 
     num_heads: int = 32
@@ -108,10 +95,8 @@ class HybridConfig(LanguageModelConfig):
             self.pattern = allocate(self.n_layer, self.attention_ratio, self.mlp_ratio)
         self.pattern = parse(self.pattern)
         self.n_layer = len(self.pattern)
-        self.check_positive("headdim", "ngroups", "num_heads", "d_mlp", "num_experts", "experts_per_token", "d_expert")
+        self.check_positive("num_heads", "d_mlp", "num_experts", "experts_per_token", "d_expert")
         self.check_positive("shared_blocks", "adapter_rank")
-        self.A_init_range = ascending_pair("A_init_range", self.A_init_range)
-        self.dt_limit = step_limits(self.dt_limit)
         self.ssm_multipliers = self._multipliers("ssm_multipliers", 5)
         self.mlp_multipliers = self._multipliers("mlp_multipliers", 2)
         if self.d_intermediate:

@@ -22,7 +22,8 @@ from mambasdk.nn import (
     Router,
 )
 from mambasdk_language.families.hybrid.config import HybridConfig
-from mambasdk_language.families.mamba2.config import ascending_pair, step_limits
+from mambasdk_language.families.mamba import model as mamba
+from mambasdk_language.families.mamba2 import model as mamba2
 from mambasdk_language.model import LanguageModel
 from mambasdk_language.nn.parallel import ParallelMixer
 from mambasdk_language.nn.shared import SharedBlock, SharedTransformer, SharingModel
@@ -76,52 +77,18 @@ def _mixer_epsilon(config: HybridConfig) -> float:
 
 
 def _mamba2(config: HybridConfig) -> Mamba2:
-    return Mamba2(
-        config.d_model,
-        config.d_state,
-        config.d_conv,
-        config.expand,
-        config.headdim,
-        config.ngroups,
-        d_ssm=config.d_ssm,
-        A_init_range=ascending_pair("A_init_range", config.A_init_range),
-        D_has_hdim=config.D_has_hdim,
-        rmsnorm=config.rmsnorm,
-        norm_before_gate=config.norm_before_gate,
-        norm_groups=config.norm_groups,
+    return mamba2.mixer_of(
+        config,
         norm_eps=_mixer_epsilon(config),
-        dt_min=config.dt_min,
-        dt_max=config.dt_max,
-        dt_init_floor=config.dt_init_floor,
-        dt_limit=step_limits(config.dt_limit),
-        conv_init=config.conv_init,
-        bias=config.bias,
+        norm_groups=config.norm_groups,
         out_bias=config.out_bias,
-        conv_bias=config.conv_bias,
-        d_inner=config.d_inner,
         in_multiplier=config.ssm_in_multiplier,
         multipliers=config.ssm_multipliers,
     )
 
 
 def _mamba(config: HybridConfig) -> Mamba:
-    return Mamba(
-        config.d_model,
-        config.d_state,
-        config.d_conv,
-        config.expand,
-        config.dt_rank,
-        dt_min=config.dt_min,
-        dt_max=config.dt_max,
-        dt_init=config.dt_init,
-        dt_scale=config.dt_scale,
-        dt_init_floor=config.dt_init_floor,
-        bias=config.bias,
-        conv_bias=config.conv_bias,
-        d_inner=config.d_inner,
-        norms=config.dt_norm,
-        norm_eps=_mixer_epsilon(config),
-    )
+    return mamba.mixer_of(config, norms=config.dt_norm, norm_eps=_mixer_epsilon(config))
 
 
 def _attention(config: HybridConfig, **shape: Any) -> Attention:
