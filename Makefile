@@ -119,7 +119,7 @@ amx: $(STAMPS)/python-dev ## the C++ tests of bfloat16 products on an emulated p
 	$(VENV)/bin/python tests/amx/run.py build/runtime/tests/mambasdk_tests --gtest_filter='Isa.*:Ssd.*'
 
 .PHONY: asan ubsan tsan
-asan ubsan tsan: $(STAMPS)/python-dev ## the C++ tests under a sanitizer
+asan ubsan tsan: $(STAMPS)/clang ## the C++ tests under a sanitizer of clang (asan: with ubsan)
 	cmake --preset $@
 	cmake --build --preset $@ --target mambasdk_tests
 	ctest --preset $@ -j $(JOBS)
@@ -131,7 +131,7 @@ abi-baseline: dev ## write the interface of the ABI minor in work to tests/abi/b
 	  tests/abi/baseline/write.sh $(BUILD)/libmambasdk.so.1 > tests/abi/baseline/$$minor.abixml
 
 .PHONY: fuzz
-fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS
+fuzz: $(STAMPS)/clang ## every fuzz target for FUZZ_SECONDS
 	cmake -S tests/fuzz -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++
 	cmake --build build/fuzz
 	.ci/fuzz build/fuzz $(FUZZ_SECONDS)
@@ -210,7 +210,7 @@ $(STAMPS)/plugins: $(addprefix $(STAMPS)/wheel-,$(PLUGINS)) $(STAMPS)/sdk-$(PROF
 	@$(PIP) install --quiet -c constraints.txt $(PLUGINS:%=$(WHEELS)/mambasdk_%-*.whl)
 	@touch $@
 
-$(STAMPS)/fuzz: $(STAMPS)/python-dev
+$(STAMPS)/clang: $(STAMPS)/python-dev
 	@.ci/system clang
 	@touch $@
 

@@ -37,19 +37,26 @@ class Tensors {
   std::deque<Tensor> tensors_;
 };
 
-// What multiplies: vectors of float32, or of pairs of bfloat16.
-enum class Arithmetic { float32, pairs };
+// What multiplies: vectors of float32, vectors of pairs of bfloat16, or tiles of those.
+enum class Arithmetic { float32, pairs, tiles };
+
+inline void run_limit(Arithmetic arithmetic, double multiply_adds, const Parallel& parallel) {
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
+  if (arithmetic == Arithmetic::tiles) {
+    return avx512_amx::limit_tiles(static_cast<std::int64_t>(multiply_adds / kTileLimitAdds), parallel);
+  }
+#endif
+  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
+  if (arithmetic == Arithmetic::float32) return MAMBASDK_PICK(limit_fma)(count, parallel);
+  MAMBASDK_PICK(limit_pairs)(count / 2, parallel);
+}
 
 // Times `kernel` and as many multiply-adds in turn.
 template <class F>
 void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
                     Arithmetic arithmetic = Arithmetic::float32) {
-  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
-  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
-  const auto limit = [&] {
-    if (arithmetic == Arithmetic::pairs) return MAMBASDK_PICK(limit_pairs)(count / 2, default_context().parallel());
-    MAMBASDK_PICK(limit_fma)(count, default_context().parallel());
-  };
+  const auto limit = [&] { run_limit(arithmetic, multiply_adds, default_context().parallel()); };
   std::vector<double> times, limits;
   kernel();
   limit();

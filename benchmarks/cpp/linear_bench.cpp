@@ -1,5 +1,5 @@
 // linear with few rows, as in decoding, against the bandwidth of reading its weights; with many, as in prefill, against
-// as many multiply-adds in registers: of float32, or of pairs where weights and rounded x are bfloat16.
+// as many multiply-adds in registers: of float32, or of pairs or tiles where weights and rounded x are bfloat16.
 // Arguments: rows of x, in features, out features, bits of W, threads.
 #include "arithmetic_limit.hpp"
 #include "kernels/pairs.hpp"
@@ -40,17 +40,25 @@ void linear(benchmark::State& state) {
 
 void linear_rows(benchmark::State& state) {
   const Product product(state);
-  const bool pairs = state.range(3) == 16 && pairs_are_fast();
+  const PairProducts products = state.range(3) == 16 ? pair_products() : PairProducts::none;
   bench::run_arithmetic(state, product.multiply_adds(), product,
-                        pairs ? bench::Arithmetic::pairs : bench::Arithmetic::float32);
+                        products == PairProducts::tiles     ? bench::Arithmetic::tiles
+                        : products == PairProducts::vectors ? bench::Arithmetic::pairs
+                                                            : bench::Arithmetic::float32);
 }
 
-// The same of bfloat16 the other way than this processor's.
-void linear_rows_otherwise(benchmark::State& state) {
+// The same of bfloat16 with other instructions than this processor's.
+void linear_rows_as(benchmark::State& state, PairProducts products) {
   if (active_isa() < Isa::avx512_bf16) return state.SkipWithError("this processor has no pairs of bfloat16");
-  set_pairs_are_fast(pairs_are_fast() ? 0 : 1);
+  set_pair_products(static_cast<int>(products));
   linear_rows(state);
-  set_pairs_are_fast(-1);
+  set_pair_products(-1);
+}
+void linear_rows_floats(benchmark::State& state) {
+  linear_rows_as(state, PairProducts::none);
+}
+void linear_rows_vectors(benchmark::State& state) {
+  linear_rows_as(state, PairProducts::vectors);
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -72,13 +80,12 @@ void long_shapes(benchmark::internal::Benchmark* b) {
   b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
 }
 BENCHMARK(linear_rows)->Apply(long_shapes);
-BENCHMARK(linear_rows_otherwise)
-    ->Args({512, 768, 3072, 16, 1})
-    ->Args({512, 768, 3072, 16, 2})
-    ->Args({512, 1536, 768, 16, 2})
-    ->UseManualTime()
-    ->Unit(benchmark::kMicrosecond)
-    ->MinTime(0.2);
+void bfloat16_shapes(benchmark::internal::Benchmark* b) {
+  b->Args({512, 768, 3072, 16, 1})->Args({512, 768, 3072, 16, 2})->Args({512, 1536, 768, 16, 2});
+  b->UseManualTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
+}
+BENCHMARK(linear_rows_floats)->Apply(bfloat16_shapes);
+BENCHMARK(linear_rows_vectors)->Apply(bfloat16_shapes);
 
 }  // namespace
 }  // namespace mambasdk

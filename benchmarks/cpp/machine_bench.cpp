@@ -1,5 +1,5 @@
-// What this machine does at best, for shares of it: multiply-adds a second, of float32 and of pairs of bfloat16, and
-// bytes read a second. Arguments: threads; of `read` MiB and the threads.
+// What this machine does at best, for shares of it: multiply-adds a second, of float32, of pairs of bfloat16 and of
+// tiles of them, and bytes read a second. Arguments: threads; of `read` MiB and the threads.
 #include <sys/mman.h>
 
 #include "arithmetic_limit.hpp"
@@ -20,22 +20,25 @@ double best_seconds(benchmark::State& state, F&& work) {
   return *std::min_element(times.begin(), times.end());
 }
 
-constexpr std::int64_t kVectors = 20'000'000;
+constexpr double kMultiplyAdds = 320e6;
 
-int lanes() {
-  return active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+void rate(benchmark::State& state, bench::Arithmetic arithmetic, double adds) {
+  const bench::Threads threads(static_cast<int>(state.range(0)));
+  const double best = best_seconds(state, [&] { bench::run_limit(arithmetic, adds, default_context().parallel()); });
+  state.counters["per_second"] = adds / best;
 }
 
 void multiply_adds(benchmark::State& state) {
-  const bench::Threads threads(static_cast<int>(state.range(0)));
-  const double best = best_seconds(state, [] { MAMBASDK_PICK(limit_fma)(kVectors, default_context().parallel()); });
-  state.counters["per_second"] = static_cast<double>(kVectors) * lanes() / best;
+  rate(state, bench::Arithmetic::float32, kMultiplyAdds);
 }
 
 void multiply_pairs(benchmark::State& state) {
-  const bench::Threads threads(static_cast<int>(state.range(0)));
-  const double best = best_seconds(state, [] { MAMBASDK_PICK(limit_pairs)(kVectors, default_context().parallel()); });
-  state.counters["per_second"] = 2.0 * static_cast<double>(kVectors) * lanes() / best;
+  rate(state, bench::Arithmetic::pairs, 2 * kMultiplyAdds);
+}
+
+void multiply_tiles(benchmark::State& state) {
+  if (active_isa() < Isa::avx512_amx) return state.SkipWithError("this processor has no tile registers");
+  rate(state, bench::Arithmetic::tiles, 32 * kMultiplyAdds);
 }
 
 // Memory in large pages, where the system gives them.
@@ -76,6 +79,7 @@ void threads_1_2(benchmark::internal::Benchmark* b) {
 }
 BENCHMARK(multiply_adds)->Apply(threads_1_2);
 BENCHMARK(multiply_pairs)->Apply(threads_1_2);
+BENCHMARK(multiply_tiles)->Apply(threads_1_2);
 BENCHMARK(read)->Args({256, 2})->Args({512, 2})->Args({256, 1})->Args({512, 1})->UseManualTime()->MinTime(0.2);
 
 }  // namespace

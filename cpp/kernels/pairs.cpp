@@ -9,7 +9,7 @@ namespace {
 
 std::atomic<int> g_answer{-1};
 
-bool by_processor() {
+bool vectors_are_fast() {
 #if defined(MAMBASDK_X86)
   static const bool found = [] {
     __builtin_cpu_init();
@@ -23,13 +23,17 @@ bool by_processor() {
 
 }  // namespace
 
-bool pairs_are_fast() noexcept {
-  if (active_isa() < Isa::avx512_bf16) return false;
+PairProducts pair_products() noexcept {
+  const Isa isa = active_isa();
+  if (isa < Isa::avx512_bf16) return PairProducts::none;
+  const bool tiles = isa == Isa::avx512_amx;
   const int answer = g_answer.load(std::memory_order_relaxed);
-  return answer < 0 ? by_processor() : answer != 0;
+  if (answer < 0) return tiles ? PairProducts::tiles : vectors_are_fast() ? PairProducts::vectors : PairProducts::none;
+  const auto wanted = static_cast<PairProducts>(answer);
+  return wanted == PairProducts::tiles && !tiles ? PairProducts::vectors : wanted;
 }
 
-void set_pairs_are_fast(int answer) noexcept {
+void set_pair_products(int answer) noexcept {
   g_answer.store(answer, std::memory_order_relaxed);
 }
 

@@ -15,10 +15,10 @@ namespace mambasdk::MAMBASDK_ISA {
 inline constexpr std::int64_t kTileSide = 16;  // rows of a tile, and its cells in a row
 inline constexpr std::int64_t kCellBytes = 4;
 
-// Tiles 0 to 3: sums. 4: left, 5: right. 6, 7: the same with half of the summed dim.
+// Tiles 0 to 3: sums. 4: left, 5: right. 6, 7: the same with half of the summed dim, or whole as well.
 class TileSession {
  public:
-  MAMBASDK_ALWAYS_INLINE TileSession() {
+  MAMBASDK_ALWAYS_INLINE explicit TileSession(bool halves = true) {
     struct alignas(64) {
       std::uint8_t palette, start_row, reserved[14];
       std::uint16_t row_bytes[16];
@@ -27,8 +27,8 @@ class TileSession {
     static_assert(sizeof config == 64);
     config.palette = 1;
     for (int t = 0; t < 8; ++t) {
-      config.row_bytes[t] = t == 6 ? 32 : 64;
-      config.rows[t] = t == 7 ? 8 : 16;
+      config.row_bytes[t] = halves && t == 6 ? 32 : 64;
+      config.rows[t] = halves && t == 7 ? 8 : 16;
     }
     asm volatile("" ::"r"(&config) : "memory");  // the intrinsic of gcc 12 declares 8 of the 64 bytes as read
     _tile_loadconfig(&config);

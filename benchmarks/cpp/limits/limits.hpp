@@ -24,6 +24,9 @@ MAMBASDK_DECLARE_KERNEL(void, limit_fma, std::int64_t count, const Parallel& par
 // `count` vectors of kLanes sums of two products of bfloat16; without such an instruction as many multiply-adds of
 // float32.
 MAMBASDK_DECLARE_KERNEL(void, limit_pairs, std::int64_t count, const Parallel& parallel);
+// `count` products of two tiles of bfloat16 in tile registers, kTileLimitAdds multiply-adds each.
+inline constexpr std::int64_t kTileLimitAdds = 16 * 16 * 32;
+MAMBASDK_IF_AVX512_AMX(MAMBASDK_DECLARE_IN(avx512_amx, void, limit_tiles, std::int64_t count, const Parallel& parallel))
 
 // The selective scan's exponentials and multiply-adds and nothing else, for 16 states: h = 2^(delta A) h + delta u B,
 // y = sum C h. delta, u, y (steps, channels), B, C (steps, 16), A (channels / kScanLimitLanes, 16, kScanLimitLanes),

@@ -61,6 +61,16 @@ class BlockInput {
   std::int64_t stride_ = 0;
 };
 
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
+void tile_linear(const Context& context, std::string_view operation, const Rows& x, TileArgs a) {
+  Context::Workspace tiles = context.workspace(bytes_of(tile_rows(a.rows), tile_steps(a.in_features) * kTileBlock / 2));
+  auto* data = reinterpret_cast<float*>(tiles.get());
+  avx512_amx::linear_tile_input({x, a.rows, a.in_features, data}, context.parallel());
+  a.x = data;
+  need_scratch(avx512_amx::linear_tiles(a, context.parallel(), thread_scratch(context)), operation);
+}
+#endif
+
 void vector_linear(const CallOf<kLinear>& c) {
   const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
   const Context& context = c.context();
@@ -72,8 +82,16 @@ void vector_linear(const CallOf<kLinear>& c) {
   Rows weight_rows = rows_view(&weight, none);
   const Rows bias_row = rows_view(c.optional<"bias">(), none);
   const bool is_rounded = x_rows.type == dtype::bf16, rounds = rounds_x(c) && !is_rounded;
-  const bool pairs = (rounds || is_rounded) && weight_rows.type == dtype::bf16 && weight_rows.element_stride == 1 &&
-                     rows > kMaxStreamedRows && pairs_are_fast();
+  const bool may_pair = (rounds || is_rounded) && weight_rows.type == dtype::bf16 && weight_rows.element_stride == 1 &&
+                        rows > kMaxStreamedRows;
+  const PairProducts products = may_pair ? pair_products() : PairProducts::none;
+#if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
+  if (products == PairProducts::tiles) {
+    return tile_linear(context, c.operation(), x_rows,
+                       {rows, in, out, nullptr, weight_rows, bias_row, y.data, y.dtype});
+  }
+#endif
+  const bool pairs = products == PairProducts::vectors;
   const BlockInput input(context, x_rows, rows, in, rounds, pairs);
   const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight_rows, bias_row, y.data, y.dtype};
   if (rows <= kMaxStreamedRows) return MAMBASDK_PICK(linear_stream)(stream, parallel);

@@ -61,6 +61,34 @@ struct BlockArgs {
   DType y_type{2, 32};
 };
 
+// Elements of the summed dim of one product of tiles, and rows of x of four of them (kernels/tile_amx.hpp).
+inline constexpr std::int64_t kTileBlock = 32;
+inline constexpr std::int64_t kTileRowsOfX = 32;
+constexpr std::int64_t tile_steps(std::int64_t in_features) {
+  return (in_features + kTileBlock - 1) / kTileBlock;
+}
+constexpr std::int64_t tile_rows(std::int64_t rows) {
+  return (rows + kTileRowsOfX - 1) / kTileRowsOfX * kTileRowsOfX;
+}
+
+// Rows of x as tiles of bfloat16: (rows / 32, in_features / 32, 2, 16, 16) cells of two neighbours of a row, the last
+// dim along the rows; zeros beyond the last row and feature.
+struct TileInputArgs {
+  Rows rows;
+  std::int64_t count = 0, columns = 0;
+  float* out = nullptr;  // tile_rows(count) * tile_steps(columns) * kTileBlock / 2 cells
+};
+
+// y = x weight^T + bias in products of bfloat16.
+struct TileArgs {
+  std::int64_t rows = 0, in_features = 0, out_features = 0;
+  const float* x = nullptr;  // from linear_tile_input
+  Rows weight;               // (O, I) of bfloat16, element_stride 1
+  Rows bias;                 // one row of O, or absent
+  void* y = nullptr;
+  DType y_type{2, 32};
+};
+
 struct EmbeddingArgs {
   Rows weight;  // (V, D)
   std::int64_t columns = 0;
@@ -78,6 +106,12 @@ MAMBASDK_DECLARE_KERNEL(void, linear_round, const linear::RoundArgs&, const Para
 // False when the scratch ran out. A result is one chain of sums in order, of pairs where it is of pairs; subnormal
 // factors of pairs count as zero.
 MAMBASDK_DECLARE_KERNEL(bool, linear_blocks, const linear::BlockArgs&, const Parallel&, const ThreadScratch&);
+// With the tile registers of AMX; a result depends neither on its row nor on its column. False when the scratch ran
+// out.
+MAMBASDK_IF_AVX512_AMX(MAMBASDK_DECLARE_IN(avx512_amx, void, linear_tile_input, const linear::TileInputArgs&,
+                                           const Parallel&))
+MAMBASDK_IF_AVX512_AMX(MAMBASDK_DECLARE_IN(avx512_amx, bool, linear_tiles, const linear::TileArgs&, const Parallel&,
+                                           const ThreadScratch&))
 MAMBASDK_DECLARE_KERNEL(void, embedding_rows, const linear::EmbeddingArgs&, const Parallel&);
 
 }  // namespace mambasdk

@@ -23,12 +23,13 @@ const Registry& ops() {
 }
 
 // Products of pairs of bfloat16 on a processor that has them, fast or not, and products of float32.
-class EitherProducts : public ::testing::TestWithParam<bool> {
+class EitherProducts : public ::testing::TestWithParam<PairProducts> {
  protected:
-  void SetUp() override { set_pairs_are_fast(GetParam() ? 1 : 0); }
-  void TearDown() override { set_pairs_are_fast(-1); }
+  void SetUp() override { set_pair_products(static_cast<int>(GetParam())); }
+  void TearDown() override { set_pair_products(-1); }
 };
-INSTANTIATE_TEST_SUITE_P(Linear, EitherProducts, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Linear, EitherProducts,
+                         ::testing::Values(PairProducts::none, PairProducts::vectors, PairProducts::tiles));
 
 TEST(Linear, MatchesReference) {
   constexpr DType types[] = {dtype::f32, dtype::bf16, dtype::f16};

@@ -53,7 +53,7 @@ void run_windows(const Context& context, std::string_view operation, std::span<W
     w.has_bias = tables.bias() != nullptr;
     w.bias = w.has_bias ? tables.bias() : kZeros;
     w.results = tables.results();
-    w.pairs = pairs_are_fast();
+    w.pairs = pair_products() == PairProducts::vectors;
     need_scratch(MAMBASDK_PICK(window_products)(w, context.parallel(), thread_scratch(context)), operation);
   }
 }
