@@ -6,8 +6,8 @@ All engines of a model take turns, each with the same number of threads; the fir
 Medians and least times are of the calls that do. Memory and the time to the first output are those of a process of its
 own for each engine, from files that the system holds in memory. Shares are of multiply-adds, and of bytes read, a
 second, measured by bare loops beside each model; the multiply-adds of the SDK's own operations (scans) are not
-counted. Weights in bfloat16 are multiplied as float32, in vectors of pairs or in tiles: the fastest of those loops is the
-machine's rate.
+counted. Weights in bfloat16 are multiplied as float32, in vectors of pairs or in tiles: the fastest of those loops is
+the machine's rate.
 A model that fails says why, and the others go on.
 """
 
