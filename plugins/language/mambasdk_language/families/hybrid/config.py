@@ -34,6 +34,7 @@ class HybridConfig(MambaConfig, Mamba2Config):
     n_layer: int = 56
     vocab_size: int = 256000
     pad_vocab_size_multiple: int = 1
+    d_state: int = 128
     tie_embeddings: bool = False
     pattern: str | None = None
     attention_ratio: float = 0.08
