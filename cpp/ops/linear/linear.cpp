@@ -61,35 +61,51 @@ class BlockInput {
   std::int64_t stride_ = 0;
 };
 
-void vector_linear(const CallOf<kLinear>& c) {
-  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
-  const Context& context = c.context();
-  const std::int64_t rows = row_count(x), in = weight.size(1), out = weight.size(0);
-  if (rows == 0 || out == 0) return;
+}  // namespace
+
+void multiply(const Product& p, const Context& context, std::string_view operation) {
+  if (p.rows == 0 || p.out_features == 0) return;
+  const std::int64_t rows = p.rows, in = p.in_features, out = p.out_features;
   const Parallel parallel = context.parallel();
-  std::vector<std::int64_t> x_offsets, none;
-  const Rows x_rows = rows_view(&x, x_offsets);
-  Rows weight_rows = rows_view(&weight, none);
-  const Rows bias_row = rows_view(c.optional<"bias">(), none);
-  const bool is_rounded = x_rows.type == dtype::bf16, rounds = rounds_x(c) && !is_rounded;
-  const bool pairs = (rounds || is_rounded) && weight_rows.type == dtype::bf16 && weight_rows.element_stride == 1 &&
+  Rows weight = p.weight;
+  const bool is_rounded = p.x.type == dtype::bf16, rounds = p.rounds_x && !is_rounded;
+  const bool pairs = (rounds || is_rounded) && weight.type == dtype::bf16 && weight.element_stride == 1 &&
                      rows > kMaxStreamedRows && pairs_are_fast();
-  const BlockInput input(context, x_rows, rows, in, rounds, pairs);
-  const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight_rows, bias_row, y.data, y.dtype};
+  const BlockInput input(context, p.x, rows, in, rounds, pairs);
+  const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight, p.bias, p.y, p.y_type};
   if (rows <= kMaxStreamedRows) return MAMBASDK_PICK(linear_stream)(stream, parallel);
-  if (!pairs && rows <= kMaxDotRows && in >= kLeastDotFeatures && weight_rows.element_stride == 1) {
+  if (!pairs && rows <= kMaxDotRows && in >= kLeastDotFeatures && weight.element_stride == 1) {
     return MAMBASDK_PICK(linear_dots)(stream, parallel);
   }
   Context::Workspace wide_weight(nullptr, {});
-  if (weight_rows.element_stride != 1) {
+  if (weight.element_stride != 1) {
     wide_weight = context.workspace(bytes_of(out, in));
     auto* data = reinterpret_cast<float*>(wide_weight.get());
-    MAMBASDK_PICK(linear_widen)({weight_rows, out, in, data}, parallel);
-    weight_rows = Rows{data, nullptr, in, 1, dtype::f32};
+    MAMBASDK_PICK(linear_widen)({weight, out, in, data}, parallel);
+    weight = Rows{data, nullptr, in, 1, dtype::f32};
   }
   (void)bytes_of(in, kMaxPackedBlock);  // the kernel does not check
-  const BlockArgs blocks{rows, in, out, input.data(), input.stride(), pairs, weight_rows, bias_row, y.data, y.dtype};
-  need_scratch(MAMBASDK_PICK(linear_blocks)(blocks, parallel, thread_scratch(context)), c.operation());
+  const BlockArgs blocks{rows, in, out, input.data(), input.stride(), pairs, weight, p.bias, p.y, p.y_type};
+  need_scratch(MAMBASDK_PICK(linear_blocks)(blocks, parallel, thread_scratch(context)), operation);
+}
+
+namespace {
+
+void vector_linear(const CallOf<kLinear>& c) {
+  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
+  const std::int64_t rows = row_count(x);
+  if (rows == 0 || weight.size(0) == 0) return;
+  std::vector<std::int64_t> x_offsets, none;
+  multiply({.rows = rows,
+            .in_features = weight.size(1),
+            .out_features = weight.size(0),
+            .x = rows_view(&x, x_offsets),
+            .weight = rows_view(&weight, none),
+            .bias = rows_view(c.optional<"bias">(), none),
+            .y = y.data,
+            .y_type = y.dtype,
+            .rounds_x = rounds_x(c)},
+           c.context(), c.operation());
 }
 
 template <bool kReference>
