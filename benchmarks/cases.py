@@ -140,6 +140,8 @@ def _makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         yield "convolution", partial(_convolution, *sizes)
     for rows, channels, features in ((1, 768, 3072), (197, 384, 1536), (512, 768, 3072)):
         yield "linear_packed", partial(_linear_packed, rows, channels, features)
+    for rows, groups, channels, features in ((2, 2, 768, 3072), (1024, 2, 768, 3072), (1024, 8, 768, 1536)):
+        yield "grouped_linear", partial(_grouped_linear, rows, groups, channels, features)
     from activations import makers  # which makes cases itself
 
     yield from makers()
@@ -385,6 +387,29 @@ def _linear_packed(rows: int, channels: int, features: int) -> Case:
         ours=lambda x, weight, bias: ops.call("linear_packed", x=x, weight=matrix, bias=bias, features=features),
         peer=torch.nn.functional.linear,
         peer_name="torch linear",
+        backward=False,
+    )
+
+
+def _grouped_linear(rows: int, groups: int, channels: int, features: int) -> Case:
+    def peer(x: Tensor, weight: Tensor, group: Tensor) -> Tensor:
+        """Rows sorted by group, a product of each, and back."""
+        order = group.argsort(stable=True)
+        parts = x[order].split(torch.bincount(group, minlength=groups).tolist())
+        made = torch.cat([torch.nn.functional.linear(part, weight[g]) for g, part in enumerate(parts)])
+        return torch.empty_like(made).index_copy(0, order, made)
+
+    return Case(
+        operation="grouped_linear",
+        shape=f"{rows} rows of {groups} groups {channels}>{features}",
+        tensors={
+            "x": _random(rows, channels),
+            "weight": _random(groups, features, channels, scale=channels**-0.5),
+            "group": torch.randint(0, groups, (rows,), dtype=torch.int32),
+        },
+        ours=partial(ops.call, "grouped_linear"),
+        peer=peer,
+        peer_name="torch linear by group",
         backward=False,
     )
 

@@ -288,6 +288,16 @@ FAMILIES: dict[str, Family] = {
         },
         scalars=(*ACTIVATIONS, {"residual_last": True, "activation": 1}, {"residual_last": True, "activation": 4}),
     ),
+    "grouped_linear": Family(
+        dims={
+            "tail": {"I": 19, "O": 17, "G": 3},
+            "wide": {"I": 130, "O": 70, "G": 2},
+            "absent": {"I": 8, "O": 5, "G": 40},
+            "one": {"I": 64, "O": 33, "G": 1},
+        },
+        nonempty=("G",),
+        values={"group": _rows_of("G")},
+    ),
     "convolution": Family(
         dims={
             "tail": {**_MAP, "O": 9, "KD": 2, "KH": 3, "KW": 3},

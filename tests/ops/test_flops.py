@@ -105,6 +105,9 @@ def test_products() -> None:
     assert (
         _flops(lambda: ops.call("linear", x=x, weight=weight)) == _flops(lambda: x.view(6, 5) @ weight.T) == 2 * 6 * 35
     )
+    group = torch.zeros(2, 3, dtype=torch.int32)
+    experts = torch.ones(4, 7, 5)
+    assert _flops(lambda: ops.call("grouped_linear", x=x, weight=experts, group=group)) == 2 * 6 * 35
     sequence, taps = torch.ones(2, 9, 3), torch.ones(3, 4)
     assert _flops(lambda: ops.causal_conv1d(sequence, taps)) == 2 * (2 * 9 * 3) * 4
     assert _flops(lambda: ops.causal_conv1d_update(torch.ones(2, 3, 3), sequence[:, 0], taps)) == 2 * (2 * 3) * 4

@@ -62,52 +62,66 @@ class BlockInput {
 };
 
 #if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
-void tile_linear(const Context& context, std::string_view operation, const Rows& x, TileArgs a) {
-  Context::Workspace tiles = context.workspace(bytes_of(tile_rows(a.rows), tile_steps(a.in_features) * kTileBlock / 2));
-  auto* data = reinterpret_cast<float*>(tiles.get());
-  avx512_amx::linear_tile_input({x, a.rows, a.in_features, data}, context.parallel());
-  a.x = data;
+void multiply_tiles(const Product& p, const Context& context, std::string_view operation) {
+  const std::int64_t cells = tile_steps(p.in_features) * kTileBlock / kPairedElements;
+  const Context::Workspace tiles = context.workspace(bytes_of(tile_rows(p.rows), cells));
+  auto* x = reinterpret_cast<float*>(tiles.get());
+  avx512_amx::linear_tile_input({p.x, p.rows, p.in_features, x}, context.parallel());
+  const TileArgs a{p.rows, p.in_features, p.out_features, x, p.weight, p.bias, p.y, p.y_type};
   need_scratch(avx512_amx::linear_tiles(a, context.parallel(), thread_scratch(context)), operation);
 }
 #endif
 
-void vector_linear(const CallOf<kLinear>& c) {
-  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
-  const Context& context = c.context();
-  const std::int64_t rows = row_count(x), in = weight.size(1), out = weight.size(0);
-  if (rows == 0 || out == 0) return;
+}  // namespace
+
+void multiply(const Product& p, const Context& context, std::string_view operation) {
+  if (p.rows == 0 || p.out_features == 0) return;
+  const std::int64_t rows = p.rows, in = p.in_features, out = p.out_features;
   const Parallel parallel = context.parallel();
-  std::vector<std::int64_t> x_offsets, none;
-  const Rows x_rows = rows_view(&x, x_offsets);
-  Rows weight_rows = rows_view(&weight, none);
-  const Rows bias_row = rows_view(c.optional<"bias">(), none);
-  const bool is_rounded = x_rows.type == dtype::bf16, rounds = rounds_x(c) && !is_rounded;
-  const bool may_pair = (rounds || is_rounded) && weight_rows.type == dtype::bf16 && weight_rows.element_stride == 1 &&
-                        rows > kMaxStreamedRows;
+  Rows weight = p.weight;
+  const bool is_rounded = p.x.type == dtype::bf16, rounds = p.rounds_x && !is_rounded;
+  const bool may_pair =
+      (rounds || is_rounded) && weight.type == dtype::bf16 && weight.element_stride == 1 && rows > kMaxStreamedRows;
   const PairProducts products = may_pair ? pair_products() : PairProducts::none;
 #if defined(MAMBASDK_X86) && !defined(MAMBASDK_WITHOUT_AVX512_AMX)
-  if (products == PairProducts::tiles) {
-    return tile_linear(context, c.operation(), x_rows,
-                       {rows, in, out, nullptr, weight_rows, bias_row, y.data, y.dtype});
-  }
+  if (products == PairProducts::tiles) return multiply_tiles(p, context, operation);
 #endif
   const bool pairs = products == PairProducts::vectors;
-  const BlockInput input(context, x_rows, rows, in, rounds, pairs);
-  const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight_rows, bias_row, y.data, y.dtype};
+  const BlockInput input(context, p.x, rows, in, rounds, pairs);
+  const StreamArgs stream{rows, in, out, input.data(), input.stride(), weight, p.bias, p.y, p.y_type};
   if (rows <= kMaxStreamedRows) return MAMBASDK_PICK(linear_stream)(stream, parallel);
-  if (!pairs && rows <= kMaxDotRows && in >= kLeastDotFeatures && weight_rows.element_stride == 1) {
+  if (!pairs && rows <= kMaxDotRows && in >= kLeastDotFeatures && weight.element_stride == 1) {
     return MAMBASDK_PICK(linear_dots)(stream, parallel);
   }
   Context::Workspace wide_weight(nullptr, {});
-  if (weight_rows.element_stride != 1) {
+  if (weight.element_stride != 1) {
     wide_weight = context.workspace(bytes_of(out, in));
     auto* data = reinterpret_cast<float*>(wide_weight.get());
-    MAMBASDK_PICK(linear_widen)({weight_rows, out, in, data}, parallel);
-    weight_rows = Rows{data, nullptr, in, 1, dtype::f32};
+    MAMBASDK_PICK(linear_widen)({weight, out, in, data}, parallel);
+    weight = Rows{data, nullptr, in, 1, dtype::f32};
   }
   (void)bytes_of(in, kMaxPackedBlock);  // the kernel does not check
-  const BlockArgs blocks{rows, in, out, input.data(), input.stride(), pairs, weight_rows, bias_row, y.data, y.dtype};
-  need_scratch(MAMBASDK_PICK(linear_blocks)(blocks, parallel, thread_scratch(context)), c.operation());
+  const BlockArgs blocks{rows, in, out, input.data(), input.stride(), pairs, weight, p.bias, p.y, p.y_type};
+  need_scratch(MAMBASDK_PICK(linear_blocks)(blocks, parallel, thread_scratch(context)), operation);
+}
+
+namespace {
+
+void vector_linear(const CallOf<kLinear>& c) {
+  const Tensor &x = c.tensor<"x">(), &weight = c.tensor<"weight">(), &y = c.output<"y">();
+  const std::int64_t rows = row_count(x);
+  if (rows == 0 || weight.size(0) == 0) return;
+  std::vector<std::int64_t> x_offsets, none;
+  multiply({.rows = rows,
+            .in_features = weight.size(1),
+            .out_features = weight.size(0),
+            .x = rows_view(&x, x_offsets),
+            .weight = rows_view(&weight, none),
+            .bias = rows_view(c.optional<"bias">(), none),
+            .y = y.data,
+            .y_type = y.dtype,
+            .rounds_x = rounds_x(c)},
+           c.context(), c.operation());
 }
 
 template <bool kReference>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "ops/rows.hpp"
 #include "ops/thread_scratch.hpp"
@@ -89,6 +90,17 @@ struct TileArgs {
   DType y_type{2, 32};
 };
 
+// y = x weight^T + bias by whichever kernel suits its sizes.
+struct Product {
+  std::int64_t rows = 0, in_features = 0, out_features = 0;
+  Rows x;             // (rows, I)
+  Rows weight;        // (O, I)
+  Rows bias{};        // one row of O, or absent
+  void* y = nullptr;  // (rows, O) of y_type
+  DType y_type{2, 32};
+  bool rounds_x = false;  // to bfloat16, for weights that are so
+};
+
 struct EmbeddingArgs {
   Rows weight;  // (V, D)
   std::int64_t columns = 0;
@@ -96,6 +108,9 @@ struct EmbeddingArgs {
   std::int64_t count = 0;
   float* out = nullptr;  // (count, D)
 };
+
+// operation: named where memory runs out.
+void multiply(const Product& product, const Context& context, std::string_view operation);
 
 }  // namespace linear
 

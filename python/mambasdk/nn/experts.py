@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.nn.groups import Groups
 from mambasdk.nn.mlp import MLP, GatedMLP, activation_of
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 
@@ -103,8 +104,7 @@ class MixtureOfExperts(nn.Module):
     d_latent: experts work on so many channels, between two projections; None: on D. shared: an MLP that every token
     goes through, None for none.
     fc1: (experts, 2F, D), rows [value, gate], or (experts, F, D); fc2: (experts, D, F).
-    Tokens are sorted by expert, and each expert is one product over its own; a traced program, whose sizes must not
-    depend on the router, computes every expert for every token.
+    Tokens are sorted by expert, and each expert is one product over its own.
     """
 
     def __init__(
@@ -143,8 +143,10 @@ class MixtureOfExperts(nn.Module):
         tokens = x.flatten(0, -2)  # (T, D)
         weights, experts = self.router(tokens)
         inner = tokens if self.latent_in is None else self.latent_in(tokens)
-        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-        y = (self._dense if traced else self._grouped)(inner, weights.to(inner.dtype), experts)
+        groups = Groups.of(experts.flatten(), self.fc1.shape[0])  # of T K rows
+        sorted_ = self._inner(groups.linear(groups.sort(inner, experts.shape[1]), self.fc1))
+        by_token = groups.restore(groups.linear(sorted_, self.fc2)).unflatten(0, experts.shape)  # (T, K, D)
+        y = (by_token * weights.to(inner.dtype).unsqueeze(-1)).sum(1)
         y = y if self.latent_out is None else self.latent_out(y)
         y = y.reshape(x.shape)
         return y if self.shared is None else y + self.shared(x)
@@ -155,28 +157,3 @@ class MixtureOfExperts(nn.Module):
             return self._act(projected)
         value, gate = projected.chunk(2, dim=-1)
         return value * self._act(gate)
-
-    def _grouped(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
-        """One product for each expert that has tokens: x (T, D), weights and experts (T, K) -> (T, D)."""
-        flat = experts.flatten()  # (T K)
-        order = flat.argsort(stable=True)
-        counts = torch.bincount(flat, minlength=self.fc1.shape[0]).tolist()
-        sorted_x = x.index_select(0, order // experts.shape[1])
-        parts = [
-            functional.linear(self._inner(functional.linear(part, self.fc1[expert])), self.fc2[expert])
-            for expert, part in enumerate(sorted_x.split(counts))
-            if counts[expert]
-        ]
-        made = torch.cat(parts) if parts else sorted_x.new_zeros(0, self.fc2.shape[1])
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
-        by_token = made.index_select(0, back).unflatten(0, experts.shape)  # (T, K, D)
-        total: Tensor = (by_token * weights.unsqueeze(-1)).sum(1)
-        return total
-
-    def _dense(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
-        """The same by every expert on every token."""
-        count = self.fc1.shape[0]
-        share = torch.zeros(x.shape[0], count, device=x.device, dtype=x.dtype).scatter(1, experts, weights)
-        projected = torch.matmul(x.unsqueeze(0), self.fc1.transpose(1, 2))  # (experts, T, F)
-        made = torch.matmul(self._inner(projected), self.fc2.transpose(1, 2))  # (experts, T, D)
-        return (made * share.t().unsqueeze(-1)).sum(0)

@@ -32,6 +32,10 @@ def _linear(d: Dims, _: Given, rows: int) -> int:
     return 2 * rows * d["I"] * d["O"]
 
 
+def _linear_backward(d: Dims, given: Given, rows: int) -> int:
+    return 2 * _linear(d, given, rows)  # for the input, for the weights
+
+
 def _linear_packed(d: Dims, _: Given, rows: int) -> int:
     return 2 * rows * d["K"] * d["features"]
 
@@ -136,6 +140,8 @@ def _products(a: torch.Tensor) -> int:
 FORMULAS: dict[str, Callable[[Dims, Given, int], int]] = {
     "linear": _linear,
     "linear_packed": _linear_packed,
+    "grouped_linear": _linear,
+    "grouped_linear_backward": _linear_backward,
     "matmul": _matmul,
     "attention": _attention,
     "gru": _gru,
