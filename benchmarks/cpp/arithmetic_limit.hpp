@@ -40,7 +40,7 @@ class Tensors {
 // What multiplies: vectors of float32, or of pairs of bfloat16.
 enum class Arithmetic { float32, pairs };
 
-// Times `kernel` and as many multiply-adds in turn.
+// Times `kernel` beside as many multiply-adds.
 template <class F>
 void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
                     Arithmetic arithmetic = Arithmetic::float32) {
@@ -50,25 +50,7 @@ void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
     if (arithmetic == Arithmetic::pairs) return MAMBASDK_PICK(limit_pairs)(count / 2, default_context().parallel());
     MAMBASDK_PICK(limit_fma)(count, default_context().parallel());
   };
-  std::vector<double> times, limits;
-  kernel();
-  limit();
-  for (auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
-    kernel();
-    times.push_back(seconds_since(start));
-    state.SetIterationTime(times.back());
-    start = std::chrono::steady_clock::now();
-    limit();
-    limits.push_back(seconds_since(start));
-  }
-  const double best = *std::min_element(times.begin(), times.end());
-  const double best_limit = *std::min_element(limits.begin(), limits.end());
-  state.counters["median_us"] = median(times) * 1e6;
-  state.counters["ratio"] = median(times) / median(limits);
-  state.counters["best_us"] = best * 1e6;
-  state.counters["best_ratio"] = best / best_limit;
-  state.counters["gflops"] = 2e-9 * multiply_adds / median(times);
+  state.counters["gflops"] = 2e-9 * multiply_adds / run_beside(state, kernel, limit).median;
 }
 
 }  // namespace mambasdk::bench
