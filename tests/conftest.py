@@ -1,11 +1,35 @@
-"""Fixtures for all Python tests of the SDK: a package of compiled code."""
+"""Fixtures for all Python tests of the SDK: what is installed, the build it came from, a package of compiled code."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def prefix() -> Path:
+    """The installed package's folder, which is an installation prefix."""
+    spec = find_spec("mambasdk")
+    assert spec is not None, "mambasdk is not installed; run `make dev`"
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    assert (folder / "lib").is_dir(), f"{folder} is a source folder, not an installed wheel; run `make dev`"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build_tree() -> Path:
+    """The CMake build tree that the wheel came from."""
+    folder = Path(os.environ.get("MAMBASDK_BUILD", ROOT / "build" / "release"))
+    if not (folder / "CMakeCache.txt").is_file():
+        pytest.skip(f"no CMake build at {folder}; MAMBASDK_BUILD names another")
+    return folder
 
 
 @pytest.fixture(scope="session")

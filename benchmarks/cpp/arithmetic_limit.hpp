@@ -52,10 +52,11 @@ inline void run_limit(Arithmetic arithmetic, double multiply_adds, const Paralle
   MAMBASDK_PICK(limit_pairs)(count / 2, parallel);
 }
 
-// Times `kernel` and as many multiply-adds in turn.
+// Times `kernel` beside as many multiply-adds.
 template <class F>
 void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
                     Arithmetic arithmetic = Arithmetic::float32) {
+<<<<<<< HEAD
   const auto limit = [&] { run_limit(arithmetic, multiply_adds, default_context().parallel()); };
   std::vector<double> times, limits;
   kernel();
@@ -76,6 +77,15 @@ void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
   state.counters["best_us"] = best * 1e6;
   state.counters["best_ratio"] = best / best_limit;
   state.counters["gflops"] = 2e-9 * multiply_adds / median(times);
+=======
+  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
+  const auto limit = [&] {
+    if (arithmetic == Arithmetic::pairs) return MAMBASDK_PICK(limit_pairs)(count / 2, default_context().parallel());
+    MAMBASDK_PICK(limit_fma)(count, default_context().parallel());
+  };
+  state.counters["gflops"] = 2e-9 * multiply_adds / run_beside(state, kernel, limit).median;
+>>>>>>> shape
 }
 
 }  // namespace mambasdk::bench

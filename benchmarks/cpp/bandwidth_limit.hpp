@@ -67,21 +67,25 @@ inline double median(std::vector<double> times) {
   return *middle;
 }
 
-// Times `kernel` and the traffic alone in turn, so that both see the same machine. `ratio` is our median over the
-// limit's, `best_ratio` the same of the minima (for a machine that others use too).
-template <class F>
-void run(benchmark::State& state, int inputs, int outputs, std::int64_t bytes, F&& kernel) {
-  const BandwidthLimit limit(inputs, outputs, bytes);
+// Seconds of a kernel.
+struct Times {
+  double median, best;
+};
+
+// Times `kernel` and what limits it in turn, so that both see the same machine. `ratio` is our median over the limit's,
+// `best_ratio` the same of the minima (for a machine that others use too).
+template <class Kernel, class Limit>
+Times run_beside(benchmark::State& state, Kernel&& kernel, Limit&& limit) {
   std::vector<double> times, limits;
   kernel();
-  limit.run();
+  limit();
   for (auto _ : state) {
     auto start = std::chrono::steady_clock::now();
     kernel();
     times.push_back(seconds_since(start));
     state.SetIterationTime(times.back());
     start = std::chrono::steady_clock::now();
-    limit.run();
+    limit();
     limits.push_back(seconds_since(start));
   }
   const double best = *std::min_element(times.begin(), times.end());
@@ -91,6 +95,14 @@ void run(benchmark::State& state, int inputs, int outputs, std::int64_t bytes, F
   state.counters["best_us"] = best * 1e6;
   state.counters["limit_us"] = best_limit * 1e6;
   state.counters["best_ratio"] = best / best_limit;
+  return {median(times), best};
+}
+
+// Beside the traffic alone.
+template <class F>
+void run(benchmark::State& state, int inputs, int outputs, std::int64_t bytes, F&& kernel) {
+  const BandwidthLimit limit(inputs, outputs, bytes);
+  run_beside(state, kernel, [&] { limit.run(); });
 }
 
 // Restores the thread count that a benchmark sets.

@@ -27,20 +27,9 @@ void gru(benchmark::State& state) {
   if (B > 1) return bench::run_arithmetic(state, static_cast<double>(B * L * 3 * N) * static_cast<double>(N), kernel);
   // Steps of the weights' traffic, each from where the weights stay between steps.
   const bench::BandwidthLimit limit(1, 0, weight->nbytes());
-  std::vector<double> times, limits;
-  kernel();
-  limit.run();
-  for (auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
-    kernel();
-    times.push_back(bench::seconds_since(start));
-    state.SetIterationTime(times.back());
-    start = std::chrono::steady_clock::now();
+  bench::run_beside(state, kernel, [&] {
     for (std::int64_t i = 0; i < L; ++i) limit.run();
-    limits.push_back(bench::seconds_since(start));
-  }
-  state.counters["median_us"] = bench::median(times) * 1e6;
-  state.counters["ratio"] = bench::median(times) / bench::median(limits);
+  });
 }
 
 void shapes(benchmark::internal::Benchmark* b) {

@@ -134,26 +134,7 @@ class ScanLimit {
 template <class F>
 void measure(benchmark::State& state, const Problem& p, bool backward, F&& kernel) {
   const ScanLimit limit(p, backward);
-  std::vector<double> times, limits;
-  kernel();
-  limit.run();
-  for (auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
-    kernel();
-    times.push_back(bench::seconds_since(start));
-    state.SetIterationTime(times.back());
-    start = std::chrono::steady_clock::now();
-    limit.run();
-    limits.push_back(bench::seconds_since(start));
-  }
-  const double best = *std::min_element(times.begin(), times.end());
-  const double best_limit = *std::min_element(limits.begin(), limits.end());
-  state.counters["median_us"] = bench::median(times) * 1e6;
-  state.counters["ratio"] = bench::median(times) / bench::median(limits);
-  state.counters["best_us"] = best * 1e6;
-  state.counters["limit_us"] = best_limit * 1e6;
-  state.counters["best_ratio"] = best / best_limit;
-  state.counters["best_G/s"] = p.updates / best * 1e-9;
+  state.counters["best_G/s"] = p.updates / bench::run_beside(state, kernel, [&] { limit.run(); }).best * 1e-9;
 }
 
 void forward(benchmark::State& state) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "abi/abi_testing.hpp"
+#include "abi/cancel_testing.hpp"
 #include "mambasdk/mambasdk.hpp"
 
 namespace mambasdk::abi {
@@ -88,20 +89,14 @@ TEST(Rollback, GenerateThatFailsInItsSecondPieceLeavesTheSession) {
 }
 
 TEST(Rollback, GenerateThatIsCancelledOrStoppedByAnErrorLeavesTheSession) {
-  struct Host {
-    int left = 1 << 30;
-  } host;
-  mambasdk_context context{};
-  context.struct_size = sizeof(context);
-  context.user = &host;
-  context.is_cancelled = [](void* user) -> std::int32_t { return static_cast<Host*>(user)->left-- <= 0 ? 1 : 0; };
-  Held held(write_stateful("cancelled"), &context);
+  testing::CancellingHost host;
+  Held held(write_stateful("cancelled"), &host.context);
   EXPECT_EQ(held.generate("abc").message, "");
   const std::vector<std::byte> before = held.save();
   for (const int calls : {0, 1, 4, 7}) {
     host.left = calls;
     EXPECT_EQ(held.generate(kLong).code, MAMBASDK_ERROR_CANCELLED) << calls;
-    host.left = 1 << 30;
+    host.left = testing::CancellingHost::kNever;
     EXPECT_EQ(held.save(), before) << calls;
   }
   mambasdk_generate_options options{};

@@ -155,12 +155,12 @@ class Settings {
   int threads_ = num_threads();
 };
 
-// The operations that kRegister defines, made once.
-template <void (*kRegister)(Registry&)>
+// The operations that those functions define, made once.
+template <void (*... kRegister)(Registry&)>
 const Registry& operations() {
   static const Registry* const table = [] {
     auto* made = new Registry;
-    kRegister(*made);
+    (kRegister(*made), ...);
     return made;
   }();
   return *table;

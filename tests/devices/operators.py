@@ -35,9 +35,8 @@ def _on(device: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _results(op: str, arguments: dict[str, Any], device: str) -> dict[str, torch.Tensor]:
+def _results(op: str, arguments: dict[str, Any], device: str, differentiable: bool) -> dict[str, torch.Tensor]:
     """Outputs, and gradients where the operation has a derivative."""
-    differentiable = op in cases.differentiable_ops()
     placed = _on(device, arguments)
     with torch.set_grad_enabled(differentiable):
         made = ops.call(op, **placed)
@@ -62,24 +61,24 @@ def _strided(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _compare(op: str, arguments: dict[str, Any], what: str, different: list[str]) -> None:
-    expected, actual = (_results(op, arguments, device) for device in ("cpu", "fake:1"))
+def _differences(op: str, arguments: dict[str, Any], what: str, differentiable: bool) -> list[str]:
+    expected, actual = (_results(op, arguments, device, differentiable) for device in ("cpu", "fake:1"))
     if expected.keys() != actual.keys():
-        different.append(f"{what}: {sorted(expected)} and {sorted(actual)}")
-        return
-    different += [f"{what}: {name}" for name in expected if not torch.equal(_bits(expected[name]), _bits(actual[name]))]
+        return [f"{what}: {sorted(expected)} and {sorted(actual)}"]
+    return [f"{what}: {name}" for name in expected if not torch.equal(_bits(expected[name]), _bits(actual[name]))]
 
 
 def _every_operation(different: list[str]) -> list[str]:
     tried = []
+    derived = set(cases.differentiable_ops())
     for op in cases.forward_ops():
         if op == LACKS:
             continue
         for name, types in cases.type_choices(op).items():
             for case in cases.cases(op):
-                arguments = cases.values(case, types)
-                _compare(op, arguments, f"{case} {name}", different)
-        _compare(op, _strided(cases.values(cases.cases(op)[0], types)), f"{op} strided", different)
+                different += _differences(op, cases.values(case, types), f"{case} {name}", op in derived)
+        strided = _strided(cases.values(cases.cases(op)[0], types))
+        different += _differences(op, strided, f"{op} strided", op in derived)
         tried.append(op)
     return tried
 

@@ -6,6 +6,7 @@ Each answers the contract of a model by `Named`: inputs by name with free extent
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,29 @@ class Named(nn.Module, Model):
         outputs = found if isinstance(found, tuple) else (found,)
         names = ["y"] if len(outputs) == 1 else [f"y{i}" for i in range(len(outputs))]
         return dict(zip(names, outputs, strict=True))
+
+
+class Called(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self, *inputs)
+
+
+def named(function: Callable[..., Any], *inputs: Tensor, **modules: nn.Module) -> Named:
+    names = [f"x{i}" for i in range(len(inputs))]
+    shapes = {name: ["B", *x.shape[1:]] if x.ndim else [] for name, x in zip(names, inputs, strict=True)}
+    return Named(Called(function, **modules), dict(zip(names, inputs, strict=True)), shapes).eval()
+
+
+def noise(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def image(side: int, channels: int = 3, batch: int = 2) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is refused with its place, what passes leave equal, and how entries of the table come in."""
+"""What programs of graphs compute, what passes leave equal, and how entries of the table come in."""
 
 from __future__ import annotations
 
@@ -19,26 +19,7 @@ from mambasdk.lowering.graph import program_of_graph
 from mambasdk.package import save_package
 from mambasdk.runtime import load_package
 
-from .networks import Named
-
-
-class Called(nn.Module):
-    """A function as a network."""
-
-    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.function(self, *inputs)
-
-
-def named(function: Callable[..., Any], *inputs: Tensor, **modules: nn.Module) -> Named:
-    names = [f"x{i}" for i in range(len(inputs))]
-    shapes = {name: ["B", *x.shape[1:]] if x.ndim else [] for name, x in zip(names, inputs, strict=True)}
-    return Named(Called(function, **modules), dict(zip(names, inputs, strict=True)), shapes).eval()
+from .networks import Named, named, noise
 
 
 def native(net: Named, folder: Path) -> list[Tensor]:
@@ -48,10 +29,6 @@ def native(net: Named, folder: Path) -> list[Tensor]:
         names = list(net.native_outputs(net.example_inputs()))
     found = load_package(folder).session().run(inputs, names)
     return [torch.from_numpy(np.array(found[name])) for name in names]
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def assigned(x: Tensor) -> Tensor:
@@ -274,45 +251,6 @@ def test_layers_give_what_torch_gives(name: str, tmp_path: Path) -> None:
         [expected] = net.native_outputs(net.example_inputs()).values()
     [found] = native(net, tmp_path / "package")
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-class Refused(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.linalg.inv(x)
-
-
-def test_a_missing_operation_is_named_with_its_module_line_and_shapes(tmp_path: Path) -> None:
-    net = named(lambda self, x: self.deep(x), noise(2, 3, 3), deep=nn.Sequential(nn.Identity(), Refused()))
-    with pytest.raises(LoweringError) as caught:
-        save_package(net, tmp_path / "package", engine="native")
-    text = str(caught.value)
-    assert "aten.linalg_inv" in text
-    assert "net.deep.1 (test_graph.py:" in text
-    assert "float32 (s" in text
-    assert ", 3, 3)" in text
-    assert 'engine="aoti"' in text
-    assert not (tmp_path / "package").exists()
-
-
-def test_shapes_that_depend_on_values_are_refused() -> None:
-    with pytest.raises(LoweringError, match=r"mask as an index|cannot be exported|depends on"):
-        program_of_graph(named(lambda _, x: x[x > 0].sum(), X))
-
-
-@pytest.mark.parametrize(
-    ("function", "inputs", "message"),
-    [
-        (lambda _, x: x * (x.shape[0] / 3), (X,), "computed from extents"),
-        (lambda _, x: x + torch.tensor([2**40, 1, 2, 3]), (X,), "beyond 32 bits"),
-        (lambda _, x: x.float() + 1, (torch.ones(2, 3, dtype=torch.uint8),), r"input x0.*got u8"),
-        (lambda _, x: x.roll(1), (X,), "all elements at once|cannot be exported"),
-    ],
-)
-def test_what_a_program_cannot_say_is_refused_when_it_is_written(
-    function: Callable[..., Any], inputs: tuple[Tensor, ...], message: str
-) -> None:
-    with pytest.raises(LoweringError, match=message):
-        program_of_graph(named(function, *inputs))
 
 
 def test_a_norm_over_the_steps_is_no_part_of_the_layer_before_it(tmp_path: Path) -> None:

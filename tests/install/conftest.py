@@ -1,37 +1,15 @@
-"""What the installation tests look at: the installed package, the build tree, the wheel, and a small model package."""
+"""What the installation tests look at beside the installed package: the wheel, and a small model package."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BUILD = Path(os.environ.get("MAMBASDK_BUILD", ROOT / "build" / "release"))
-
-
-@pytest.fixture(scope="session")
-def prefix() -> Path:
-    """The installed package's folder, which is an installation prefix."""
-    spec = find_spec("mambasdk")
-    assert spec is not None, "mambasdk is not installed; run `make dev`"
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent
-    assert (folder / "lib").is_dir(), f"{folder} is a source folder, not an installed wheel; run `make dev`"
-    return folder
-
-
-@pytest.fixture(scope="session")
-def build_tree() -> Path:
-    """The CMake build tree that the wheel came from."""
-    if not (BUILD / "CMakeCache.txt").is_file():
-        pytest.skip(f"no CMake build at {BUILD}; MAMBASDK_BUILD names another")
-    return BUILD
 
 
 @pytest.fixture(scope="session")

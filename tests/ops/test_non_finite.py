@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import abi
@@ -16,6 +17,7 @@ import cases
 import numpy as np
 import pytest
 import torch
+from tolerance import RELATIVE
 
 from mambasdk import ops
 from mambasdk.ops._library import adapter
@@ -54,7 +56,7 @@ def _expect_contained(op: str, arguments: Mapping[str, Any], isa: str, types: ca
         # Of the finite values alone, to the precision of a call without such values.
         scale = expected[finite].abs() + expected[finite].square().mean().sqrt()
         error = ((value[finite].double() - expected[finite]).abs() / scale.clamp_min(1e-300)).max()
-        limit = max(cases.tolerance.RELATIVE[value.dtype], cases.floor(op, types))
+        limit = max(RELATIVE[value.dtype], cases.floor(op, types))
         assert error <= limit, f"{what}: {output.name} is off by {error}"
 
 
@@ -260,7 +262,7 @@ def _zero_cases() -> list[cases.Case]:
                     if "order" in case.given:
                         continue
                     dims |= {"M": 0, **({"P": 0} if op == "selective_scan" else {})}
-                out.append(cases.replace(case, id=f"{case.id}-no-{dim}", dims=dims))
+                out.append(replace(case, id=f"{case.id}-no-{dim}", dims=dims))
     return out
 
 

@@ -13,12 +13,7 @@ using testing::args;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_elementwise(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_elementwise>();
 }
 
 const std::vector<std::vector<std::int64_t>>& shapes() {

@@ -13,13 +13,7 @@ using testing::args;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_linear(*made);
-    register_packed(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_linear, register_packed>();
 }
 
 // Products of pairs of bfloat16 on a processor that has them, fast or not, and products of float32.

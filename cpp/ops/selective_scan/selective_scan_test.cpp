@@ -16,13 +16,7 @@ using testing::arg;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_selective_scan(*made);
-    register_selective_state_update(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_selective_scan, register_selective_state_update>();
 }
 
 enum class Order { none, permuted, repeated };  // `repeated` visits some positions often and some never

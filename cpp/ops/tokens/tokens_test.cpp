@@ -12,13 +12,7 @@ using testing::args;
 using testing::Layout;
 
 const Registry& ops() {
-  static const Registry* table = [] {
-    auto* made = new Registry;
-    register_tokens(*made);
-    register_linear(*made);
-    return made;
-  }();
-  return *table;
+  return testing::operations<register_tokens, register_linear>();
 }
 
 constexpr DType kTypes[] = {dtype::f32, dtype::bf16, dtype::f16};

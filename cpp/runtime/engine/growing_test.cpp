@@ -6,6 +6,7 @@
 #include <fstream>
 #include <random>
 
+#include "abi/cancel_testing.hpp"
 #include "abi/convert.hpp"
 #include "runtime/engine/engines.hpp"
 #include "runtime/engine/native.hpp"
@@ -192,14 +193,8 @@ TEST_F(GrowingTest, ASnapshotIsFoundAgainWhateverCameBetween) {
 }
 
 TEST_F(GrowingTest, AFailedRunLeavesTheStateAsItWas) {
-  struct Host {
-    int left = 1 << 30;
-  } host;
-  mambasdk_context context{};
-  context.struct_size = sizeof(context);
-  context.user = &host;
-  context.is_cancelled = [](void* user) -> std::int32_t { return static_cast<Host*>(user)->left-- <= 0 ? 1 : 0; };
-  const auto s = session(0, &context);
+  abi::testing::CancellingHost host;
+  const auto s = session(0, &host.context);
   (void)run(*s, 0, 10);
   const std::vector<std::byte> before = s->save();
   for (int nodes = 0; nodes < 7; ++nodes) {
@@ -207,7 +202,7 @@ TEST_F(GrowingTest, AFailedRunLeavesTheStateAsItWas) {
     EXPECT_THROW((void)run(*s, 200, 260), Error) << nodes;
     EXPECT_EQ(s->save(), before);
   }
-  host.left = 1 << 30;
+  host.left = abi::testing::CancellingHost::kNever;
   EXPECT_EQ(run(*s, 10, 20), run(
                                  *[&] {
                                    auto fresh = session();

@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "abi/cancel_testing.hpp"
 #include "abi/convert.hpp"
 #include "runtime/engine/engines.hpp"
 
@@ -146,14 +147,8 @@ TEST_F(NativeTest, StateCanBeClonedSavedAndRestored) {
 }
 
 TEST_F(NativeTest, AFailedOrCancelledRunLeavesTheStateAsItWas) {
-  struct Host {
-    int left = 1 << 30;
-  } host;
-  mambasdk_context context{};
-  context.struct_size = sizeof(context);
-  context.user = &host;
-  context.is_cancelled = [](void* user) -> std::int32_t { return static_cast<Host*>(user)->left-- <= 0 ? 1 : 0; };
-  const auto s = session(&context);
+  abi::testing::CancellingHost host;
+  const auto s = session(&host.context);
   (void)run(*s, {1, 2, 3});
   const std::vector<std::byte> before = s->save();
   for (int nodes = 0; nodes < 5; ++nodes) {
@@ -161,7 +156,7 @@ TEST_F(NativeTest, AFailedOrCancelledRunLeavesTheStateAsItWas) {
     EXPECT_THROW((void)run(*s, {4, 5}), Error);
     EXPECT_EQ(s->save(), before);
   }
-  host.left = 1 << 30;
+  host.left = abi::testing::CancellingHost::kNever;
   EXPECT_THROW((void)run(*s, {4, static_cast<std::int32_t>(kVocab)}), Error);  // no such token
   EXPECT_THROW((void)run(*s, {4, 5}, "nothing"), Error);
   EXPECT_THROW((void)run(*s, {4, 5, 6, 7}, "logits", 2), Error);  // another batch in mid-sequence

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
 from mambasdk.element_types import torch_dtypes
 from mambasdk.errors import LoweringError
 from mambasdk.lowering.model import Dims, Model, as_model, runs_by_name
+from mambasdk.lowering.places import place_of_error
 from mambasdk.lowering.recurrent import recurrent_operations
 
 _DTYPES = {dtype: name for name, dtype in torch_dtypes().items()}
 _WHERE = "torch.export"
+# What torch raises where a trace would have to know the values of tensors.
+_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
 _PAST = "past"  # the rows that states which grow hold before a call
 _TRACED_ROWS = 3
 
@@ -193,9 +198,18 @@ def _trace(flat: _Flat, arguments: Sequence[Tensor], shapes: Sequence[Dims]) -> 
         with torch.no_grad(), recurrent_operations(), without_torch_notes():
             return torch.export.export(flat, tuple(arguments), dynamic_shapes=(dynamic,), strict=False)
     except Exception as error:  # torch raises a dozen kinds
+        place = place_of_error(error, flat.model)
+        if isinstance(error, _VALUES):
+            raise LoweringError(
+                f"{type(flat.model).__name__} cannot be exported: a number or a branch depends on the values of tensors"
+                f"{place}",
+                where=_WHERE,
+                got=str(error).split(" (unhinted")[0],
+                way_out="sizes and branches may depend on the shapes of the inputs alone; torch.where takes both sides",
+            ) from error
         reason = " ".join(str(error).split())
         raise LoweringError(
-            f"{type(flat.model).__name__} cannot be exported: {reason[:1500]}",
+            f"{type(flat.model).__name__} cannot be exported{place}: {reason[:1500]}",
             where=_WHERE,
             way_out="dims that may not vary are numbers in input_shapes()",
         ) from error
@@ -216,13 +230,13 @@ def _check_size_one(
         ones.append(one.contiguous())
     with torch.no_grad():
         try:
-            expected = flat(*ones)
+            expected = _same_draws(flat, ones)
         except Exception:  # the model itself does not take it
             return
         try:
             module = program.module(check_guards=False)
             module._forward_pre_hooks.clear()
-            found = module(*ones)
+            found = _same_draws(module, ones)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
         except Exception as error:
             raise LoweringError(
@@ -230,6 +244,13 @@ def _check_size_one(
                 where=_WHERE,
                 way_out="a dim that is never 1 can be a number in input_shapes()",
             ) from error
+
+
+def _same_draws(model: Callable[..., Any], arguments: Sequence[Tensor]) -> Any:
+    """What it gives when random operations draw the same numbers in every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return model(*arguments)
 
 
 def _symbols(program: torch.export.ExportedProgram, shapes: Sequence[Dims]) -> dict[Any, str]:

@@ -16,6 +16,8 @@ from mambasdk.lowering.exported import ExportedModel, export_model, without_torc
 from mambasdk.lowering.extents import Extent, extent_of, extent_text, is_same
 from mambasdk.lowering.operand import Operand, regrouped
 from mambasdk.lowering.passes import drop_idle_states, simplify
+from mambasdk.lowering.passes.graphs import is_random
+from mambasdk.lowering.places import place_of_node
 from mambasdk.lowering.program import Program, Value
 from mambasdk.lowering.signature import Signature, registered_signatures
 
@@ -307,6 +309,8 @@ class Graph:
         return Operand(value, shape, breaks=_row_breaks(port["grows"], len(shape)))
 
     def _lower(self, node: fx.Node) -> Any:
+        if _is_read_from_tensor(node):
+            raise _lacking(node)
         if node.target in _NUMBERS or not _has_tensor(node.meta.get("val")):
             return None  # a number of the graph, which `meta` knows, or a check
         if node.target is operator.getitem:
@@ -317,17 +321,12 @@ class Graph:
             return self._append(node, port)
         entry = table.find(node.target)
         if entry is None:
-            raise LoweringError(
-                f"the native engine has no {_name(node)}{self._place(node)}",
-                where=_WHERE,
-                got=_shapes(node),
-                way_out='write the model without it, or save it with engine="aoti"',
-            )
+            raise _lacking(node)
         try:
             return entry(self, *self._read(list(node.args)), **self._read(dict(node.kwargs)))
         except Exception as error:  # of a plugin's entry too: whatever it is, the place belongs to it
             raise LoweringError(
-                f"{_name(node)}{self._place(node)}: {error}", where=_WHERE, got=_shapes(node)
+                f"{_name(node)}{place_of_node(node)}: {error}", where=_WHERE, got=_shapes(node)
             ) from error
 
     def _read(self, argument: Any) -> Any:
@@ -365,17 +364,6 @@ class Graph:
         if not (plain and self.program.write_to_state(x.value, port["name"])):
             self.program.op("copy", outputs=[], into={"y": Value(f"${port['name']}")}, x=self.plain(x))
 
-    def _place(self, node: fx.Node) -> str:
-        """` in module a.b (file.py:12)`, as far as torch knows."""
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        path = stack[-1][0].removeprefix("L['self'].").removeprefix("model.") if stack else ""
-        lines = [line for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File ")]
-        line = ""
-        if lines:
-            file, number = lines[-1].split(",")[:2]
-            line = f" ({file.strip()[5:].strip(chr(34)).rsplit('/', 1)[-1]}:{number.strip().removeprefix('line ')})"
-        return (f" in module {path}" if path else "") + line
-
 
 def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The graph in torch's largest operations; those without an entry in their parts, where torch knows such."""
@@ -384,6 +372,7 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
     tried: set[Any] = set()
     for _ in range(_MOST_DECOMPOSITIONS):
         lacking = {node.target for node in program.graph.nodes if _needs_entry(node) and not table.find(node.target)}
+        lacking = {target for target in lacking if not is_random(target)}  # no part of one has an entry
         known = {target: parts[target] for target in lacking - tried if target in parts}
         if not known:
             break
@@ -398,6 +387,23 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
 def _needs_entry(node: fx.Node) -> bool:
     """Whether an entry of the table has to write it: what counts extents is left to `meta`."""
     return isinstance(node.target, torch._ops.OpOverload) and _has_tensor(node.meta.get("val"))
+
+
+def _is_read_from_tensor(node: fx.Node) -> bool:
+    """Whether the result is a number that stands in a tensor, as of `item`."""
+    return torch.Tag.data_dependent_output in getattr(node.target, "tags", ()) and not _has_tensor(node.meta["val"])
+
+
+def _lacking(node: fx.Node) -> LoweringError:
+    way_out = 'write the model without it, or save it with engine="aoti"'
+    if is_random(node.target):
+        way_out = "draw its numbers outside of the model, and give them to it as an input"
+    return LoweringError(
+        f"the native engine has no {_name(node)}{place_of_node(node)}",
+        where=_WHERE,
+        got=_shapes(node),
+        way_out=way_out,
+    )
 
 
 def _uncopied(node: fx.Node) -> fx.Node:

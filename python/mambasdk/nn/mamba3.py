@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.mamba2 import GatedRMSNorm
-from mambasdk.nn.mixer import check_input, initial_dt_bias
+from mambasdk.nn.mixer import check_input, heads_of, initial_dt_bias
 from mambasdk.nn.norm import RMSNorm
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
@@ -98,15 +98,7 @@ class Mamba3(MarkedParameters):
         self.mark_parameters()
 
     def _heads(self, rope_fraction: float) -> int:
-        heads, rest = divmod(self.d_inner, self.headdim)
-        if rest:
-            raise InvalidArgumentError(
-                "bad headdim", where="Mamba3", expected=f"a divisor of {self.d_inner} channels", got=self.headdim
-            )
-        if heads % self.ngroups:
-            raise InvalidArgumentError(
-                "bad ngroups", where="Mamba3", expected=f"a divisor of {heads} heads", got=self.ngroups
-            )
+        heads = heads_of(self.d_inner, self.headdim, self.ngroups, "Mamba3")
         if self.d_state % 2:
             raise InvalidArgumentError("bad d_state", where="Mamba3", expected="an even number", got=self.d_state)
         if rope_fraction not in (0.5, 1):

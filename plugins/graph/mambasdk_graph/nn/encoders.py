@@ -6,12 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import DtypeError, InvalidArgumentError, ShapeError
+from mambasdk_graph.config import check_choice
 
 # Sizes of OGB's categorical features (ogb.utils.features): atoms have 9, bonds 3.
 ATOM_FEATURES = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 BOND_FEATURES = (5, 6, 2)
 NODE_ENCODERS = ("linear", "atom", "none")
 EDGE_ENCODERS = ("linear", "bond", "dummy", "none")
+
+
+def check_encoders(where: str, node: str, edge: str, dim_in: int, width: int) -> None:
+    """Raise InvalidArgumentError for unknown encoders, and for none where nodes are not as wide as the layers."""
+    check_choice(where, "node_encoder", node, NODE_ENCODERS)
+    check_choice(where, "edge_encoder", edge, EDGE_ENCODERS)
+    if node == "none" and dim_in != width:
+        raise InvalidArgumentError(
+            "bad dim_in without a node encoder", where=where, expected=f"{width}, which the layers take", got=dim_in
+        )
 
 
 class Categories(nn.Module):

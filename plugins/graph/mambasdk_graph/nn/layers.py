@@ -38,6 +38,10 @@ def segment_max(x: Tensor, index: Tensor, count: int) -> Tensor:
     return lowest.scatter_reduce(0, index.unsqueeze(1).expand_as(x), x, "amax", include_self=False)
 
 
+# How the vectors of a graph's nodes become one.
+POOLINGS = {"mean": segment_mean, "max": segment_max}
+
+
 def out_degree(edge_index: Tensor, nodes: int) -> Tensor:
     """(nodes) float32: edges that start at each node."""
     ones = torch.ones(edge_index.shape[1], dtype=torch.float32, device=edge_index.device)

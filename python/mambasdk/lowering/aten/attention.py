@@ -26,6 +26,8 @@ def attention(
     enable_gqa: bool = False,
 ) -> Operand:
     """The operation takes (B, L, H, E); the graph says (B, H, L, E)."""
+    if dropout:
+        raise LoweringError(f"attention that drops {dropout:g} of its weights at random", way_out="pass dropout_p=0")
     if causal and not is_same(q.shape[-2], k.shape[-2]):
         raise LoweringError(
             "causal attention of fewer queries than keys, which torch aligns at the beginning", way_out="pass a mask"

@@ -29,6 +29,7 @@ def full_like(g: Graph, _: object, *values: object, **__: object) -> Operand:
 
 
 @lowers("aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default", "aten.empty.memory_format")
+@lowers("aten.empty_like.default", "aten.empty_permuted.default", "aten.new_empty.default")
 def zeros(g: Graph, *_: object, **__: object) -> Operand:
     return filled(g, 0.0)
 

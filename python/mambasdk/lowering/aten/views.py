@@ -29,9 +29,16 @@ def unsqueeze(g: Graph, x: Operand, *_: object) -> Operand:
 
 @lowers(
     "aten.alias.default", "aten.clone.default", "aten.contiguous.default", "aten.detach.default",
-    "aten.lift_fresh_copy.default", "aten.detach_.default", "aten.dropout.default",
+    "aten.lift_fresh_copy.default", "aten.detach_.default",
 )  # fmt: skip
 def same(g: Graph, x: Operand, *_: object, **__: object) -> Operand:
+    return x
+
+
+@lowers("aten.dropout.default")
+def dropout(g: Graph, x: Operand, share: float, trains: bool) -> Operand:
+    if trains and share:
+        raise LoweringError(f"it drops {share:g} of its input at random", way_out="model.eval(), or training=False")
     return x
 
 

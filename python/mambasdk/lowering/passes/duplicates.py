@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import fx
 
-from mambasdk.lowering.passes.graphs import Node
+from mambasdk.lowering.passes.graphs import Node, is_random
 
 
 def merge_duplicates(graph: fx.Graph) -> None:
@@ -15,17 +14,13 @@ def merge_duplicates(graph: fx.Graph) -> None:
     seen: dict[Any, Node] = {}
     nodes: list[Node] = list(graph.nodes)
     for node in nodes:
-        if node.op != "call_function" or _is_random(node.target):
+        if node.op != "call_function" or is_random(node.target):
             continue
         key = (node.target, _key(node.args), _key(node.kwargs))
         first = seen.setdefault(key, node)
         if first is not node:
             node.replace_all_uses_with(first)
             graph.erase_node(node)
-
-
-def _is_random(target: Any) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
 
 
 def _key(argument: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import fx
 
 Node = Any  # an fx.Node: the types of its arguments are everything there is
@@ -12,6 +13,11 @@ Node = Any  # an fx.Node: the types of its arguments are everything there is
 def is_call(node: object, *targets: object) -> bool:
     """Whether a node calls one of these operations."""
     return isinstance(node, fx.Node) and node.op == "call_function" and node.target in targets
+
+
+def is_random(target: object) -> bool:
+    """Whether an operation draws numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
 
 
 def replace_node(old: Node, new: Node) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk_graph.config import check_choice, check_numbers
-from mambasdk_graph.nn import encoders
+from mambasdk_graph.nn.encoders import check_encoders
+from mambasdk_graph.nn.layers import POOLINGS
 
 _WHERE = "gmn"
 NODE_ORDERS = ("degree", "core", "page_rank")
@@ -61,21 +62,16 @@ class GMNConfig:
         check_numbers(_WHERE, 1, walks=self.walks, repeats=self.repeats, sub_layers=self.sub_layers)
         check_numbers(_WHERE, 0, walk_length=self.walk_length, node_layers=self.node_layers, edge_dim=self.edge_dim)
         check_numbers(_WHERE, 0, max_freqs=self.max_freqs, random_walk_se=self.random_walk_se, seed=self.seed)
-        check_choice(_WHERE, "node_encoder", self.node_encoder, encoders.NODE_ENCODERS)
-        check_choice(_WHERE, "edge_encoder", self.edge_encoder, encoders.EDGE_ENCODERS)
+        check_encoders(_WHERE, self.node_encoder, self.edge_encoder, self.dim_in, self.d_model)
         check_choice(_WHERE, "node_order", self.node_order, NODE_ORDERS)
         check_choice(_WHERE, "head", self.head, HEADS)
-        check_choice(_WHERE, "pooling", self.pooling, ("mean", "max"))
+        check_choice(_WHERE, "pooling", self.pooling, tuple(POOLINGS))
         if self.node_encoder != "linear" and self.max_freqs + self.random_walk_se:
             raise InvalidArgumentError(
                 "encodings beside features need a layer that takes both",
                 where=_WHERE,
                 expected="node_encoder 'linear'",
                 got=repr(self.node_encoder),
-            )
-        if self.node_encoder == "none" and self.dim_in != self.d_model:
-            raise InvalidArgumentError(
-                "bad dim_in", where=_WHERE, expected=f"d_model, {self.d_model}, without a node encoder", got=self.dim_in
             )
 
     @property

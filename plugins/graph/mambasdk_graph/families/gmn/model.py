@@ -13,7 +13,7 @@ from mambasdk_graph.graph import Graph
 from mambasdk_graph.model import GraphModel, GraphOutput
 from mambasdk_graph.nn import encoders
 from mambasdk_graph.nn.encoders import Categories, LinearFeatures, OneVector
-from mambasdk_graph.nn.layers import GatedGCN, out_degree, segment_max, segment_mean, sorted_within, take_rows
+from mambasdk_graph.nn.layers import POOLINGS, GatedGCN, out_degree, segment_mean, sorted_within, take_rows
 
 # Tokens that inference takes at a time: what belongs to them stays in the cache, whatever the size of the graph.
 TOKENS = 1024
@@ -95,8 +95,7 @@ class GMN(GraphModel):
             return GraphOutput(nodes, nodes)
         pooled = self.dropout(nodes)
         if self.config.head == "graph":
-            pool = segment_max if self.config.pooling == "max" else segment_mean
-            pooled = pool(pooled, graph.batch, graph.ptr.shape[0] - 1)
+            pooled = POOLINGS[self.config.pooling](pooled, graph.batch, graph.ptr.shape[0] - 1)
         return GraphOutput(self.head(pooled), nodes)
 
     def encode(self, graph: Graph) -> tuple[Tensor, Tensor]:

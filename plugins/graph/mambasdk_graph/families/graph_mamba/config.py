@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mambasdk.errors import InvalidArgumentError
 from mambasdk_graph.config import check_choice, check_numbers
 from mambasdk_graph.families.graph_mamba.gps import ORDERS
-from mambasdk_graph.families.graph_mamba.graphgym import HEADS, POOLINGS
-from mambasdk_graph.nn import encoders
+from mambasdk_graph.families.graph_mamba.graphgym import HEADS
+from mambasdk_graph.nn.encoders import check_encoders
+from mambasdk_graph.nn.layers import POOLINGS
 
 _WHERE = "graph_mamba"
 
@@ -60,17 +60,9 @@ class GraphMambaConfig:
         check_numbers(_WHERE, 1, eval_passes=self.eval_passes, layers_post_mp=self.layers_post_mp)
         check_numbers(_WHERE, 0, pe_width=self.pe_width, layers_pre_mp=self.layers_pre_mp, buckets=self.buckets)
         check_numbers(_WHERE, 0, edge_dim=self.edge_dim, max_freqs=self.max_freqs, seed=self.seed)
-        check_choice(_WHERE, "node_encoder", self.node_encoder, encoders.NODE_ENCODERS)
-        check_choice(_WHERE, "edge_encoder", self.edge_encoder, encoders.EDGE_ENCODERS)
+        check_encoders(_WHERE, self.node_encoder, self.edge_encoder, self.dim_in, self.d_model - self.pe_width)
         check_choice(_WHERE, "order", self.order, ORDERS)
         check_choice(_WHERE, "head", self.head, HEADS)
-        check_choice(_WHERE, "pooling", self.pooling, POOLINGS)
+        check_choice(_WHERE, "pooling", self.pooling, tuple(POOLINGS))
         if self.pe_width:
             check_numbers(_WHERE, 1, max_freqs=self.max_freqs)
-        if self.node_encoder == "none" and self.dim_in != self.d_model - self.pe_width:
-            raise InvalidArgumentError(
-                "bad dim_in without a node encoder",
-                where=_WHERE,
-                expected=f"d_model - pe_width = {self.d_model - self.pe_width}",
-                got=self.dim_in,
-            )

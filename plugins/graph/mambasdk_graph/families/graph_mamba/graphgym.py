@@ -10,10 +10,9 @@ from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk_graph.graph import Graph
-from mambasdk_graph.nn.layers import segment_max, segment_mean, take_rows
+from mambasdk_graph.nn.layers import POOLINGS, take_rows
 
 HEADS = ("graph", "node", "edge")
-POOLINGS = ("mean", "max")
 
 
 def _holder(**modules: nn.Module) -> nn.Sequential:
@@ -74,8 +73,7 @@ class Head(nn.Module):
     def forward(self, h: Tensor, graph: Graph) -> Tensor:
         """Logits: (G, C) of graphs, (N, C) of nodes, (Q) of the pairs in edge_label_index."""
         if self.kind == "graph":
-            pool = segment_max if self.pooling == "max" else segment_mean
-            h = pool(h, graph.batch, graph.ptr.shape[0] - 1)
+            h = POOLINGS[self.pooling](h, graph.batch, graph.ptr.shape[0] - 1)
         h = self.layer_post_mp(h)
         if self.kind != "edge":
             return h

@@ -1,17 +1,17 @@
-"""Cases of the operations between activations: products, attention, rotary positions, GRU, long convolutions."""
+"""Products: of matrices, with packed weights, attention and rotary positions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
-from cases import Case
 from peers import activations as peers
 from torch import Tensor
 
 from mambasdk import ops
+
+from .case import Case, call, random
 
 
 def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
@@ -27,15 +27,10 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
         yield "attention", partial(_attention, 1, 4096, heads, groups, False, torch.float32)
     for dtype in (torch.float32, torch.bfloat16):
         yield "rotary", partial(_rotary, 4096, 12, 64, dtype)
-    for batch, length, units in ((1, 196, 64), (1, 49, 512), (1, 49, 1024), (32, 49, 512), (32, 49, 1024)):
-        yield "gru", partial(_gru, batch, length, units)
-    for batch, length, channels, taps in ((1, 4096, 768, 4096), (8, 1024, 256, 1024), (1, 65536, 64, 65536),
-                                          (1, 4096, 768, 64)):  # fmt: skip
-        yield "fft_convolution", partial(_fft_convolution, batch, length, channels, taps)
-
-
-def _call(name: str, **given: Any) -> Callable[..., Any]:
-    return lambda **tensors: ops.call(name, **tensors, **given)
+    for rows, channels, features in ((1, 768, 3072), (197, 384, 1536), (512, 768, 3072)):
+        yield "linear_packed", partial(_linear_packed, rows, channels, features)
+    for rows, groups, channels, features in ((2, 2, 768, 3072), (1024, 2, 768, 3072), (1024, 8, 768, 1536)):
+        yield "grouped_linear", partial(_grouped_linear, rows, groups, channels, features)
 
 
 def _matmul(count: int, m: int, k: int, n: int, transposed: bool) -> Case:
@@ -44,7 +39,7 @@ def _matmul(count: int, m: int, k: int, n: int, transposed: bool) -> Case:
         operation="matmul",
         shape=f"{count} x {m}x{k}x{n}" + (" transposed" if transposed else ""),
         tensors={"x": torch.randn(count, m, k), "y": y},
-        ours=_call("matmul"),
+        ours=call("matmul"),
         peer=peers.matmul,
         peer_name="torch matmul",
         backward=False,
@@ -63,7 +58,7 @@ def _attention(queries: int, keys: int, heads: int, groups: int, causal: bool, d
         operation="attention",
         shape=f"L{queries} S{keys} H{heads}" + (f" G{groups}" if groups != heads else "") + " causal" * causal,
         tensors={"q": q, "k": k, "v": v},
-        ours=_call("attention", scale=width**-0.5, causal=causal),
+        ours=call("attention", scale=width**-0.5, causal=causal),
         peer=partial(peers.attention, causal=causal),
         peer_name="torch sdpa",
         backward=False,
@@ -76,7 +71,7 @@ def _rotary(length: int, heads: int, width: int, dtype: torch.dtype) -> Case:
         operation="rotary",
         shape=f"L{length} H{heads} E{width}",
         tensors={"x": torch.randn(1, length, heads, width).to(dtype), "cos": angles.cos(), "sin": angles.sin()},
-        ours=_call("rotary"),
+        ours=call("rotary"),
         peer=peers.rotary,
         peer_name="torch expressions",
         backward=False,
@@ -84,33 +79,38 @@ def _rotary(length: int, heads: int, width: int, dtype: torch.dtype) -> Case:
     )
 
 
-def _gru(batch: int, length: int, units: int) -> Case:
-    """With the product of the inputs, as torch's has it."""
-    module = torch.nn.GRU(units, units, batch_first=True).requires_grad_(False)
-    parameters = dict(module.named_parameters())
-
-    def ours(x: Tensor) -> Any:
-        gates = ops.call("linear", x=x, weight=parameters["weight_ih_l0"], bias=parameters["bias_ih_l0"])
-        return ops.call("gru", gates=gates, weight=parameters["weight_hh_l0"], bias=parameters["bias_hh_l0"])
-
+def _linear_packed(rows: int, channels: int, features: int) -> Case:
+    weight = random(features, channels, scale=channels**-0.5)
+    matrix = ops.call("pack_weights", weight=weight)
     return Case(
-        operation="gru",
-        shape=f"B{batch} L{length} N{units}",
-        tensors={"x": torch.randn(batch, length, units)},
-        ours=ours,
-        peer=lambda **t: module(t["x"]),
-        peer_name="torch GRU",
+        operation="linear_packed",
+        shape=f"{rows} rows {channels}>{features}",
+        tensors={"x": random(rows, channels), "weight": weight, "bias": random(features)},
+        ours=lambda x, weight, bias: ops.call("linear_packed", x=x, weight=matrix, bias=bias, features=features),
+        peer=torch.nn.functional.linear,
+        peer_name="torch linear",
         backward=False,
     )
 
 
-def _fft_convolution(batch: int, length: int, channels: int, taps: int) -> Case:
+def _grouped_linear(rows: int, groups: int, channels: int, features: int) -> Case:
+    def peer(x: Tensor, weight: Tensor, group: Tensor) -> Tensor:
+        """Rows sorted by group, a product of each, and back."""
+        order = group.argsort(stable=True)
+        parts = x[order].split(torch.bincount(group, minlength=groups).tolist())
+        made = torch.cat([torch.nn.functional.linear(part, weight[g]) for g, part in enumerate(parts)])
+        return torch.empty_like(made).index_copy(0, order, made)
+
     return Case(
-        operation="fft_convolution",
-        shape=f"B{batch} L{length} D{channels} K{taps}",
-        tensors={"x": torch.randn(batch, length, channels), "kernel": torch.randn(taps, channels)},
-        ours=_call("fft_convolution"),
-        peer=peers.fft_convolution,
-        peer_name="torch rfft",
+        operation="grouped_linear",
+        shape=f"{rows} rows of {groups} groups {channels}>{features}",
+        tensors={
+            "x": random(rows, channels),
+            "weight": random(groups, features, channels, scale=channels**-0.5),
+            "group": torch.randint(0, groups, (rows,), dtype=torch.int32),
+        },
+        ours=call("grouped_linear"),
+        peer=peer,
+        peer_name="torch linear by group",
         backward=False,
     )

@@ -1,4 +1,4 @@
-"""Broadcast arithmetic, copies, joins, reductions and softmax beside torch's own: what cases.py makes its cases of."""
+"""Broadcast arithmetic, copies, joins, reductions and softmax beside torch's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mambasdk import ops
+from .case import Case, call
 
 # What the views of a model look like: (contiguous shape, what is done to it).
 _VIEWS: dict[str, tuple[tuple[int, ...], Callable[[torch.Tensor], torch.Tensor]]] = {
@@ -28,8 +28,8 @@ _ROWS = {
 }
 
 
-def makers() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Operations, and functions that give the fields of a Case."""
+def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """An operation's name and a case of it, made when called."""
     for dtype in (torch.float32, torch.bfloat16):
         for other in ("(C)", "(B, 1, C)", "()", "(B, L, C)"):
             yield "add", partial(_broadcast, "add", torch.add, other, dtype)
@@ -52,51 +52,50 @@ def makers() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         yield op, partial(_function, op, function)
 
 
-def _case(operation: str, shape: str, tensors: dict[str, torch.Tensor], peer: Any, **options: Any) -> dict[str, Any]:
-    ours = partial(ops.call, operation, **options)
-    return {
-        "operation": operation,
-        "shape": shape,
-        "tensors": tensors,
-        "ours": ours,
-        "peer": lambda **given: peer(*given.values()),  # torch names its arguments otherwise
-        "peer_name": "torch",
-        "backward": False,
-    }
+def _case(operation: str, shape: str, tensors: dict[str, torch.Tensor], peer: Any) -> Case:
+    return Case(
+        operation=operation,
+        shape=shape,
+        tensors=tensors,
+        ours=call(operation),
+        peer=lambda **given: peer(*given.values()),  # torch names its arguments otherwise
+        peer_name="torch",
+        backward=False,
+    )
 
 
-def _broadcast(operation: str, peer: Any, other: str, dtype: torch.dtype) -> dict[str, Any]:
+def _broadcast(operation: str, peer: Any, other: str, dtype: torch.dtype) -> Case:
     B, L, C = 8, 3136, 96
     shape = {"(C)": (C,), "(B, 1, C)": (B, 1, C), "()": (), "(B, L, C)": (B, L, C), "(B, L, 1)": (B, L, 1)}[other]
     x, y = torch.randn(B, L, C).to(dtype), torch.randn(shape).to(dtype).expand(B, L, C)
     return _case(operation, f"B{B} L{L} C{C}, {other}", {"x": x, "y": y}, peer)
 
 
-def _permuted(dtype: torch.dtype) -> dict[str, Any]:
+def _permuted(dtype: torch.dtype) -> Case:
     """Both channel-last, seen as channel-first; the result is contiguous, as a next operation may ask of torch's."""
     x, y = (torch.randn(8, 56, 56, 96).to(dtype).permute(0, 3, 1, 2) for _ in range(2))
     return _case("add", "(8, 96, 56, 56) permuted", {"x": x, "y": y}, lambda x, y: torch.add(x, y).contiguous())
 
 
-def _copy(view: str, dtype: torch.dtype) -> dict[str, Any]:
+def _copy(view: str, dtype: torch.dtype) -> Case:
     shape, move = _VIEWS[view]
     return _case("copy", view, {"x": move(torch.randn(shape).to(dtype))}, lambda x: x.contiguous())
 
 
-def _concat(dtype: torch.dtype) -> dict[str, Any]:
+def _concat(dtype: torch.dtype) -> Case:
     tensors = {"x0": torch.randn(32, 1, 768).to(dtype), "x1": torch.randn(32, 196, 768).to(dtype)}
     return _case("concat", "(32, 1 + 196, 768)", tensors, lambda x0, x1: torch.cat([x0, x1], 1))
 
 
-def _reduction(operation: str, peer: Any, rows: str, dtype: torch.dtype) -> dict[str, Any]:
+def _reduction(operation: str, peer: Any, rows: str, dtype: torch.dtype) -> Case:
     shape = _ROWS[rows]
     x = (torch.rand(shape) if shape[-2] > 10000 else torch.randn(shape)).to(dtype)
     return _case(operation, f"{shape}, {rows}", {"x": x}, lambda x: peer(x, dim=-2))
 
 
-def _softmax(shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Any]:
+def _softmax(shape: tuple[int, ...], dtype: torch.dtype) -> Case:
     return _case("softmax", f"{shape}", {"x": torch.randn(shape).to(dtype)}, lambda x: torch.softmax(x, -1))
 
 
-def _function(operation: str, peer: Any) -> dict[str, Any]:
+def _function(operation: str, peer: Any) -> Case:
     return _case(operation, "2408448 elements", {"x": torch.rand(2408448) * 4 + 0.1}, peer)
