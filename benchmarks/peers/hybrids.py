@@ -32,7 +32,7 @@ def _mamba2(size: Size) -> Sizes:
 
 
 def _hidden(size: Size) -> int:
-    return size.d_model * 8 // 3
+    return size.d_model * 8 // 3 // 64 * 64
 
 
 def _bamba(size: Size) -> Sizes:
@@ -65,7 +65,7 @@ def _granite(size: Size) -> Sizes:
     n = size.blocks
     kinds = ["attention" if layer in {n // 4, 3 * n // 4} else "mamba" for layer in range(n)]
     return {**_attention(size), **_mamba2(size), "num_hidden_layers": n, "layer_types": kinds, "num_local_experts": 4,
-            "num_experts_per_tok": 2, "intermediate_size": size.d_model // 3,
+            "num_experts_per_tok": 2, "intermediate_size": _hidden(size) // 8,
             "shared_intermediate_size": _hidden(size) // 2}  # fmt: skip
 
 
@@ -91,14 +91,15 @@ MODELS: dict[str, tuple[str, Callable[[Size], Sizes], bool]] = {
 
 
 def transformers_model(kind: str, size: Size) -> Any:
-    """Transformers' class with its own initialisation of one seed; embeddings are tied."""
+    """Transformers' class with its own initialisation of one seed; embeddings are tied where it can."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     torch.manual_seed(0)
     name, sizes, _ = MODELS[kind]
     common = {"vocab_size": size.vocab_size, "hidden_size": size.d_model, "eos_token_id": None, "pad_token_id": 0}
-    config = getattr(transformers, f"{name}Config")(**common, **sizes(size), tie_word_embeddings=True)
+    tied = kind != "nemotron_h"  # whose head is its own in any case
+    config = getattr(transformers, f"{name}Config")(**common, **sizes(size), tie_word_embeddings=tied)
     model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
     if kind == "nemotron_h":  # its floor of the step sizes is no part of the trained models
         for layer in model.model.layers:
