@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     os.environ.update(engines.environment(args.threads))
     import torch  # after the environment, which it reads
+    from machine import machine
     from whole_models.workloads import QUICK, WORKLOADS
 
     import mambasdk
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     result: Row = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": _machine(),
+        "machine": machine(),
         "threads": args.threads,
         "rounds": args.rounds,
         "versions": {"mambasdk": mambasdk.__version__, "torch": torch.__version__, "onnxruntime": _version()},
@@ -89,14 +89,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.rounds = min(args.rounds, 2)
         args.engines = [name for name in args.engines if name != COMPILED]
     return args
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    from mambasdk import runtime
-
-    return f"{model}, {runtime.cpu_info()['isa_active']}"
 
 
 def _version() -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 from cases import Case, all_cases
+from machine import machine
 from torch import Tensor
 
 from mambasdk import runtime
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runtime.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
-    print(f"{_machine()}, {args.threads} threads, torch {torch.__version__}\n")
+    print(f"{machine()}, {args.threads} threads, torch {torch.__version__}\n")
     _print_header()
     for case in all_cases(args.only):
         name = f"{case.operation} {case.shape} {case.dtype}"
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     failures.append(f"{name} {row['pass']}: {row['ratios'][other]:.1f}x {other}, goal {goal:g}x")
     limits = [] if args.no_limits else _limits(Path(args.programs), args)
     result = {
-        "machine": _machine(),
+        "machine": machine(),
         "threads": args.threads,
         "torch": torch.__version__,
         "mambasdk": runtime.version(),
@@ -229,15 +229,6 @@ def _print_row(row: dict[str, Any]) -> None:
         f"{peers or 'too long for the peer'}{goals}",
         flush=True,
     )
-
-
-def _machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.machine()
-    return f"{model}, {runtime.cpu_info()['isa_active']}"
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

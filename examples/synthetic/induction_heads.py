@@ -14,9 +14,9 @@ import argparse
 import json
 
 import torch
+from fitting import fit
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 import mambasdk
 
@@ -47,19 +47,13 @@ def train(*, length: int, steps: int, size: int, lr: float, seed: int = 0) -> tu
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = mambasdk.create_model("mamba", d_model=64, n_layer=2, vocab_size=VOCAB + 1)
-    optimizer = torch.optim.AdamW(mambasdk.nn.parameter_groups(model, 0.1), lr=lr, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-    bar = tqdm(range(steps), desc="induction heads")
-    for _ in bar:
+
+    def loss() -> Tensor:
         tokens, answer = batch(size, length, generator)
         logits = model(tokens, return_state=False, logits_to_keep=1).logits[:, -1]
-        loss = functional.cross_entropy(logits, answer)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+        return functional.cross_entropy(logits, answer)
+
+    fit(model, loss, steps=steps, lr=lr, decay=0.1, name="induction heads")
     return model, generator
 
 

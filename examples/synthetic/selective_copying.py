@@ -17,9 +17,9 @@ import json
 import time
 
 import torch
+from fitting import fit
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 import mambasdk
 
@@ -61,19 +61,13 @@ def run(selective: bool, *, steps: int, length: int, count: int, size: int, lr: 
     """Share of the data tokens that the trained model repeats rightly, on new sequences."""
     generator = torch.Generator().manual_seed(seed)
     model = build(selective, seed)
-    optimizer = torch.optim.AdamW(mambasdk.nn.parameter_groups(model, 0.1), lr=lr, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-    bar = tqdm(range(steps), desc="selective" if selective else "time-invariant")
-    for _ in bar:
+
+    def loss() -> Tensor:
         tokens, data = batch(size, length, count, generator)
         logits = model(tokens, return_state=False, logits_to_keep=count).logits
-        loss = functional.cross_entropy(logits.flatten(0, 1), data.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+        return functional.cross_entropy(logits.flatten(0, 1), data.flatten())
+
+    fit(model, loss, steps=steps, lr=lr, decay=0.1, name="selective" if selective else "time-invariant")
     with torch.no_grad():
         tokens, data = batch(512, length, count, generator)
         found = model(tokens, return_state=False, logits_to_keep=count).logits.argmax(-1)

@@ -228,3 +228,26 @@ def test_training_goes_on_from_the_carried_cache() -> None:
     assert bits_per_byte(ours, corpus.held_out, corpus.held_out_bytes, window=5) == pytest.approx(
         bits_per_byte(ours, corpus.held_out, corpus.held_out_bytes, window=50), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("pattern", ["MMM*", "MMMM*", "M-M*-M-M", "*M*M*M*M"])
+def test_however_many_states_there_are_the_native_engine_steps(pattern: str, tmp_path: Path) -> None:
+    """The count of tokens is no state of the program, whichever state torch asks for the batch."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "vocab_size": 50, "d_state": 8, "headdim": 8, "ngroups": 1, "num_heads": 2, "d_mlp": 24}
+    model: Any = mambasdk.create_model("hybrid", pattern=pattern, **sizes).eval()
+    mambasdk.save_package(model, tmp_path / "package", engine="native", golden=False)
+    package = mambasdk.runtime.load_package(tmp_path / "package")
+    states = {name for layer in range(len(pattern)) for name in _state_names(pattern[layer], layer)}
+    assert {state["name"] for state in package.states} == states
+    tokens = torch.randint(50, (3, 7))
+    session = package.session()
+    for piece in tokens.to(torch.int32).split([4, 1, 2], 1):
+        found = session.run({"tokens": piece.numpy()}, ["last_logits"])["last_logits"]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), model(tokens).logits[:, -1], atol=1e-4, rtol=1e-4)
+
+
+def _state_names(symbol: str, layer: int) -> list[str]:
+    fields = {"M": ("conv", "ssm"), "*": ("key", "value"), "-": ()}[symbol]
+    return [f"layers.{layer}.{field}" for field in fields]

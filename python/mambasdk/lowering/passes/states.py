@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import fx
 
 from mambasdk.lowering.passes.graphs import Node
@@ -12,7 +13,9 @@ def drop_idle_states(graph: fx.Graph, inputs: int, outputs: int, states: int) ->
 
     The graph's last arguments are the inputs, then the states; its results the outputs, then the states.
     """
-    arguments = [node for node in graph.nodes if node.op == "placeholder"][-(inputs + states) :][inputs:]
+    given = [node for node in graph.nodes if node.op == "placeholder"][-(inputs + states) :]
+    arguments = given[inputs:]
+    _read_sizes_of_inputs(given[:inputs], arguments)
     [output] = [node for node in graph.nodes if node.op == "output"]
     results = list(output.args[0])
     live = [False] * states
@@ -30,6 +33,20 @@ def drop_idle_states(graph: fx.Graph, inputs: int, outputs: int, states: int) ->
         if not is_live:
             graph.erase_node(argument)
     return live
+
+
+def _read_sizes_of_inputs(inputs: list[Node], states: list[Node]) -> None:
+    """Where the graph asks a state for its batch, ask an input: torch takes any argument that has the size."""
+    where = {
+        str(size): (argument, dim)
+        for argument in inputs
+        for dim, size in enumerate(argument.meta["val"].shape)
+        if isinstance(size, torch.SymInt)
+    }
+    for state in states:
+        for user in list(state.users):
+            if user.target is torch.ops.aten.sym_size.int and str(user.meta["val"]) in where:
+                user.args = where[str(user.meta["val"])]
 
 
 def _ancestors(nodes: list[Node]) -> set[Node]:
