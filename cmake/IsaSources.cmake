@@ -104,7 +104,9 @@ set(
 set(_isa_flags_avx512_bf16 ${_isa_flags_avx512} -mavx512bf16)
 set(_isa_flags_avx512_amx ${_isa_flags_avx512_bf16} -mamx-tile -mamx-bf16)
 
-if(MAMBASDK_SANITIZE) # instrumented vector code takes minutes a file at -O3
+if(MAMBASDK_SANITIZE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang") # instrumented vector code takes it minutes a file
+  set(_isa_optimization -O0)
+elseif(MAMBASDK_SANITIZE)
   set(_isa_optimization -O1)
 else()
   set(_isa_optimization -O3)

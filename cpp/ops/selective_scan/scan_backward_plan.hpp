@@ -49,9 +49,9 @@ struct BackwardPlan {
     p.scratch = static_cast<std::size_t>(scratch_floats) * sizeof(float) + 5 * kScanChunk * sizeof(Index) +
                 kScanChunk * sizeof(Segment);
     Index at = 0;
-    const auto take = [&](Index floats) {
+    const auto take = [&](Index count) {
       const Index here = at;
-      at += ceil_div(floats, 16) * 16;
+      at += ceil_div(count, 16) * 16;
       return here;
     };
     const Index round_tiles = p.parts > 1 ? a.batch * tasks * (p.round_steps / kScanChunk) : 0;
