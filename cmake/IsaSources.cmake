@@ -130,8 +130,8 @@ function(mambasdk_isa_objects out prefix)
     add_library(${prefix}_${isa} OBJECT EXCLUDE_FROM_ALL ${sources})
     target_include_directories(${prefix}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/cpp)
     target_compile_definitions(${prefix}_${isa} PRIVATE MAMBASDK_ISA=${isa})
-    if(isa STREQUAL "avx512_bf16" AND NOT "avx512" IN_LIST MAMBASDK_ISAS)
-      # What it would leave to avx512, it compiles itself (core/simd_types.hpp).
+    if(isa MATCHES "^avx512_" AND NOT "avx512" IN_LIST MAMBASDK_ISAS)
+      # What they would leave to avx512, they compile themselves (core/simd_types.hpp).
       target_compile_definitions(${prefix}_${isa} PRIVATE MAMBASDK_WITHOUT_AVX512)
     endif()
     # No exceptions or errno in kernels; contraction of a*b+c to FMA is part of their contract.

@@ -26,6 +26,10 @@
 #include <arm_neon.h>
 #endif
 
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // clang before 15
+#define MAMBASDK_AMX 1
+#endif
+
 #define MAMBASDK_SIMD static inline __attribute__((always_inline))
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -255,7 +259,7 @@ MAMBASDK_SIMD void store_pair(T* p, vf first, vf second) {
 #if defined(__AVX512BF16__)
 // Two vectors as bfloat16, one behind the other. Subnormals become zero.
 MAMBASDK_SIMD __m512i narrow_pair(vf first, vf second) {
-#if defined(__AMX_BF16__)  // Bochs, where this variant is tested, gets the upper half of vcvtne2ps2bf16 wrong
+#if defined(MAMBASDK_AMX)  // Bochs, where this variant is tested, gets the upper half of vcvtne2ps2bf16 wrong
   const __m256i low = (__m256i)_mm512_cvtneps_pbh((__m512)first), high = (__m256i)_mm512_cvtneps_pbh((__m512)second);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 #else

@@ -8,7 +8,7 @@
 
 #include "core/simd.hpp"
 
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
 
 namespace mambasdk::MAMBASDK_ISA {
 

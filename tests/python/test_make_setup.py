@@ -53,7 +53,7 @@ def test_what_tests_and_ships_has_every_instruction_set(target: str, tmp_path: P
     assert "make dev" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("sets", ["baseline;avx512_bf16", "baseline;avx512;avx512_bf16"])
+@pytest.mark.parametrize("sets", ["baseline;avx512_bf16;avx512_amx", "baseline;avx512;avx512_bf16;avx512_amx"])
 def test_kernels_stand_on_no_instruction_set_that_is_not_built(sets: str, tmp_path: Path) -> None:
     """AVX512_BF16 leaves what is not bfloat16 to AVX-512, where that is built; `native` on such a processor is not."""
     if shutil.which("cmake") is None or platform.machine() not in ("x86_64", "AMD64"):
@@ -62,7 +62,8 @@ def test_kernels_stand_on_no_instruction_set_that_is_not_built(sets: str, tmp_pa
     done = subprocess.run(["cmake", "-S", ROOT, "-B", tmp_path, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     entries = json.loads((tmp_path / "compile_commands.json").read_text())
-    kernels = [entry["command"] for entry in entries if "-DMAMBASDK_ISA=avx512_bf16" in entry["command"]]
-    assert kernels
     alone = "avx512" not in sets.split(";")
-    assert all(("-DMAMBASDK_WITHOUT_AVX512 " in command) == alone for command in kernels)
+    for variant in ("avx512_bf16", "avx512_amx"):
+        kernels = [entry["command"] for entry in entries if f"-DMAMBASDK_ISA={variant} " in entry["command"]]
+        assert kernels
+        assert all(("-DMAMBASDK_WITHOUT_AVX512 " in command) == alone for command in kernels)

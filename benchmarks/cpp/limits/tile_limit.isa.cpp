@@ -2,7 +2,7 @@
 #include "kernels/tile_amx.hpp"
 #include "limits.hpp"
 
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
 
 namespace mambasdk::MAMBASDK_ISA {
 

@@ -6,7 +6,7 @@
 #include "ops/linear/linear.hpp"
 #include "ops/rows_simd.hpp"
 
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {

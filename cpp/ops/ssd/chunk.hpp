@@ -69,7 +69,7 @@ MAMBASDK_SIMD void write_state(const Dims<Cells>& dims, const SsdProblem& p, flo
 // f(an element, the cells of its products) for a dtype of the kernels.
 template <class F>
 MAMBASDK_SIMD auto with_cells([[maybe_unused]] DType type, F&& f) {
-#if defined(__AMX_BF16__)  // that variant is called for bfloat16 alone
+#if defined(MAMBASDK_AMX)  // that variant is called for bfloat16 alone
   return f(bf16{}, Bf16Cells{});
 #else
   return with_own_type(type, [&]<class T>(T) {

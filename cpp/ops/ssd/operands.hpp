@@ -32,7 +32,7 @@ struct NoSession {
 // The register tile of the products. Stores of vectors take the multiply-adds' time (1.6 cycles each on Zen 4), and so
 // do operands that come from the second-level cache: four vectors make a tile as wide as the usual head or chunk, so
 // that rows operands pass once.
-#if defined(__AMX_BF16__)  // sums wait in memory for what is done with them
+#if defined(MAMBASDK_AMX)  // sums wait in memory for what is done with them
 inline constexpr int kProductRows = 16;
 inline constexpr int kProductVectors = 2;
 #elif defined(__AVX512F__)
@@ -76,7 +76,7 @@ struct FloatCells {
 
 #if defined(__AVX512BF16__)
 struct Bf16Cells {
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
   using Session = TileSession;
 #else
   using Session = NoSession;
@@ -155,7 +155,7 @@ MAMBASDK_SIMD std::int64_t padded(std::int64_t n) {
 
 // ---- products ----
 
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
 template <class Cells, int NV>
 MAMBASDK_SIMD void multiply(vf (&acc)[kProductRows][NV], const float* a, std::int64_t lda, const float* b,
                             std::int64_t ldb, std::int64_t k) {
@@ -290,7 +290,7 @@ template <class Cells>
 __attribute__((noinline)) void product(float* c, std::int64_t ldc, const float* a, std::int64_t lda, const float* b,
                                        std::int64_t ldb, std::int64_t rows, std::int64_t columns, std::int64_t k,
                                        bool add) {
-#if defined(__AMX_BF16__)
+#if defined(MAMBASDK_AMX)
   for (std::int64_t r = 0; !add && r < rows; ++r)
     for (std::int64_t j = 0; j < columns; j += kLanes) store(c + r * ldc + j, zero());
   multiply_matrix(c, ldc, a, lda, b, ldb, rows, columns, k);
