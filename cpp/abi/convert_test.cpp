@@ -15,7 +15,8 @@ TEST(Convert, every_type_of_the_table_passes_both_ways) {
     EXPECT_EQ(t.dtype, info.dtype) << info.name;
     EXPECT_EQ(t.nbytes(), 2 * info.bytes) << info.name;
     const mambasdk_tensor back = to_abi(t);
-    EXPECT_EQ(DType(back.dtype.code, back.dtype.bits), info.dtype) << info.name;
+    const DType type{back.dtype.code, back.dtype.bits};
+    EXPECT_EQ(type, info.dtype) << info.name;
   }
 }
 
