@@ -42,6 +42,9 @@ inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;
                                            std::string_view origin) noexcept;
 void release_status(mambasdk_status* status) noexcept;          // NULL is fine
 [[noreturn]] void throw_status(const mambasdk_status* status);  // as Error; releases the status
+inline void check_status(const mambasdk_status* status) {
+  if (status != nullptr) throw_status(status);
+}
 
 template <class F>
 [[nodiscard]] mambasdk_status* guard(std::string_view origin, F&& f) noexcept {

@@ -10,10 +10,6 @@ namespace mambasdk::abi {
 
 namespace {
 
-void check(const mambasdk_status* status) {
-  if (status != nullptr) throw_status(status);
-}
-
 class PluginDevice final : public DeviceBackend {
  public:
   PluginDevice(const mambasdk_device_definition& definition, std::string_view origin)
@@ -38,15 +34,15 @@ class PluginDevice final : public DeviceBackend {
   }
   void copy(int index, void* stream, CopyDirection direction, void* to, const void* from,
             std::size_t bytes) const override {
-    check(d_.copy(d_.self, index, stream, static_cast<std::int32_t>(direction), to, from, bytes));
+    check_status(d_.copy(d_.self, index, stream, static_cast<std::int32_t>(direction), to, from, bytes));
   }
   void fill(int index, void* stream, void* data, std::uint8_t byte, std::size_t bytes) const override {
-    check(d_.fill(d_.self, index, stream, data, byte, bytes));
+    check_status(d_.fill(d_.self, index, stream, data, byte, bytes));
   }
-  void synchronize(int index, void* stream) const override { check(d_.synchronize(d_.self, index, stream)); }
+  void synchronize(int index, void* stream) const override { check_status(d_.synchronize(d_.self, index, stream)); }
   [[nodiscard]] void* make_stream(int index) const override {
     void* stream = nullptr;
-    if (d_.stream_create != nullptr) check(d_.stream_create(d_.self, index, &stream));
+    if (d_.stream_create != nullptr) check_status(d_.stream_create(d_.self, index, &stream));
     return stream;
   }
   void release_stream(int index, void* stream) const noexcept override {

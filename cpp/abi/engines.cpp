@@ -12,10 +12,6 @@ namespace mambasdk::abi {
 
 namespace {
 
-void check(const mambasdk_status* status) {
-  if (status != nullptr) throw_status(status);
-}
-
 [[noreturn]] void refuse(const mambasdk_engine_definition& engine, std::string_view what) {
   fail(ErrorCode::unsupported, "the engine ", view(engine.name), " cannot ", what, " a session's state");
 }
@@ -60,7 +56,7 @@ class EngineModel final : public runtime::Model {
     const std::string directory = std::filesystem::absolute(this->package().directory()).string();
     const mambasdk_package given{sizeof(given),      view(std::string_view(directory)), view(manifest),
                                  options.max_memory, options.allow_code ? 1 : 0,        0};
-    check(engine_->model_load(engine_->self, &given, &model_));
+    check_status(engine_->model_load(engine_->self, &given, &model_));
     try {
       read_tensors();
     } catch (...) {
@@ -95,7 +91,7 @@ class EngineModel final : public runtime::Model {
     if (engine_->model_tensors == nullptr || !inputs_.empty() || !outputs_.empty()) return;
     const mambasdk_tensor_spec *inputs = nullptr, *outputs = nullptr;
     std::uint64_t input_count = 0, output_count = 0;
-    check(engine_->model_tensors(engine_->self, model_, &inputs, &input_count, &outputs, &output_count));
+    check_status(engine_->model_tensors(engine_->self, model_, &inputs, &input_count, &outputs, &output_count));
     inputs_ = tensor_specs(inputs, input_count, concat("engine ", view(engine_->name), ": inputs"));
     outputs_ = tensor_specs(outputs, output_count, concat("engine ", view(engine_->name), ": outputs"));
   }
@@ -121,8 +117,8 @@ class EngineSession final : public runtime::Session {
     std::vector<mambasdk_string> names;
     for (const std::string_view name : outputs) names.push_back(view(name));
     std::vector<mambasdk_managed_tensor*> made(outputs.size(), nullptr);
-    check(engine().session_run(engine().self, session_, given.data(), given.size(), names.data(), names.size(),
-                               made.data()));
+    check_status(engine().session_run(engine().self, session_, given.data(), given.size(), names.data(), names.size(),
+                                      made.data()));
     std::vector<runtime::OwnedTensor> results;
     std::exception_ptr failed;  // every tensor is taken, also after one that is refused
     for (std::size_t i = 0; i < made.size(); ++i) {
@@ -142,23 +138,23 @@ class EngineSession final : public runtime::Session {
   }
 
   void reset() override {
-    if (engine().session_reset != nullptr) check(engine().session_reset(engine().self, session_));
+    if (engine().session_reset != nullptr) check_status(engine().session_reset(engine().self, session_));
   }
 
   std::unique_ptr<runtime::Session> clone() const override {
     if (engine().session_clone == nullptr) refuse(engine(), "clone");
     void* copy = nullptr;
-    check(engine().session_clone(engine().self, session_, &copy));
+    check_status(engine().session_clone(engine().self, session_, &copy));
     return std::make_unique<EngineSession>(model_, context_, copy);
   }
 
   std::vector<std::byte> save() const override {
     if (engine().session_save == nullptr) refuse(engine(), "save");
     std::uint64_t size = 0;
-    check(engine().session_save(engine().self, session_, nullptr, 0, &size));
+    check_status(engine().session_save(engine().self, session_, nullptr, 0, &size));
     std::vector<std::byte> image(static_cast<std::size_t>(size));
     std::byte none{};
-    check(engine().session_save(engine().self, session_, image.empty() ? &none : image.data(), size, &size));
+    check_status(engine().session_save(engine().self, session_, image.empty() ? &none : image.data(), size, &size));
     if (size != image.size()) {
       fail(ErrorCode::internal, "the engine ", view(engine().name), " saved ", size, " bytes after it had announced ",
            image.size());
@@ -170,14 +166,14 @@ class EngineSession final : public runtime::Session {
     if (engine().session_restore == nullptr) refuse(engine(), "restore");
     const std::span<const std::byte> own = unwrap_state(image, model_->identity(), engine().name);
     const std::byte none{};
-    check(engine().session_restore(engine().self, session_, own.empty() ? &none : own.data(), own.size()));
+    check_status(engine().session_restore(engine().self, session_, own.empty() ? &none : own.data(), own.size()));
   }
 
   // By a clone, whose session takes the place of this one's.
   std::unique_ptr<runtime::Snapshot> snapshot() const override {
     if (engine().session_reset == nullptr || engine().session_clone == nullptr) return nullptr;
     auto made = std::make_unique<Kept>(model_);
-    check(engine().session_clone(engine().self, session_, &made->session));
+    check_status(engine().session_clone(engine().self, session_, &made->session));
     return made;
   }
   void roll_back(std::unique_ptr<runtime::Snapshot> snapshot) noexcept override {
@@ -206,7 +202,7 @@ class EngineSession final : public runtime::Session {
 std::unique_ptr<runtime::Session> EngineModel::new_session(std::unique_ptr<Context> context) const {
   auto shared = std::make_shared<SessionContext>(std::move(context));
   void* session = nullptr;
-  check(engine_->session_create(engine_->self, model_, &shared->c, &session));
+  check_status(engine_->session_create(engine_->self, model_, &shared->c, &session));
   return std::make_unique<EngineSession>(std::static_pointer_cast<const EngineModel>(shared_from_this()),
                                          std::move(shared), session);
 }

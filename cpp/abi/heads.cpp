@@ -25,17 +25,13 @@ mambasdk_status* emit(void* user, mambasdk_string name, mambasdk_managed_tensor*
   });
 }
 
-void check(const mambasdk_status* status) {
-  if (status != nullptr) throw_status(status);
-}
-
 // An instance that a definition made.
 class Instance {
  public:
   Instance(const mambasdk_processor_definition& definition, std::string kind, std::string_view config,
            std::string_view directory)
       : definition_(definition), kind_(std::move(kind)) {
-    check(definition_.create(definition_.self, view(config), view(directory), &instance_));
+    check_status(definition_.create(definition_.self, view(config), view(directory), &instance_));
   }
   ~Instance() { definition_.release(definition_.self, instance_); }
   Instance(const Instance&) = delete;
@@ -45,10 +41,10 @@ class Instance {
     const NamedToAbi given(inputs);
     const mambasdk_context c = to_abi(context);
     Emitter emitter{result, kind_};
-    check(definition_.run(definition_.self, instance_, &c, given.data(), given.size(), emit, &emitter));
+    check_status(definition_.run(definition_.self, instance_, &c, given.data(), given.size(), emit, &emitter));
   }
   void attach(const mambasdk_head_model& model) {
-    if (definition_.attach != nullptr) check(definition_.attach(definition_.self, instance_, &model));
+    if (definition_.attach != nullptr) check_status(definition_.attach(definition_.self, instance_, &model));
   }
   void drive(const runtime::HeadRun& run, const mambasdk_head_model& model, runtime::Result& result) {
     const std::vector<runtime::NamedTensor> inputs = run.inputs();
@@ -64,10 +60,10 @@ class Instance {
       release_status(const_cast<mambasdk_status*>(status));
       std::rethrow_exception(written.thrown);
     }
-    check(status);
+    check_status(status);
   }
   void reset() {
-    if (definition_.reset != nullptr) check(definition_.reset(definition_.self, instance_));
+    if (definition_.reset != nullptr) check_status(definition_.reset(definition_.self, instance_));
   }
   [[nodiscard]] bool can_run() const noexcept { return definition_.run != nullptr; }
 

@@ -14,34 +14,34 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kWhere = "tokenizer.json: model";
+constexpr std::string_view kModel = "tokenizer.json: model";
 
 [[noreturn]] void unsupported(std::string_view what) {
-  fail(ErrorCode::unsupported, kWhere, ": ", what, " is not supported by the native tokenizer");
+  fail(ErrorCode::unsupported, kModel, ": ", what, " is not supported by the native tokenizer");
 }
 
 }  // namespace
 
 Bpe Bpe::from_json(const json& value, bool byte_level) {
-  const std::string type = json_string_or(value, "type", "BPE", kWhere);
+  const std::string type = json_string_or(value, "type", "BPE", kModel);
   if (type != "BPE") unsupported(concat("model type \"", printable(type), "\""));
   if (const json* dropout = json_find(value, "dropout"); dropout != nullptr && *dropout != 0.0) unsupported("dropout");
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!json_string_or(value, affix, "", kWhere).empty()) unsupported(affix);
+    if (!json_string_or(value, affix, "", kModel).empty()) unsupported(affix);
   }
   Bpe bpe;
   bpe.byte_level_ = byte_level;
-  bpe.byte_fallback_ = json_bool_or(value, "byte_fallback", false, kWhere);
-  bpe.ignore_merges_ = json_bool_or(value, "ignore_merges", false, kWhere);
-  bpe.fuse_unk_ = json_bool_or(value, "fuse_unk", false, kWhere);
-  bpe.read_vocabulary(json_at(value, "vocab", kWhere));
-  bpe.read_merges(json_at(value, "merges", kWhere));
+  bpe.byte_fallback_ = json_bool_or(value, "byte_fallback", false, kModel);
+  bpe.ignore_merges_ = json_bool_or(value, "ignore_merges", false, kModel);
+  bpe.fuse_unk_ = json_bool_or(value, "fuse_unk", false, kModel);
+  bpe.read_vocabulary(json_at(value, "vocab", kModel));
+  bpe.read_merges(json_at(value, "merges", kModel));
   bpe.read_symbols(value);
   return bpe;
 }
 
 void Bpe::read_vocabulary(const json& vocabulary) {
-  const std::string where = concat(kWhere, ".vocab");
+  const std::string where = concat(kModel, ".vocab");
   std::int64_t largest = -1;
   for (const auto& [token, id] : json_object(vocabulary, where).items()) {
     const std::int64_t number = json_int(id, where);
@@ -70,7 +70,7 @@ void Bpe::read_vocabulary(const json& vocabulary) {
 }
 
 void Bpe::read_merges(const json& merges) {
-  const std::string where = concat(kWhere, ".merges");
+  const std::string where = concat(kModel, ".merges");
   json_array(merges, where);
   merges_.resize(std::bit_ceil(std::max<std::size_t>(16, merges.size() * 2)));
   std::uint32_t rank = 0;
@@ -104,10 +104,10 @@ void Bpe::read_merges(const json& merges) {
 }
 
 void Bpe::read_symbols(const json& model) {
-  const std::string unk = json_string_or(model, "unk_token", "", kWhere);
+  const std::string unk = json_string_or(model, "unk_token", "", kModel);
   if (!unk.empty()) {
     const auto id = token_to_id(unk);
-    if (!id) fail(ErrorCode::corrupt, kWhere, ": unk_token \"", printable(unk), "\" is not in the vocabulary");
+    if (!id) fail(ErrorCode::corrupt, kModel, ": unk_token \"", printable(unk), "\" is not in the vocabulary");
     unk_id_ = *id;
   }
   const auto id_or_none = [&](const std::string& token) { return token_to_id(token).value_or(kNone); };

@@ -17,8 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 16;  // nested sequences
-constexpr std::string_view kWhere = "tokenizer.json: decoder";
+constexpr std::string_view kDecoder = "tokenizer.json: decoder";
 
 // <0x0A> is the byte 10.
 std::optional<char> fallback_byte(std::string_view token) {
@@ -116,11 +115,11 @@ Decoder Decoder::from_json(const json& value) {
 }
 
 void Decoder::add(const json& value, int depth) {
-  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, kWhere, ": more than ", kMaxTextSteps, " steps");
-  const std::string type = json_string_at(value, "type", kWhere);
-  if (depth > kMaxDepth) fail(ErrorCode::corrupt, kWhere, ": sequences are nested too deeply");
+  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, kDecoder, ": more than ", kMaxTextSteps, " steps");
+  const std::string type = json_string_at(value, "type", kDecoder);
+  if (depth > kMaxTextDepth) fail(ErrorCode::corrupt, kDecoder, ": sequences are nested too deeply");
   if (type == "Sequence") {
-    for (const json& part : json_array(json_at(value, "decoders", kWhere), kWhere)) add(part, depth + 1);
+    for (const json& part : json_array(json_at(value, "decoders", kDecoder), kDecoder)) add(part, depth + 1);
   } else if (type == "ByteLevel") {
     steps_.emplace_back(ByteLevel{});
   } else if (type == "ByteFallback") {
@@ -128,21 +127,21 @@ void Decoder::add(const json& value, int depth) {
   } else if (type == "Fuse") {
     steps_.emplace_back(Fuse{});
   } else if (type == "Replace") {
-    steps_.emplace_back(Replace{pattern_from_json(json_at(value, "pattern", kWhere), kWhere),
-                                json_string_at(value, "content", kWhere)});
+    steps_.emplace_back(Replace{pattern_from_json(json_at(value, "pattern", kDecoder), kDecoder),
+                                json_string_at(value, "content", kDecoder)});
   } else if (type == "Metaspace") {
-    const bool prefix = json_bool_or(value, "add_prefix_space", true, kWhere);
-    const std::string scheme = json_string_or(value, "prepend_scheme", prefix ? "always" : "never", kWhere);
-    const std::string replacement = character_from_json(value, "replacement", kWhere);
+    const bool prefix = json_bool_or(value, "add_prefix_space", true, kDecoder);
+    const std::string scheme = json_string_or(value, "prepend_scheme", prefix ? "always" : "never", kDecoder);
+    const std::string replacement = character_from_json(value, "replacement", kDecoder);
     steps_.emplace_back(Metaspace{replacement, scheme != "never"});
   } else if (type == "Strip") {
-    const std::string character = character_from_json(value, "content", kWhere);
-    const std::int64_t start = json_int(json_at(value, "start", kWhere), kWhere);
-    const std::int64_t stop = json_int(json_at(value, "stop", kWhere), kWhere);
-    if (start < 0 || stop < 0) fail(ErrorCode::corrupt, kWhere, ": malformed Strip");
+    const std::string character = character_from_json(value, "content", kDecoder);
+    const std::int64_t start = json_int(json_at(value, "start", kDecoder), kDecoder);
+    const std::int64_t stop = json_int(json_at(value, "stop", kDecoder), kDecoder);
+    if (start < 0 || stop < 0) fail(ErrorCode::corrupt, kDecoder, ": malformed Strip");
     steps_.emplace_back(Strip{character, static_cast<std::size_t>(start), static_cast<std::size_t>(stop)});
   } else {
-    fail(ErrorCode::unsupported, kWhere, ": \"", printable(type), "\" is not supported by the native tokenizer");
+    fail(ErrorCode::unsupported, kDecoder, ": \"", printable(type), "\" is not supported by the native tokenizer");
   }
 }
 
@@ -150,7 +149,7 @@ void Decoder::add(const json& value, int depth) {
 void Decoder::check_order() {
   bool fused = false, bytes = false;
   const auto refuse = [](std::string_view what) {
-    fail(ErrorCode::unsupported, kWhere, ": ", what, " is not supported by the native tokenizer");
+    fail(ErrorCode::unsupported, kDecoder, ": ", what, " is not supported by the native tokenizer");
   };
   for (const Step& step : steps_) {
     std::visit(Overloaded{[&](const ByteLevel&) {
@@ -194,7 +193,7 @@ std::string Decoder::decode(std::vector<SpelledToken> tokens) const {
                           [&](const Replace& replace) {
                             for (SpelledToken& token : tokens) {
                               token.spelling =
-                                  replace_all(token.spelling, replace.pattern, replace.content, budget, kWhere);
+                                  replace_all(token.spelling, replace.pattern, replace.content, budget, kDecoder);
                             }
                           },
                           [&](const Metaspace& meta) {
@@ -231,7 +230,7 @@ TokenText Decoder::token_text(SpelledToken token, bool first) const {
                           },
                           [&](const Fuse&) { joins = true; },
                           [&](const Replace& replace) {
-                            text = replace_all(text, replace.pattern, replace.content, budget, kWhere);
+                            text = replace_all(text, replace.pattern, replace.content, budget, kDecoder);
                           },
                           [&](const Metaspace& meta) {
                             text = replace_text(text, meta.replacement, first && meta.cut_first ? "" : " ");

@@ -13,8 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 16;  // nested sequences
-constexpr std::string_view kWhere = "tokenizer.json: normalizer";
+constexpr std::string_view kNormalizer = "tokenizer.json: normalizer";
 
 }  // namespace
 
@@ -63,10 +62,10 @@ Normalizer Normalizer::from_json(const json& value) {
 }
 
 void Normalizer::add(const json& value, int depth) {
-  const std::string where(kWhere);
+  const std::string where(kNormalizer);
   if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, where, ": more than ", kMaxTextSteps, " steps");
   const std::string type = json_string_at(value, "type", where);
-  if (depth > kMaxDepth) fail(ErrorCode::corrupt, where, ": sequences are nested too deeply");
+  if (depth > kMaxTextDepth) fail(ErrorCode::corrupt, where, ": sequences are nested too deeply");
   if (type == "Sequence") {
     for (const json& part : json_array(json_at(value, "normalizers", where), where)) add(part, depth + 1);
   } else if (type == "NFC") {
@@ -93,19 +92,19 @@ std::string Normalizer::apply(std::string_view text, TextBudget& budget) const {
   std::string result(text);
   for (const Step& step : steps_) {
     result = std::visit(Overloaded{[&](NormalizationForm form) {
-                                     budget.spend(result.size(), kWhere);
+                                     budget.spend(result.size(), kNormalizer);
                                      return normalize(result, form);
                                    },
                                    [&](const Lowercase&) {
-                                     budget.spend(result.size(), kWhere);
+                                     budget.spend(result.size(), kNormalizer);
                                      return to_lowercase(result);
                                    },
                                    [&](const Prepend& prepend) {
-                                     budget.spend(result.size() + prepend.text.size(), kWhere);
+                                     budget.spend(result.size() + prepend.text.size(), kNormalizer);
                                      return result.empty() ? result : prepend.text + result;
                                    },
                                    [&](const Replace& replace) {
-                                     return replace_all(result, replace.pattern, replace.content, budget, kWhere);
+                                     return replace_all(result, replace.pattern, replace.content, budget, kNormalizer);
                                    }},
                         step);
   }

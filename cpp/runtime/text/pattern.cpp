@@ -19,14 +19,6 @@ constexpr std::size_t kMaxStates = 4000;
 constexpr std::size_t kMaxSets = 64;
 constexpr std::size_t kMaxWork = 20'000'000;  // steps while the table is built
 
-struct Instruction {
-  enum class Op { character, split, look_ahead, match } op = Op::match;
-  std::size_t set = 0;        // character, look_ahead
-  bool negated = false;       // look_ahead
-  std::size_t next = 0;       // where to go on
-  std::size_t otherwise = 0;  // split: the less preferred way
-};
-
 }  // namespace
 
 class PatternCompiler {
@@ -41,6 +33,13 @@ class PatternCompiler {
   Pattern take() { return std::move(pattern_); }
 
  private:
+  struct Instruction {
+    enum class Op { character, split, look_ahead, match } op = Op::match;
+    std::size_t set = 0;        // character, look_ahead
+    bool negated = false;       // look_ahead
+    std::size_t next = 0;       // where to go on
+    std::size_t otherwise = 0;  // split: the less preferred way
+  };
   using Op = Instruction::Op;
   using Threads = std::vector<std::size_t>;  // instructions, most preferred first
 

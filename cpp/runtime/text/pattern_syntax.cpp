@@ -17,9 +17,9 @@ namespace {
 using Node = PatternNode;
 using NodePtr = std::unique_ptr<PatternNode>;
 
-constexpr int kMaxDepth = 50;    // nested groups
-constexpr int kMaxRepeat = 255;  // {n,m}
-constexpr int kMaxStacked = 4;   // quantifiers on one atom
+constexpr int kMaxGroupDepth = 50;  // nested groups
+constexpr int kMaxRepeat = 255;     // {n,m}
+constexpr int kMaxStacked = 4;      // quantifiers on one atom
 constexpr std::size_t kMaxPattern = 10'000;
 
 SetItem range_item(char32_t first, char32_t last) {
@@ -94,7 +94,7 @@ class Parser {
   }
 
   NodePtr alternatives(int depth) {
-    if (depth > kMaxDepth) unsupported("deeper nesting of groups");
+    if (depth > kMaxGroupDepth) unsupported("deeper nesting of groups");
     NodePtr node = make(Node::Kind::alternatives);
     do node->children.push_back(sequence(depth));
     while (take("|"));

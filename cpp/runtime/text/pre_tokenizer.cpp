@@ -15,8 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 16;  // nested sequences
-constexpr std::string_view kWhere = "tokenizer.json: pre_tokenizer";
+constexpr std::string_view kPreTokenizer = "tokenizer.json: pre_tokenizer";
 
 // GPT-2's words (Radford et al. 2019, encoder.py): contractions, letters, numbers and the rest with one space before
 // them, and white space up to the last one before a word.
@@ -27,7 +26,7 @@ const Pattern& gpt2_pattern() {
 }
 
 [[noreturn]] void unsupported(std::string_view what, std::string_view name) {
-  fail(ErrorCode::unsupported, kWhere, ": ", what, " \"", printable(name),
+  fail(ErrorCode::unsupported, kPreTokenizer, ": ", what, " \"", printable(name),
        "\" is not supported by the native tokenizer");
 }
 
@@ -40,18 +39,20 @@ PreTokenizer PreTokenizer::from_json(const json& value) {
 }
 
 void PreTokenizer::add(const json& value, int depth) {
-  if (steps_.size() >= kMaxTextSteps) fail(ErrorCode::unsupported, kWhere, ": more than ", kMaxTextSteps, " steps");
-  const std::string type = json_string_at(value, "type", kWhere);
-  if (depth > kMaxDepth) fail(ErrorCode::corrupt, kWhere, ": sequences are nested too deeply");
+  if (steps_.size() >= kMaxTextSteps)
+    fail(ErrorCode::unsupported, kPreTokenizer, ": more than ", kMaxTextSteps, " steps");
+  const std::string type = json_string_at(value, "type", kPreTokenizer);
+  if (depth > kMaxTextDepth) fail(ErrorCode::corrupt, kPreTokenizer, ": sequences are nested too deeply");
   if (type != "Sequence" && byte_level_) unsupported("after ByteLevel,", type);
   if (type == "Sequence") {
-    for (const json& part : json_array(json_at(value, "pretokenizers", kWhere), kWhere)) add(part, depth + 1);
+    for (const json& part : json_array(json_at(value, "pretokenizers", kPreTokenizer), kPreTokenizer))
+      add(part, depth + 1);
   } else if (type == "ByteLevel") {
     byte_level_ = true;
-    steps_.emplace_back(ByteLevel{json_bool_or(value, "add_prefix_space", true, kWhere),
-                                  json_bool_or(value, "use_regex", true, kWhere)});
+    steps_.emplace_back(ByteLevel{json_bool_or(value, "add_prefix_space", true, kPreTokenizer),
+                                  json_bool_or(value, "use_regex", true, kPreTokenizer)});
   } else if (type == "Digits") {
-    steps_.emplace_back(Digits{json_bool_or(value, "individual_digits", false, kWhere)});
+    steps_.emplace_back(Digits{json_bool_or(value, "individual_digits", false, kPreTokenizer)});
   } else if (type == "Split") {
     static constexpr std::pair<std::string_view, Behavior> behaviors[] = {
         {"Removed", Behavior::removed},
@@ -59,23 +60,23 @@ void PreTokenizer::add(const json& value, int depth) {
         {"MergedWithPrevious", Behavior::merged_with_previous},
         {"MergedWithNext", Behavior::merged_with_next},
         {"Contiguous", Behavior::contiguous}};
-    const std::string name = json_string_at(value, "behavior", kWhere);
+    const std::string name = json_string_at(value, "behavior", kPreTokenizer);
     const auto* behavior = std::find_if(std::begin(behaviors), std::end(behaviors),
                                         [&](const auto& entry) { return entry.first == name; });
     if (behavior == std::end(behaviors)) unsupported("Split with behavior", name);
-    steps_.emplace_back(Split{pattern_from_json(json_at(value, "pattern", kWhere), kWhere), behavior->second,
-                              json_bool_or(value, "invert", false, kWhere)});
+    steps_.emplace_back(Split{pattern_from_json(json_at(value, "pattern", kPreTokenizer), kPreTokenizer),
+                              behavior->second, json_bool_or(value, "invert", false, kPreTokenizer)});
   } else if (type == "Metaspace") {
-    const std::string replacement = character_from_json(value, "replacement", kWhere);
+    const std::string replacement = character_from_json(value, "replacement", kPreTokenizer);
     using Prepend = Metaspace::Prepend;
-    Prepend prepend = json_bool_or(value, "add_prefix_space", true, kWhere) ? Prepend::always : Prepend::never;
+    Prepend prepend = json_bool_or(value, "add_prefix_space", true, kPreTokenizer) ? Prepend::always : Prepend::never;
     if (const json* scheme = json_find(value, "prepend_scheme")) {
-      const std::string& name = json_string(*scheme, kWhere);
+      const std::string& name = json_string(*scheme, kPreTokenizer);
       if (name != "always" && name != "first" && name != "never") unsupported("Metaspace with prepend_scheme", name);
       prepend = name == "always" ? Prepend::always : name == "first" ? Prepend::first : Prepend::never;
     }
-    steps_.emplace_back(
-        Metaspace{replacement, prepend, json_bool_or(value, "split", true, kWhere), Pattern::literal(replacement)});
+    steps_.emplace_back(Metaspace{replacement, prepend, json_bool_or(value, "split", true, kPreTokenizer),
+                                  Pattern::literal(replacement)});
   } else {
     unsupported("component", type);
   }
@@ -184,7 +185,7 @@ void PreTokenizer::run(const Metaspace& step, Words& words, TextBudget& budget) 
     const bool prepend = step.prepend == Metaspace::Prepend::always ||
                          (step.prepend == Metaspace::Prepend::first && i == 0 && words.at_start);
     if (prepend && !text.starts_with(step.replacement)) text.insert(0, step.replacement);
-    budget.spend(text.size(), kWhere);
+    budget.spend(text.size(), kPreTokenizer);
     words.views[i] = words.texts.emplace_back(std::move(text));
   }
   if (step.split) split(words, Behavior::merged_with_next, false, step.pattern);
@@ -194,7 +195,7 @@ void PreTokenizer::run(const ByteLevel& step, Words& words, TextBudget& budget) 
   if (step.add_prefix_space) {
     for (std::string_view& view : words.views) {
       if (view.starts_with(' ')) continue;
-      budget.spend(view.size() + 1, kWhere);
+      budget.spend(view.size() + 1, kPreTokenizer);
       view = words.texts.emplace_back(1, ' ').append(view);
     }
   }

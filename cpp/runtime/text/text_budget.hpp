@@ -11,6 +11,7 @@ namespace mambasdk::runtime {
 
 // Steps of a normaliser, a pre-tokeniser or a decoder, nested ones included.
 inline constexpr std::size_t kMaxTextSteps = 32;
+inline constexpr int kMaxTextDepth = 16;  // nested sequences of steps
 // Bytes of an added token or of a vocabulary's token: what is looked for at every place of a text, and what each id of
 // a decoded text may become.
 inline constexpr std::size_t kMaxTokenBytes = 4096;
