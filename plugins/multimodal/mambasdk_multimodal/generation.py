@@ -4,6 +4,7 @@ unless a model in PyTorch is run.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ def continue_document(
     return segments(made, names, ends, processors.get("text"))
 
 
-def segments(tokens: Sequence[int], names: Sequence[str], ends: Sequence[int], text: Any = None) -> list[dict[str, Any]]:
+def segments(
+    tokens: Sequence[int], names: Sequence[str], ends: Sequence[int], text: Any = None
+) -> list[dict[str, Any]]:
     """Token ids as segments of one modality each, numbered from 0 in their modality.
 
     text: the processor of the first modality's text, which then is there too.
@@ -111,7 +114,7 @@ def draw_image(
     model.eval()
     with torch.no_grad():
         state = model(tokens, latents=latents).state
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in itertools.pairwise(times):
             level = now.expand(batch, patches)
             noise = model(places, state, latents=image, times=level).noise
             image = denoised(image, noise.float(), level, then.expand_as(level), config.diffusion_steps, limit)

@@ -104,23 +104,23 @@ def losses(
     state: ModelState | None = None,
 ) -> Losses:
     """Run the model on a batch; levels and noise: of a model with latents, whose images get them."""
+    asked = (batch.targets != IGNORE_INDEX).sum()
     if batch.latents is None or batch.image is None or levels is None or noise is None:
         out = model(batch.tokens, state)
-        return Losses(_nats(out.logits, batch.targets), None, (batch.targets != IGNORE_INDEX).sum(), None, out.state)
+        return Losses(_nats(model, out, batch.targets), None, asked, None, out.state)
     there = batch.image >= 0
-    times = torch.where(there, levels[batch.image.clamp(min=0)] if len(levels) else 0.0, 0.0)
+    times = torch.where(there, levels[batch.image.clamp(min=0)], 0.0) if len(levels) else there.to(torch.float32)
     given = noisy(batch.latents, noise, times, model.config.diffusion_steps)
     out = model(batch.tokens, state, latents=given, times=times)
     errors = (out.noise.float() - noise).square().mean(-1) * there
-    count = (batch.targets != IGNORE_INDEX).sum()
-    return Losses(_nats(out.logits, batch.targets), errors, count, there.sum(), out.state)
+    return Losses(_nats(model, out, batch.targets), errors, asked, there.sum(), out.state)
 
 
-def _nats(logits: Tensor, targets: Tensor) -> Tensor:
-    flat = functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
-    )
-    return flat.view_as(targets)
+def _nats(model: Any, out: Any, targets: Tensor) -> Tensor:
+    """(B, L) cross entropy of the real tokens; the padding of the vocabulary is none of them."""
+    logits = out.logits[..., : model.vocab_size].float().flatten(0, 1)
+    nats = functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none")
+    return nats.view_as(targets)
 
 
 def by_modality(model: Any, batch: Batch, nats: Tensor) -> tuple[Tensor, Tensor]:

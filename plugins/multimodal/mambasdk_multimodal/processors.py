@@ -39,6 +39,4 @@ class DocumentProcessor(NativeProcessor):
 
 def from_manifest(entry: Mapping[str, Any], directory: Path) -> DocumentProcessor:
     """The processor of a package's manifest entry."""
-    return DocumentProcessor(
-        directory=directory, **{name: value for name, value in entry.items() if name != "kind"}
-    )
+    return DocumentProcessor(directory=directory, **{name: value for name, value in entry.items() if name != "kind"})

@@ -38,12 +38,13 @@ def upcycle(
     For tokens of the dense vocabulary the model gives the dense model's logits. Raises InvalidArgumentError that says
     what in the model is of another kind.
     """
+    source: Any = dense
     if not isinstance(dense, CausalLM):
         from mambasdk.package import load
 
-        dense = load(dense)  # type: ignore[assignment]
-    mixers, config = _sizes(dense)
-    words = int(dense.vocab_size)
+        source = load(dense)
+    mixers, config = _sizes(source)
+    words = int(source.vocab_size)
     ends = [words + _NEW_TOKENS * m for m in range(len(modalities))] if modality_ranges is None else modality_ranges
     if ends[0] < words:
         raise InvalidArgumentError(
@@ -53,17 +54,17 @@ def upcycle(
             got=ends[0],
         )
     settings = {**config, "modalities": list(modalities), "modality_ranges": list(ends), "shared": list(shared)}
-    model: Any = create_model(FAMILY, **{**settings, **overrides})
+    model = create_model(FAMILY, **{**settings, **overrides})
     state = {**model.state_dict()}
-    for index, (block, mixer) in enumerate(zip(dense.backbone.layers, mixers, strict=True)):
+    for index, (block, mixer) in enumerate(zip(source.backbone.layers, mixers, strict=True)):
         name = f"backbone.layers.{index // 2}.block{index % 2 + 1}"
-        state[f"{name}.norm.weight"] = block.norm.weight  # type: ignore[assignment, union-attr]
+        state[f"{name}.norm.weight"] = block.norm.weight
         state |= {f"{name}.mamba_model.{key}": t for key, t in _copied(mixer, len(ends), shared).items()}
-    state["backbone.norm_f.weight"] = dense.backbone.norm_f.weight  # type: ignore[assignment]
+    state["backbone.norm_f.weight"] = source.backbone.norm_f.weight
     for name in ("backbone.embedding.weight", "lm_head.weight"):
-        state[name] = _widened(state[name], dense.state_dict()[name], words)
+        state[name] = _widened(state[name], source.state_dict()[name], words)
     model.load_state_dict({name: tensor.detach() for name, tensor in state.items()})
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _copied(mixer: Mamba, modalities: int, shared: Collection[str]) -> dict[str, Tensor]:
@@ -83,15 +84,14 @@ def _widened(new: Tensor, dense: Tensor, words: int) -> Tensor:
     return torch.cat([dense[:words].to(new), new[words:]])
 
 
-def _sizes(dense: CausalLM) -> tuple[list[Mamba], dict[str, Any]]:
+def _sizes(dense: Any) -> tuple[list[Mamba], dict[str, Any]]:
     """The mixers of a dense model and the configuration that has their sizes."""
-    blocks = list(dense.backbone.layers)
-    mixers = [block.mixer for block in blocks if isinstance(block, Block) and isinstance(block.mixer, Mamba)]
+    blocks: list[Any] = list(getattr(getattr(dense, "backbone", None), "layers", ()))
+    mixers: list[Any] = [block.mixer for block in blocks if isinstance(block, Block) and isinstance(block.mixer, Mamba)]
     fits = len(mixers) == len(blocks) and all(
-        block.mlp is None and isinstance(block.norm, RMSNorm) and block.multiplier == 1.0  # type: ignore[union-attr]
-        for block in blocks
+        block.mlp is None and isinstance(block.norm, RMSNorm) and block.multiplier == 1.0 for block in blocks
     )
-    if not fits or any(mixer.norms is not None or mixer.reverse for mixer in mixers):  # type: ignore[union-attr]
+    if not fits or any(mixer.norms is not None or mixer.reverse for mixer in mixers):
         raise InvalidArgumentError(
             "not a stack of Mamba blocks with RMSNorm and without MLPs", where="upcycle", got=type(dense).__name__
         )
@@ -113,4 +113,4 @@ def _sizes(dense: CausalLM) -> tuple[list[Mamba], dict[str, Any]]:
         "residual_in_fp32": blocks[0].residual_in_fp32,
         "tie_embeddings": dense.tie_embeddings,
     }
-    return mixers, config  # type: ignore[return-value]
+    return mixers, config

@@ -44,6 +44,10 @@ TensorRef steps_of(const TensorView& tensor, std::int64_t begin, std::int64_t en
 
 }  // namespace
 
+std::int64_t Score::context_of(const plugin::Config& config, std::int64_t otherwise) {
+  return config.integer("context", otherwise, 1, 1 << 24);
+}
+
 void Score::attach(plugin::Model& model) {
   const json description = json::parse(model.description());
   for (const json& entry : description.at("processors")) {
@@ -66,10 +70,12 @@ void Score::run(plugin::Model& model, const plugin::Inputs& inputs, plugin::Emit
   const std::span<const std::int32_t> tokens = given.data<std::int32_t>();
   const auto length = static_cast<std::int64_t>(tokens.size());
   const std::size_t last = modalities_->count() - 1;
+  const std::int64_t context =
+      inputs.has("options") ? context_of(plugin::Config(inputs["options"].bytes(), kind, options), context_) : context_;
   std::vector<Sum> sums(modalities_->count());
   Sum all;
-  for (std::int64_t begin = 0; begin + 1 < length; begin += context_) {
-    const std::int64_t end = std::min(begin + context_, length - 1);
+  for (std::int64_t begin = 0; begin + 1 < length; begin += context) {
+    const std::int64_t end = std::min(begin + context, length - 1);
     const auto piece = tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
     std::vector<Named> own{{"tokens", steps_of<std::int32_t>(given, begin, end)}};
     if (has_latents_) {

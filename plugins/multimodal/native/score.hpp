@@ -20,11 +20,13 @@ class Score {
   static constexpr std::string_view kind = "multimodal_lm";
   static constexpr std::string_view doc = "Bits for each token of a document, by modality.";
   static constexpr std::string_view options[] = {"context"};  // tokens that go through the model at once (512)
-  explicit Score(const plugin::Config& config) : context_(config.integer("context", 512, 1, 1 << 24)) {}
+  explicit Score(const plugin::Config& config) : context_(context_of(config, 512)) {}
   void attach(plugin::Model& model);
   void run(plugin::Model& model, const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
+  static std::int64_t context_of(const plugin::Config& config, std::int64_t otherwise);
+
   std::int64_t context_;
   std::optional<Modalities> modalities_;
   bool has_latents_ = false;

@@ -122,6 +122,7 @@ class Mamba(MarkedParameters):
             return packing.run(self.forward, x, state, return_state)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
         parameters = projected(self.x_proj, self.dt_proj, self.d_state, self.norms)
+        new_state: MambaState | None
         if state is not None and is_single_step(x) and cu_seqlens is None:
             y, new_state = selective_step(u, z, self.conv1d, parameters, self.A_log, self.D, state)
         else:

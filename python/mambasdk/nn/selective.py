@@ -115,9 +115,7 @@ class ScanParameters(NamedTuple):
 Parameters = Callable[[Tensor], ScanParameters]  # of the convolution's output u (…, I)
 
 
-def projected(
-    x_proj: nn.Module, dt_proj: DtProjection, states: int, norms: ParameterNorms | None = None
-) -> Parameters:
+def projected(x_proj: nn.Module, dt_proj: DtProjection, states: int, norms: ParameterNorms | None = None) -> Parameters:
     """The parameters by the projections of a Mamba mixer: u -> x_proj -> step sizes, B and C."""
 
     def parameters(u: Tensor) -> ScanParameters:

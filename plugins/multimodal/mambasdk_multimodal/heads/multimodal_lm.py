@@ -156,5 +156,3 @@ def _read(args: argparse.Namespace) -> tuple[list[Document], list[Document], dic
     if not args.json and distributed.rank() == 0:
         print(f"data: read {len(documents):,} documents, {len(held_out):,} held out")
     return train, held_out, {"documents": len(documents), "held_out": len(held_out)}
-
-

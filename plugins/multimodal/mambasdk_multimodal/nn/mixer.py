@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn import CausalConv1d, MambaState, MarkedParameters
@@ -142,6 +141,7 @@ class MixtureOfMamba(MarkedParameters):
         def parameters(conved: Tensor) -> ScanParameters:
             return self._scan_parameters(conved, groups)
 
+        new_state: MambaState | None
         if state is not None and is_single_step(x) and cu_seqlens is None:
             y, new_state = selective_step(u, z, self.conv1d, parameters, self.A_log, self.D, state)
         else:
@@ -165,7 +165,7 @@ class MixtureOfMamba(MarkedParameters):
             y: Tensor = self.get_submodule(f"{name}_proj")(x)
             return y
         rows = groups.restore(self._products(name, groups.sort(x.flatten(0, -2)), groups))
-        return rows.unflatten(0, x.shape[:-1])
+        return torch.unflatten(rows, 0, x.shape[:-1])
 
     def _products(self, name: str, rows: Tensor, groups: Groups) -> Tensor:
         """Sorted rows (T, I) -> (T, O)."""
@@ -194,6 +194,7 @@ class MixtureOfMamba(MarkedParameters):
             dt_low = dt_low if is_sorted else groups.sort(dt_low)
             if groups.only is not None:
                 delta, bias = groups.linear(dt_low, [each.weight for each in own]), own[groups.only].bias
+                delta = groups.touch(delta, [each.bias for each in own])
             else:
                 delta = groups.restore(groups.linear(dt_low, [e.weight for e in own], [e.bias for e in own]))
         if is_sorted:
