@@ -201,6 +201,23 @@ TEST(Pipelines, InputsThatAreMissingOrTooMuchAreNamed) {
   EXPECT_EQ(api().result_count(made.result), 1u);
 }
 
+TEST(Pipelines, OneOfTwoAlternativesIsGiven) {
+  register_pieces();
+  const Loaded loaded(write_scores_package("alternatives", R"("processors": {"image": {"kind": "test_pixels"},
+    "thumbnail": {"kind": "test_pixels", "alternative_to": "image"}})"));
+  const Running pipeline(loaded);
+  const auto image = bytes("abcd");
+  for (const char* slot : {"image", "thumbnail"}) {
+    Made made;
+    EXPECT_EQ(pipeline.run({{text(slot), &image.tensor}}, made).message, "");
+    EXPECT_EQ(api().result_count(made.result), 1u);
+  }
+  Made none;
+  EXPECT_TRUE(pipeline.run({}, none).says("input image is missing"));
+  EXPECT_TRUE(pipeline.run({{text("image"), &image.tensor}, {text("thumbnail"), &image.tensor}}, none)
+                  .says("give one of the inputs image and thumbnail"));
+}
+
 TEST(Pipelines, AMissingKindNamesThePluginsThatThePackageRequires) {
   const Loaded loaded(write_scores_package("kinds", R"("processors": {"image": {"kind": "test_unknown"}})"));
   const Running pipeline(loaded);

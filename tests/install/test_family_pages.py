@@ -82,6 +82,22 @@ def videos(folder: Path) -> None:
     (folder / "det.txt").write_text((folder / "VIDEO" / "det" / "det.txt").read_text())
 
 
+def documents(folder: Path) -> None:
+    """Texts with images of tokens, and with images of latents; texts alone."""
+    chance = np.random.default_rng(0)
+    for name, image in (
+        ("documents", lambda: {"tokens": chance.integers(0, 256, 9).tolist()}),
+        ("latents", lambda: {"latents": chance.standard_normal((6, 4)).round(3).tolist()}),
+    ):
+        text = {"modality": "text", "text": "a red square: "}
+        rows = [json.dumps({"segments": [text, {"modality": "image", **image()}]}) for _ in range(12)]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows))
+        if name == "documents":
+            (folder / "document.json").write_text(rows[0])
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").write_text("a red square, a green square, a blue square\n" * 60)
+
+
 def lines(page: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     found = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
@@ -89,7 +105,14 @@ def lines(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "prepare"), [("vision.md", photos), ("audio.md", sounds), ("graph.md", graphs), ("tracking.md", videos)]
+    ("page", "prepare"),
+    [
+        ("vision.md", photos),
+        ("audio.md", sounds),
+        ("graph.md", graphs),
+        ("tracking.md", videos),
+        ("multimodal.md", documents),
+    ],
 )
 def test_the_commands_of_the_page_run(page: str, prepare: Callable[[Path], None], tmp_path: Path) -> None:
     pytest.importorskip("torch")

@@ -11,6 +11,9 @@ namespace mambasdk::runtime {
 
 namespace {
 
+// In a processor's entry of the manifest: the slot that a run may give in place of this one.
+constexpr const char* kAlternative = "alternative_to";
+
 std::string plugin_hint(const Package& package) {
   std::string plugins;
   for (const PluginRequirement& plugin : package.manifest().requires_plugins) {
@@ -39,8 +42,10 @@ class ManifestPipeline final : public Pipeline {
     const std::string hint = plugin_hint(package);
     for (const auto& [slot, config] : manifest.processors_json) {
       const std::string where = concat(package.directory().string(), ": processors.", printable(slot));
-      const std::string kind = json_string_at(parse_json(config, where), "kind", where);
-      slots_.push_back({slot, kind, create_processor(kind, config, directory, hint)});
+      const nlohmann::json entry = parse_json(config, where);
+      const std::string kind = json_string_at(entry, "kind", where);
+      const std::string other = entry.contains(kAlternative) ? json_string_at(entry, kAlternative, where) : "";
+      slots_.push_back({slot, kind, other, create_processor(kind, config, directory, hint)});
     }
     if (head) {
       head_ = head(manifest.head_options_json, directory);
@@ -55,6 +60,7 @@ class ManifestPipeline final : public Pipeline {
     Result processed;
     for (const Slot& slot : slots_) {
       check_cancelled();
+      if (!is_given(slot, inputs)) continue;
       std::vector<NamedTensor> own;
       for (const NamedTensor& input : inputs) {
         if (belongs_to(input.name, slot.name)) own.push_back(input);
@@ -93,8 +99,17 @@ class ManifestPipeline final : public Pipeline {
   struct Slot {
     std::string name;
     std::string kind;
+    std::string alternative_to;  // another slot, or none
     std::unique_ptr<Processor> processor;
   };
+
+  [[nodiscard]] static bool is_given(const Slot& slot, std::span<const NamedTensor> inputs) {
+    return std::any_of(inputs.begin(), inputs.end(), [&](auto& input) { return input.name == slot.name; });
+  }
+  // The slots of which a run gives one: a slot with those that it is an alternative to, or that are one to it.
+  [[nodiscard]] static bool are_alternatives(const Slot& a, const Slot& b) {
+    return a.alternative_to == b.name || b.alternative_to == a.name;
+  }
 
   [[nodiscard]] bool is_model_input(std::string_view name) const {
     return std::any_of(model_inputs_.begin(), model_inputs_.end(), [&](const TensorSpec& s) { return s.name == name; });
@@ -130,8 +145,12 @@ class ManifestPipeline final : public Pipeline {
       }
     }
     for (const Slot& slot : slots_) {
-      const bool given =
-          std::any_of(inputs.begin(), inputs.end(), [&](auto& input) { return input.name == slot.name; });
+      bool given = is_given(slot, inputs);
+      for (const Slot& other : slots_) {
+        if (&other == &slot || !are_alternatives(slot, other) || !is_given(other, inputs)) continue;
+        if (given) fail(ErrorCode::invalid_argument, "give one of the inputs ", slot.name, " and ", other.name);
+        given = true;
+      }
       if (!given) {
         fail(ErrorCode::invalid_argument, "input ", slot.name, " is missing: the processor ", slot.kind, " needs it");
       }

@@ -22,6 +22,7 @@ from mambasdk.plugins.interfaces import DrawingHead
 from mambasdk.plugins.specs import resolve
 from mambasdk.progress import track
 
+_TEXT = "text"  # the slot of texts
 _INPUT = "input"  # in a result: the text that was given itself
 _OTHER_PICTURES = {".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf"}
 
@@ -62,7 +63,7 @@ class PredictCommand:
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Run every file; unless told to skip it, the first one that cannot be read or run ends the command."""
         check_package(args.package, "predict")
-        slot = _slot(args.package, args.slot)
+        slot = _slot(args.package, args.slot, args.text)
         reader = Reader(args.package, slot)
         files, folders = find_files(args.files, reader)
         texts = _texts(args, slot)
@@ -102,7 +103,7 @@ class PredictCommand:
 
 def _texts(args: argparse.Namespace, slot: str) -> list[tuple[str, str]]:
     """The texts of the command line. Raises InvalidArgumentError where there is neither text nor file."""
-    if args.text and slot != "text":
+    if args.text and slot != _TEXT:
         raise InvalidArgumentError("it reads no text", where=f"--text: {args.package}", expected=f"files for {slot}")
     if not args.text and not args.files:
         raise InvalidArgumentError("nothing to predict", where="predict", expected="files, folders or --text")
@@ -182,12 +183,17 @@ def _pictures(files: Sequence[str], folder: Path) -> dict[str, Path]:
     return pictures
 
 
-def _slot(package: str, wanted: str | None) -> str:
-    slots = list(Manifest.read(package).processors)
+def _slot(package: str, wanted: str | None, texts: Sequence[str]) -> str:
+    """The slot that is asked for, or the only one; of two alternatives that of the texts, or of the files."""
+    entries = Manifest.read(package).processors
+    slots = list(entries)
     if wanted is not None:
         if wanted not in slots:
             raise InvalidArgumentError("no such processor", where=package, expected=" or ".join(slots), got=wanted)
         return wanted
+    others = {slot: entry["alternative_to"] for slot, entry in entries.items() if "alternative_to" in entry}
+    if len(slots) == 2 and list(others.values()) == [slot for slot in slots if slot not in others]:
+        return _TEXT if texts and _TEXT in slots else next(iter(others))
     if len(slots) != 1:
         raise InvalidArgumentError(
             f"it has {len(slots)} processors", where=package, expected="one", way_out="choose one with --slot"

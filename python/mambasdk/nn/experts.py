@@ -145,8 +145,9 @@ class MixtureOfExperts(nn.Module):
         inner = tokens if self.latent_in is None else self.latent_in(tokens)
         groups = Groups.of(experts.flatten(), self.fc1.shape[0])  # of T K rows
         sorted_ = self._inner(groups.linear(groups.sort(inner, experts.shape[1]), self.fc1))
-        by_token = groups.restore(groups.linear(sorted_, self.fc2)).unflatten(0, experts.shape)  # (T, K, D)
-        y = (by_token * weights.to(inner.dtype).unsqueeze(-1)).sum(1)
+        by_token = groups.restore(groups.linear(sorted_, self.fc2))  # (T K, D)
+        by_token = torch.unflatten(by_token, 0, experts.shape)  # (T, K, D)
+        y: Tensor = (by_token * weights.to(inner.dtype).unsqueeze(-1)).sum(1)
         y = y if self.latent_out is None else self.latent_out(y)
         y = y.reshape(x.shape)
         return y if self.shared is None else y + self.shared(x)

@@ -80,8 +80,19 @@ class Groups:
             parts = x.split(self.sizes)
             y = torch.cat([_linear(parts[g], each[g], bias[g]) for g, size in enumerate(self.sizes) if size])
         # One tensor for all groups has a gradient anyway.
-        apart = [tensors for tensors in (weights, biases) if tensors is not None and not isinstance(tensors, Tensor)]
-        return _touched(y, [t[g] for t in apart for g, size in enumerate(self.sizes) if not size and g != group])
+        return self.touch(y, *(t for t in (weights, biases) if t is not None and not isinstance(t, Tensor)))
+
+    def touch(self, y: Tensor, *of_groups: Sequence[Tensor]) -> Tensor:
+        """Y; those of the tensors, one for each group, whose group has no rows get gradients of zero, as distributed
+        training needs them, and not none.
+        """
+        if self.sizes is None or not torch.is_grad_enabled():
+            return y
+        absent = [g for g, size in enumerate(self.sizes) if not size and g != self.only]
+        idle = [tensors[g] for tensors in of_groups for g in absent if tensors[g].requires_grad]
+        touch: Any = _Touch.apply
+        touched: Tensor = touch(y, *idle) if idle else y
+        return touched
 
     def _traced(
         self, x: Tensor, weights: Tensor | Sequence[Tensor], biases: Tensor | Sequence[Tensor] | None
@@ -117,14 +128,5 @@ class _Touch(torch.autograd.Function):
         return y.view_as(y)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         return grad, *(torch.zeros_like(tensor) for tensor in ctx.saved_tensors)
-
-
-def _touched(y: Tensor, idle: Sequence[Tensor]) -> Tensor:
-    """Y; of weights that it does not depend on the gradient is zero, not absent, as distributed training needs it."""
-    idle = [tensor for tensor in idle if tensor.requires_grad]
-    if not idle or not torch.is_grad_enabled():
-        return y
-    touched: Tensor = _Touch.apply(y, *idle)
-    return touched

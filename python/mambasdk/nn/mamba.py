@@ -8,20 +8,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import check_input, is_single_step
 from mambasdk.nn.packing import Packing
-from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
+from mambasdk.nn.precision import MarkedParameters
 from mambasdk.nn.selective import (
     DtInit,
     DtProjection,
     ParameterNorms,
     initial_A_log,
+    projected,
     selective_ssm,
+    selective_step,
     skip_weight,
-    split_parameters,
 )
 from mambasdk.nn.state import MambaState
 
@@ -121,22 +121,23 @@ class Mamba(MarkedParameters):
         if packing is not None:
             return packing.run(self.forward, x, state, return_state)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
+        parameters = projected(self.x_proj, self.dt_proj, self.d_state, self.norms)
+        new_state: MambaState | None
         if state is not None and is_single_step(x) and cu_seqlens is None:
-            return self._step(u, z, state, return_state)
-        y, new_state = selective_ssm(
-            u,
-            z,
-            self.conv1d,
-            self.x_proj,
-            self.dt_proj,
-            self.A_log,
-            self.D,
-            state=state,
-            return_state=return_state,
-            cu_seqlens=cu_seqlens,
-            reverse=self.reverse,
-            norms=self.norms,
-        )
+            y, new_state = selective_step(u, z, self.conv1d, parameters, self.A_log, self.D, state)
+        else:
+            y, new_state = selective_ssm(
+                u,
+                z,
+                self.conv1d,
+                parameters,
+                self.A_log,
+                self.D,
+                state=state,
+                return_state=return_state,
+                cu_seqlens=cu_seqlens,
+                reverse=self.reverse,
+            )
         y = self.out_proj(y)
         return (y, new_state) if return_state else y
 
@@ -147,24 +148,3 @@ class Mamba(MarkedParameters):
                 where="Mamba",
                 way_out="call it without state and return_state",
             )
-
-    def _step(self, u: Tensor, z: Tensor, state: MambaState, return_state: bool) -> Any:
-        """One token without gradients: u, z (B, 1, I)."""
-        u, conv = self.conv1d.step(u.squeeze(1), state.conv)
-        dt_low, B, C = split_parameters(self.x_proj(u), self.d_state)
-        if self.norms is not None:
-            dt_low, B, C = self.norms(dt_low, B, C)
-        y, ssm = ops.selective_state_update(
-            state.ssm,
-            u,
-            self.dt_proj(dt_low),
-            -torch.exp(accumulate_dtype(self.A_log)),
-            B,
-            C,
-            D=accumulate_dtype(self.D),
-            z=z.squeeze(1),
-            dt_bias=accumulate_dtype(self.dt_proj.bias),
-            dt_softplus=True,
-        )
-        y = self.out_proj(y.unsqueeze(1))
-        return (y, MambaState(conv, ssm)) if return_state else y

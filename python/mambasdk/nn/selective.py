@@ -6,8 +6,9 @@ passes them in, so that mixers with one direction and with two share this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,12 +103,35 @@ class ParameterNorms(nn.Module):
         return dt, B, C
 
 
+class ScanParameters(NamedTuple):
+    """What a scan is given for each token, and the bias that it adds to the step sizes before softplus."""
+
+    delta: Tensor  # (…, I)
+    B: Tensor  # (…, N)
+    C: Tensor  # (…, N)
+    delta_bias: Tensor | None  # (I), added in float32
+
+
+Parameters = Callable[[Tensor], ScanParameters]  # of the convolution's output u (…, I)
+
+
+def projected(x_proj: nn.Module, dt_proj: DtProjection, states: int, norms: ParameterNorms | None = None) -> Parameters:
+    """The parameters by the projections of a Mamba mixer: u -> x_proj -> step sizes, B and C."""
+
+    def parameters(u: Tensor) -> ScanParameters:
+        dt_low, B, C = split_parameters(x_proj(u), states)
+        if norms is not None:
+            dt_low, B, C = norms(dt_low, B, C)
+        return ScanParameters(dt_proj(dt_low), B, C, dt_proj.bias)
+
+    return parameters
+
+
 def selective_ssm(
     u: Tensor,  # (B, L, I)
     z: Tensor,  # (B, L, I)
     conv1d: CausalConv1d,
-    x_proj: nn.Module,
-    dt_proj: DtProjection,
+    parameters: Parameters,
     A_log: Tensor,  # (I, N)
     D: Tensor,  # (I)
     *,
@@ -115,25 +139,22 @@ def selective_ssm(
     return_state: bool = False,
     cu_seqlens: Tensor | None = None,  # (S+1) int32
     reverse: bool = False,
-    norms: ParameterNorms | None = None,
 ) -> tuple[Tensor, MambaState | None]:
     """(y (B, L, I), the state after the last step where asked); with `reverse` from the last position to the first."""
     conv = None if state is None else state.conv
     u = conv1d(u, conv, return_state=return_state, cu_seqlens=cu_seqlens, reverse=reverse)
     if return_state:
         u, conv = u
-    dt_low, B, C = split_parameters(x_proj(u), A_log.shape[-1])
-    if norms is not None:
-        dt_low, B, C = norms(dt_low, B, C)
+    delta, B, C, delta_bias = parameters(u)
     y = ops.selective_scan(
         u,
-        dt_proj(dt_low),
+        delta,
         -torch.exp(accumulate_dtype(A_log)),
         B,
         C,
         D=accumulate_dtype(D),
         z=z,
-        delta_bias=accumulate_dtype(dt_proj.bias),
+        delta_bias=None if delta_bias is None else accumulate_dtype(delta_bias),
         delta_softplus=True,
         initial_state=None if state is None else state.ssm,
         return_final_state=return_state,
@@ -145,3 +166,30 @@ def selective_ssm(
     y, ssm = y
     assert conv is not None
     return y, MambaState(conv, ssm)
+
+
+def selective_step(
+    u: Tensor,  # (B, 1, I)
+    z: Tensor,  # (B, 1, I)
+    conv1d: CausalConv1d,
+    parameters: Parameters,
+    A_log: Tensor,  # (I, N)
+    D: Tensor,  # (I)
+    state: MambaState,
+) -> tuple[Tensor, MambaState]:
+    """`selective_ssm` of one token without gradients, by the update operations: (y (B, 1, I), the state after it)."""
+    u, conv = conv1d.step(u.squeeze(1), state.conv)
+    delta, B, C, delta_bias = parameters(u)
+    y, ssm = ops.selective_state_update(
+        state.ssm,
+        u,
+        delta,
+        -torch.exp(accumulate_dtype(A_log)),
+        B,
+        C,
+        D=accumulate_dtype(D),
+        z=z.squeeze(1),
+        dt_bias=None if delta_bias is None else accumulate_dtype(delta_bias),
+        dt_softplus=True,
+    )
+    return y.unsqueeze(1), MambaState(conv, ssm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError, ShapeError
-from mambasdk.nn.block import Block
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters, scaled
 from mambasdk.nn.state import ModelState
@@ -32,14 +32,15 @@ torch.export.register_dataclass(StackOutput, serialized_type_name="mambasdk.nn.S
 class MixerModel(nn.Module):
     """embedding (optional) -> blocks -> norm_f.
 
-    blocks: the layers, first to last. norm_f: the final norm. vocab_size: rows of the embedding, padding included; None
-    for a stack that is fed vectors. residuals_per_layer: divisor in the initialisation of `out_proj` and `fc2`; the
-    published language models use 1 even where there is an MLP. embedding_multiplier: of the embeddings of tokens.
+    blocks: the layers, first to last, with the call of `mambasdk.nn.Block`. norm_f: the final norm. vocab_size: rows of
+    the embedding, padding included; None for a stack that is fed vectors. residuals_per_layer: divisor in the
+    initialisation of `out_proj` and `fc2`; the published language models use 1 even where there is an MLP.
+    embedding_multiplier: of the embeddings of tokens.
     """
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        blocks: Sequence[nn.Module],
         norm_f: nn.Module,
         d_model: int,
         *,
@@ -72,7 +73,12 @@ class MixerModel(nn.Module):
         return ModelState(layers, torch.zeros(batch_size, dtype=torch.int64, device=device))
 
     def _blocks(self) -> list[Any]:
+        """The blocks in their order; a layer may hold several."""
         return list(self.layers)
+
+    def _shared_arguments(self, given: Tensor, position_data: Tensor | None) -> dict[str, Any]:
+        """What every block is given beside its own arguments. given: tokens (B, L) or vectors, packed under a mask."""
+        return {}
 
     def forward(
         self,
@@ -83,6 +89,7 @@ class MixerModel(nn.Module):
         return_state: bool = True,
         mask: Tensor | None = None,  # (B, L), 1 or True where there is a token
         cu_seqlens: Tensor | None = None,  # (S+1) int32 with B = 1
+        position_data: Tensor | None = None,  # (B, L, …), what a subclass knows of each position
         output_hidden_states: bool = False,
     ) -> StackOutput:
         """Run the stack; see `Mamba.forward` for state, mask and cu_seqlens. Raises ShapeError.
@@ -90,8 +97,9 @@ class MixerModel(nn.Module):
         With a mask the layers see tokens alone, packed one after another; hidden states are zero where there is none.
         """
         given = self._input(tokens, inputs_embeds)
-        batch = _check_packing(given, state, cu_seqlens, len(self.layers))
-        layer_states: list[Any] = [None] * len(self.layers) if state is None else list(state)
+        blocks = self._blocks()
+        batch = _check_packing(given, state, cu_seqlens, len(blocks))
+        layer_states: list[Any] = [None] * len(blocks) if state is None else list(state)
         packing = Packing.of(mask, given, "MixerModel", cu_seqlens)
         seen = _new_tokens(given, batch, packing, cu_seqlens)
         if state is not None:
@@ -99,6 +107,7 @@ class MixerModel(nn.Module):
         if packing is not None:
             given, cu_seqlens = packing.pack(given), packing.cu_seqlens
             layer_states = [packing.extend(layer) for layer in layer_states]
+            position_data = None if position_data is None else packing.pack(position_data)
         if self.embedding is None or inputs_embeds is not None:
             h = given
         else:
@@ -107,7 +116,8 @@ class MixerModel(nn.Module):
         residual: Tensor | None = None
         states: list[Any] = []
         hidden_states = [h] if output_hidden_states else None
-        for index, layer in enumerate(self.layers):
+        shared = self._shared_arguments(given, position_data)
+        for index, layer in enumerate(blocks):
             h, residual, layer_state = self._run(
                 layer,
                 embedded,
@@ -116,6 +126,7 @@ class MixerModel(nn.Module):
                 layer_states[index],
                 return_state=return_state,
                 cu_seqlens=cu_seqlens,
+                **shared,
             )
             states.append(layer_state)
             if hidden_states is not None:
@@ -157,7 +168,7 @@ def init_blocks(layers: nn.ModuleList, residuals_per_layer: int) -> None:
         kept = isinstance(module, MarkedParameters) and "bias" in module.no_reinit
         if module.bias is not None and not kept and not getattr(module.bias, "_no_reinit", False):
             nn.init.zeros_(module.bias)
-        if name.rsplit(".", 1)[-1] in ("out_proj", "fc2"):
+        if re.sub(r"\.\d+$", "", name).endswith(("out_proj", "fc2")):  # one of a list, too
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             with torch.no_grad():
                 module.weight.mul_(scale)

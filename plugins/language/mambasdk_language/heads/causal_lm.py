@@ -203,7 +203,7 @@ def read_training_texts(
     """
     how: dict[str, Any] = {"column": args.column, "raw": args.raw, "label": label}
     reading = read_texts(args.data, args.pattern, **how)
-    share = _share(args.held_out)
+    share = held_out_share(args.held_out)
     other = None if share is not None else read_texts(args.held_out, args.pattern, **how)
     if not args.json and distributed.rank() == 0:
         print(f"data: {reading.summary()}")
@@ -220,7 +220,7 @@ def read_training_texts(
     return train, other.documents, {**reading.report(), "held_out": other.report()}
 
 
-def _share(held_out: Sequence[str]) -> float | None:
+def held_out_share(held_out: Sequence[str]) -> float | None:
     """The number that `--held-out` is, None where it is paths."""
     try:
         share = float(held_out[0]) if len(held_out) == 1 else None

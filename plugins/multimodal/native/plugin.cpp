@@ -1,0 +1,10 @@
+// What libmambasdk_multimodal registers.
+#include "mambasdk/plugin.hpp"
+
+#include "document.hpp"
+#include "score.hpp"
+
+MAMBASDK_PLUGIN_MAIN("mambasdk-multimodal", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
+  registrar.processor<mambasdk::multimodal::Document>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::multimodal::Score>>();
+});
