@@ -24,18 +24,19 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 def test_a_number_is_asked_for_after_its_name(study: Callable[[str], Any]) -> None:
     module = study("hybrid_recall")
-    for entries in (2, 5):
+    for entries in (2, 5, 12):
         tokens, labels = module.phonebook(8, entries, torch.Generator().manual_seed(0))
         for row, wanted in zip(tokens.tolist(), labels.tolist(), strict=True):
-            book = {tuple(row[i : i + 2]): row[i + 2 : i + 5] for i in range(0, 5 * entries, 5)}
+            book = {row[i]: row[i + 1 : i + 3] for i in range(0, 3 * entries, 3)}
             assert len(book) == entries
-            asked = [tuple(row[i : i + 3]) for i in range(5 * entries, len(row), 6)]
-            assert len(set(asked)) == min(4, entries)
-            for place, (mark, *name) in zip(range(5 * entries, len(row), 6), asked, strict=True):
-                assert mark == module.MARK
-                assert wanted[place : place + 6] == [-100, -100, *book[tuple(name)], -100]
-                assert row[place + 3 : place + 6] == book[tuple(name)]
-            assert all(label == -100 for label in wanted[: 5 * entries])
+            places = range(3 * entries, len(row), 4)
+            assert len({row[place + 1] for place in places}) == len(places) == min(8, entries)
+            for place in places:
+                number = book[row[place + 1]]
+                assert row[place] == module.MARK
+                assert row[place + 2 : place + 4] == number
+                assert wanted[place : place + 4] == [-100, *number, -100]
+            assert all(label == -100 for label in wanted[: 3 * entries])
 
 
 def test_copies_and_pairs_are_asked_for_once_told(study: Callable[[str], Any]) -> None:
