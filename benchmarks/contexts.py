@@ -50,9 +50,9 @@ def models(d_model: int, blocks: int, vocab_size: int) -> dict[str, Any]:
     ).eval()
 
     def transformer(d_mlp: int) -> Any:
-        return mambasdk.create_model(
-            "hybrid", **common, pattern="*-" * blocks, d_mlp=d_mlp, mlp_activation="squared_relu", rotary_dim=32
-        ).eval()
+        shape = {"pattern": "*-" * blocks, "num_kv_heads": heads, "d_mlp": d_mlp}
+        made = mambasdk.create_model("hybrid", **common, **shape, mlp_activation="squared_relu", rotary_dim=32)
+        return made.eval()
 
     missing = parameters(hybrid) - parameters(transformer(4 * d_model))
     return {HYBRID: hybrid, TRANSFORMER: transformer(4 * d_model + round(missing / (2 * d_model * blocks)))}

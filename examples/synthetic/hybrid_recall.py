@@ -49,7 +49,7 @@ def build(name: str, vocab_size: int, seed: int = 0) -> Any:
         torch.manual_seed(seed)
         return mambasdk.create_model(
             "hybrid", pattern=pattern, d_model=WIDTH, vocab_size=vocab_size, d_state=16, headdim=32, ngroups=1,
-            num_heads=4, d_mlp=d_mlp, rotary_dim=16 if "M" not in pattern else 0, tie_embeddings=False,
+            num_heads=4, num_kv_heads=2, d_mlp=d_mlp, rotary_dim=16 if "M" not in pattern else 0, tie_embeddings=False,
         )  # fmt: skip
 
     pattern = PATTERNS[name]
