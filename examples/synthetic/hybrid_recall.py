@@ -20,6 +20,7 @@ import argparse
 import json
 import math
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         args.steps = args.text_steps = 2
         args.batch, args.text_every = 4, 200
     start = time.perf_counter()
-    accuracies: Accuracies = {
-        task: {name: recall(task, name, args) for name in args.models} for task in args.tasks if task in RECALL
-    }
-    bits = {name: text(name, args) for name in args.models} if "text" in args.tasks else {}
+    accuracies: Accuracies = {}
+    bits: dict[str, float] = {}
+    for task, name in product(args.tasks, args.models):
+        if task == "text":
+            bits[name] = text(name, args)
+        else:
+            accuracies.setdefault(task, {})[name] = recall(task, name, args)
+            print(table({task: {name: accuracies[task][name]}}), flush=True)
     counts = {name: parameters(build(name, VOCABULARY)) for name in args.models}
     print(table(accuracies))
     for name, value in bits.items():

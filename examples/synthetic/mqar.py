@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> Accuracies:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--states", nargs="+", type=int, default=[16, 64], help="N (default: 16 64)")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> Accuracies:
             result[task][name] = {
                 count: accuracy(model, *pairs(128, count, torch.Generator().manual_seed(1 + count))) for count in TESTED
             }
+            print(table({task: {name: result[task][name]}}), flush=True)
     print(table(result))
     if args.plot:
         plot(args.plot, result, PAIRS, "pairs")
