@@ -50,9 +50,9 @@ def models(d_model: int, blocks: int, vocab_size: int) -> dict[str, Any]:
     ).eval()
 
     def transformer(d_mlp: int) -> Any:
-        return mambasdk.create_model(
-            "hybrid", **common, pattern="*-" * blocks, d_mlp=d_mlp, mlp_activation="squared_relu", rotary_dim=32
-        ).eval()
+        shape = {"pattern": "*-" * blocks, "num_kv_heads": heads, "d_mlp": d_mlp}
+        made = mambasdk.create_model("hybrid", **common, **shape, mlp_activation="squared_relu", rotary_dim=32)
+        return made.eval()
 
     missing = parameters(hybrid) - parameters(transformer(4 * d_model))
     return {HYBRID: hybrid, TRANSFORMER: transformer(4 * d_model + round(missing / (2 * d_model * blocks)))}
@@ -146,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> Row:
     parser.add_argument("--d-model", type=int, default=512, help="a multiple of 256 (default: 512)")
     parser.add_argument("--blocks", type=int, default=8, help="of the Transformer, a multiple of 4 (default: 8)")
     parser.add_argument("--contexts", type=int, nargs="+", default=CONTEXTS, help="tokens (default: 1K to 128K)")
+    parser.add_argument("--processor-time", action="store_true", help="for one thread on a busy machine")
     parser.add_argument("--quick", action="store_true", help="small models and contexts: does it run")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw them")
@@ -157,7 +158,10 @@ def main(argv: Sequence[str] | None = None) -> Row:
     torch.manual_seed(0)
     runtime.set_num_threads(args.threads)
     result: Row = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "mambasdk": mambasdk.__version__}
-    result |= {name: getattr(args, name) for name in ("threads", "rounds", "steps", "chunk", "d_model", "blocks")}
+    result |= {
+        name: getattr(args, name)
+        for name in ("threads", "processor_time", "rounds", "steps", "chunk", "d_model", "blocks")
+    }
     with tempfile.TemporaryDirectory() as folder:
         made = models(args.d_model, args.blocks, vocab_size)
         result["parameters"] = {name: parameters(model) for name, model in made.items()}
@@ -194,12 +198,20 @@ def _measure(decoders: dict[str, Decoder], context: int, args: argparse.Namespac
     chunk = min(args.chunk, context // 2)
     times: dict[str, dict[str, list[float]]] = {"prefill": {}, "decode": {}}
     held = {}
+    clock = time.process_time if args.processor_time else time.perf_counter
+
+    def timed(decoder: Decoder, tokens: int, count: int) -> float:
+        start = clock()
+        for _ in range(count):
+            decoder.read(tokens)
+        return (clock() - start) / count
+
     for _ in range(args.rounds):
         for name, one in decoders.items():
             one.fill(context - chunk)
-            times["prefill"].setdefault(name, []).append(_timed(one, chunk, 1) / chunk)
+            times["prefill"].setdefault(name, []).append(timed(one, chunk, 1) / chunk)
             one.read(1)  # the first may still plan
-            times["decode"].setdefault(name, []).append(_timed(one, 1, args.steps))
+            times["decode"].setdefault(name, []).append(timed(one, 1, args.steps))
             held[name] = one.session_bytes()
             one.fill(1)  # so that one large state is held at a time
     row: Row = {"context": context, "load": os.getloadavg()}
@@ -209,13 +221,6 @@ def _measure(decoders: dict[str, Decoder], context: int, args: argparse.Namespac
     row["state_bytes"] = {name: one.state_bytes(context) for name, one in decoders.items()}
     row["session_bytes"] = held
     return row
-
-
-def _timed(decoder: Decoder, tokens: int, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        decoder.read(tokens)
-    return (time.perf_counter() - start) / count
 
 
 def _show(row: Row) -> None:
@@ -256,7 +261,8 @@ def _plot(path: Path, result: Row) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.suptitle(f"{result['machine']}, {result['threads']} threads, {result['date']}", fontsize=9)
+    clock = ", processor time" if result["processor_time"] else ""
+    figure.suptitle(f"{result['machine']}, {result['threads']} threads{clock}, {result['date']}", fontsize=9)
     figure.savefig(path)
 
 

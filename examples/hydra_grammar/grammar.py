@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 import mambasdk
 from mambasdk import ops
-from mambasdk.nn import MATRIX_MIXERS, Hydra, Mamba2
+from mambasdk.nn import MATRIX_MIXERS, Hydra, Mamba2, MatrixMixer
 
 KEYS, VALUES, PAIRS = 8, 8, 16
 MASK = KEYS + VALUES
 LENGTH = 2 * PAIRS
 CHANNELS, LAYERS, STATE, RANK, HEAD = 64, 2, 16, 8, 32
+TOLERANCE = 1e-10  # of the largest singular value, in float64: what counts for the rank
 
 
 class Sentences(NamedTuple):
@@ -115,6 +116,32 @@ def models() -> dict[str, Callable[[], nn.Module]]:
     }
 
 
+def ranks(length: int = 64, rank: int = 4, width: int = 16) -> dict[str, dict[str, int]]:
+    """Largest ranks of the mixers' matrices (length x length) for noise, with two heads and a state, or q, of `rank`.
+
+    below, above: of all blocks that begin beside the diagonal and end in a corner. whole: of the matrix.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(1, length, width, dtype=torch.float64)
+    made: dict[str, Any] = {"Hydra": Hydra(width, rank, headdim=width)}
+    made |= {kind: MatrixMixer(width, kind, length, qk_dim=rank, headdim=width) for kind in MATRIX_MIXERS}
+    found = {}
+    for name, mixer in made.items():
+        with torch.no_grad():
+            matrix = mixer.double().matrix(x)[0]  # (H, L, L)
+        cuts = range(1, length)
+        found[name] = {
+            "below": max(_rank(matrix[:, cut:, :cut]) for cut in cuts),
+            "above": max(_rank(matrix[:, :cut, cut:]) for cut in cuts),
+            "whole": _rank(matrix),
+        }
+    return found
+
+
+def _rank(matrices: Tensor) -> int:
+    return int(torch.linalg.matrix_rank(matrices, rtol=TOLERANCE).max())
+
+
 def train(make: Callable[[], nn.Module], steps: int, batch: int, rate: float, seed: int) -> dict[str, float]:
     """Accuracy on sentences that were not seen: of all, and of those told on one side alone."""
     torch.manual_seed(seed)
@@ -165,7 +192,7 @@ def draw(results: dict[str, dict[str, float]], out: Path) -> None:
 
 
 def main() -> None:
-    """Train all, print the table, write results.json and grammar.png."""
+    """Print the ranks, train all, print the table, write results.json and grammar.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--steps", type=int, default=800)
@@ -175,6 +202,11 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="(default: all)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    print("| matrix, 64 x 64 | rank below | rank above | rank of all |\n|---|---|---|---|")
+    structure = ranks()
+    for name, found in structure.items():
+        print(f"| {name} | {found['below']} | {found['above']} | {found['whole']} |")
+    print()
     results = {}
     print("| model | all | told before | told after | loss | parameters | seconds |\n|---|---|---|---|---|---|---|")
     for name, make in models().items():
@@ -185,7 +217,7 @@ def main() -> None:
         shares = " | ".join(f"{one[part]:.1%}" for part in ("all", "before", "after"))
         rest = f"{one['loss']:.3f} | {one['parameters']:,.0f} | {one['seconds']:.1f}"
         print(f"| {name} | {shares} | {rest} |", flush=True)
-    (args.out / "results.json").write_text(json.dumps(results, indent=1))
+    (args.out / "results.json").write_text(json.dumps({"ranks": structure, "grammar": results}, indent=1))
     draw(results, args.out / "grammar.png")
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 import mambasdk
 
 KEYS, VALUES = 32, 32
-PAIRS, FEWEST = 16, 2  # in training
+PAIRS, FEWEST = 8, 2  # in training
 TESTED = (4, 8, 16, 32)
 MODELS = ("mamba2", "mamba3")
 
@@ -41,7 +41,7 @@ def pairs(size: int, count: int, generator: torch.Generator) -> Batch:
 
 
 def train(name: str, d_state: int, *, steps: int, size: int, lr: float, seed: int) -> Any:
-    """Two layers of D = 64, trained with up to 16 pairs."""
+    """Two layers of D = 64, trained with up to 8 pairs."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     sizes: dict[str, Any] = {"d_model": 64, "n_layer": 2, "d_state": d_state, "headdim": 32}
@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> Accuracies:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--states", nargs="+", type=int, default=[16, 64], help="N (default: 16 64)")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture of the accuracies")
@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> Accuracies:
             result[task][name] = {
                 count: accuracy(model, *pairs(128, count, torch.Generator().manual_seed(1 + count))) for count in TESTED
             }
+            print(table({task: {name: result[task][name]}}), flush=True)
     print(table(result))
     if args.plot:
         plot(args.plot, result, PAIRS, "pairs")
