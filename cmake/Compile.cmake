@@ -23,6 +23,12 @@ target_compile_options(
 if(MAMBASDK_SANITIZE)
   add_compile_options(-fsanitize=${MAMBASDK_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MAMBASDK_SANITIZE})
+  foreach(_kind address thread)
+    if(MAMBASDK_SANITIZE MATCHES "${_kind}")
+      string(TOUPPER "MAMBASDK_SANITIZES_${_kind}" _definition) # every compiler says it in another way
+      add_compile_definitions(${_definition})
+    endif()
+  endforeach()
 endif()
 
 # mambasdk_relative_rpath(TARGET FOLDER): once installed, the target finds libmambasdk in FOLDER relative to itself.

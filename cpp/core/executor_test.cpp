@@ -102,7 +102,7 @@ TEST(ThreadPool, RunsInlineAfterShutDown) {
 }
 
 TEST(DefaultContext, WorksInAForkedChild) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(MAMBASDK_SANITIZES_THREAD)
   GTEST_SKIP() << "ThreadSanitizer refuses threads in a forked child";
 #endif
   const int threads = num_threads();

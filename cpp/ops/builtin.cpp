@@ -1,5 +1,7 @@
 #include "ops/builtin.hpp"
 
+#include <memory>
+
 #include "core/registry.hpp"
 #include "ops/families.hpp"  // the folders beside this file, listed by cmake/Library.cmake
 
@@ -11,11 +13,11 @@ MAMBASDK_OPERATION_FAMILIES(MAMBASDK_DECLARE_FAMILY)
 
 Registry& registry() {
   static Registry* table = [] {
-    auto* made = new Registry;  // lives as long as the process: kernels may run during exit
+    auto made = std::make_unique<Registry>();
 #define MAMBASDK_REGISTER_FAMILY(name) register_##name(*made);
     MAMBASDK_OPERATION_FAMILIES(MAMBASDK_REGISTER_FAMILY)
 #undef MAMBASDK_REGISTER_FAMILY
-    return made;
+    return made.release();  // lives as long as the process: kernels may run during exit
   }();
   return *table;
 }

@@ -1,6 +1,7 @@
 #include "runtime/engine/engines.hpp"
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -20,14 +21,14 @@ struct Engines {
 
 Engines& engines() {
   static auto* table = [] {
-    auto* made = new Engines;
+    auto made = std::make_unique<Engines>();  // until it is whole
     made->by_name.emplace(
         "native",
         Engine{"native", "Runs program.json on the registered operations, on the CPU or on a plugin's device.",
                "mambasdk", [](Package package, const LoadOptions& options) {
                  return std::make_shared<const NativeModel>(std::move(package), options);
                }});
-    return made;
+    return made.release();
   }();
   return *table;
 }

@@ -81,7 +81,7 @@ TEST(Json, ErrorsQuoteAtMost80CharactersAndNoContainer) {
   EXPECT_EQ(plugin::quoted(nlohmann::json(std::string(500, 'y'))).size(), 85u);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(MAMBASDK_SANITIZES_ADDRESS) && !defined(MAMBASDK_SANITIZES_THREAD)
 // Wherever memory ends, while the document grows or while it goes, there is an exception and no std::terminate.
 TEST(JsonDeathTest, RunningOutOfMemoryIsAnException) {
   std::string text = "[";

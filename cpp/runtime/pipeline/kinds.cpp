@@ -1,6 +1,7 @@
 #include "runtime/pipeline/kinds.hpp"
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -23,7 +24,7 @@ struct Kinds {
 
 Kinds& kinds() {
   static auto* made = [] {
-    auto* k = new Kinds;
+    auto k = std::make_unique<Kinds>();  // until it is whole
     std::vector<ProcessorKind> built_in = text_processors();
     for (auto head : {causal_lm_head, fill_mask_head, text_classification_head, text_regression_head}) {
       built_in.push_back(head());
@@ -32,7 +33,7 @@ Kinds& kinds() {
       auto key = std::pair(kind.role, kind.kind);
       k->table.emplace(std::move(key), std::move(kind));
     }
-    return k;
+    return k.release();
   }();
   return *made;
 }

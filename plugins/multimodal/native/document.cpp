@@ -67,13 +67,9 @@ class Reader {
     add_latents(*latents, modality, where);
   }
 
-  void emit(plugin::Emitter& emit) {
-    const auto length = static_cast<std::int64_t>(tokens_.size());
+  DocumentTokens take() {
     latents_.resize(tokens_.size() * static_cast<std::size_t>(latent_dim_));
-    emit("tokens", std::move(tokens_), {1, length});
-    if (latent_dim_ == 0) return;
-    emit("latents", std::move(latents_), {1, length, latent_dim_});
-    emit("times", std::vector<float>(static_cast<std::size_t>(length)), {1, length});
+    return {std::move(tokens_), std::move(latents_)};
   }
 
  private:
@@ -83,6 +79,10 @@ class Reader {
                       ", expected 0 to " + std::to_string(modalities_.size(modality) - 1));
     }
     tokens_.push_back(static_cast<std::int32_t>(modalities_.first(modality) + token));
+    if (static_cast<std::int64_t>(tokens_.size()) * latent_dim_ > kMostLatents) {
+      plugin::invalid(where + ": with " + std::to_string(latent_dim_) + " numbers for each token more than " +
+                      std::to_string(kMostLatents) + " of a document");
+    }
   }
 
   void add_text(const json& text, std::size_t modality, const std::string& where) {
@@ -115,9 +115,6 @@ class Reader {
       }
       add(0, modality, where);
       for (const json& value : vector) latents_.push_back(number(value, where + ": latents"));
-      if (static_cast<std::int64_t>(tokens_.size()) * latent_dim_ > kMostLatents) {
-        plugin::invalid(where + ": latents: more than " + std::to_string(kMostLatents) + " numbers of a document");
-      }
     }
   }
 
@@ -136,8 +133,18 @@ Document::Document(const plugin::Config& config, std::string_view directory)
 }
 
 void Document::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
+  DocumentTokens made = read_document(inputs["document"].bytes(), modalities_, latent_dim_, tokenizer_.get());
+  const auto length = static_cast<std::int64_t>(made.tokens.size());
+  emit("tokens", std::move(made.tokens), {1, length});
+  if (latent_dim_ == 0) return;
+  emit("latents", std::move(made.latents), {1, length, latent_dim_});
+  emit("times", std::vector<float>(static_cast<std::size_t>(length)), {1, length});
+}
+
+DocumentTokens read_document(std::string_view text, const Modalities& modalities, std::int64_t latent_dim,
+                             const Tokenizer* tokenizer) {
   plugin::JsonDocument document;
-  if (const auto fault = plugin::read_json(inputs["document"].bytes(), kLimits, document)) {
+  if (const auto fault = plugin::read_json(text, kLimits, document)) {
     throw Error(MAMBASDK_ERROR_CORRUPT, "multimodal",
                 "multimodal: no JSON at byte " + std::to_string(fault->at) + ": " + fault->reason);
   }
@@ -146,10 +153,10 @@ void Document::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   if (segments == document->end() || !segments->is_array()) {
     plugin::invalid("multimodal: expected \"segments\", a list");
   }
-  Reader reader(modalities_, latent_dim_, tokenizer_.get());
+  Reader reader(modalities, latent_dim, tokenizer);
   std::size_t index = 0;
   for (const json& segment : *segments) reader.segment(segment, index++);
-  reader.emit(emit);
+  return reader.take();
 }
 
 }  // namespace mambasdk::multimodal

@@ -2,12 +2,24 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "mambasdk/plugin.hpp"
 #include "mambasdk/plugin/config.hpp"
 #include "modalities.hpp"
 
 namespace mambasdk::multimodal {
+
+// A document as a model takes it. latents: latent_dim numbers for each token, zero where it stands for none.
+struct DocumentTokens {
+  std::vector<std::int32_t> tokens;
+  std::vector<float> latents;
+};
+
+// Of a document's JSON (see Document); without a tokenizer a token of text is a byte. Throws Error.
+[[nodiscard]] DocumentTokens read_document(std::string_view text, const Modalities& modalities, std::int64_t latent_dim,
+                                           const Tokenizer* tokenizer);
 
 // Takes `document` u8, JSON:
 //   {"segments": [{"modality": "text", "text": "a cat"}, {"modality": "image", "tokens": [3, 0, 7]},
