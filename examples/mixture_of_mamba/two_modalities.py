@@ -1,6 +1,6 @@
 """Mixture-of-Mamba beside the dense Mamba on a stream of two modalities: how soon each learns, and what a step costs.
 
-- digits: blocks of four random digits, a sign, and the same four again.
+- digits: blocks of six random digits, a sign, and the same six again.
 - wave: blocks of a sine in 32 levels. It goes on from block to block, through the digits in between.
 
 Blocks of both take turns, so a model reads the wave while it holds nothing of the digits, and has one state for both.
@@ -27,8 +27,8 @@ from torch.nn import functional
 
 import mambasdk
 
-DIGITS, SIGN, COPIED = 10, 10, 4
-LEVELS, WAVE = 32, 9  # of the wave, and its steps in a block
+DIGITS, SIGN, COPIED = 10, 10, 6
+LEVELS, WAVE = 32, 13  # of the wave, and its steps in a block
 BLOCKS = 5  # of each modality
 RANGES = [DIGITS + 1, DIGITS + 1 + LEVELS]
 NAMES = ("digits", "wave")
@@ -159,10 +159,10 @@ def main() -> None:
     """Train all, print the tables, write results.json and two_modalities.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--every", type=int, default=20, help="steps between measurements (default: 20)")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=15, help="timed steps of each model, 0 for none (default: 15)")
     parser.add_argument("--width", type=int, default=512, help="channels of the timed models (default: 512)")

@@ -52,13 +52,13 @@ class Groups:
 
     def sort(self, x: Tensor, repeats: int = 1) -> Tensor:
         """Rows x (T, …) by group. repeats: row r of the groups is row r // repeats of x (T / repeats, …)."""
-        if self.order is not None:
-            return x.index_select(0, self.order if repeats == 1 else self.order // repeats)
+        if self.order is not None and self.back is not None:
+            return _permuted(x, self.order, self.back) if repeats == 1 else x.index_select(0, self.order // repeats)
         return x if repeats == 1 else x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).flatten(0, 1)
 
     def restore(self, y: Tensor) -> Tensor:
         """Sorted rows (T, …) in the order that the groups were made of."""
-        return y if self.back is None else y.index_select(0, self.back)
+        return y if self.order is None or self.back is None else _permuted(y, self.back, self.order)
 
     def linear(
         self,
@@ -117,6 +117,29 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
     y = functional.linear(x, weight)
     return y.to(torch.promote_types(y.dtype, bias.dtype)) + bias
+
+
+class _Permutation(torch.autograd.Function):
+    """Rows in another order; the gradient goes the way back, where that of `index_select` would add row by row."""
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        return x.index_select(0, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        order, back = ctx.saved_tensors
+        return _permuted(grad, back, order), None, None
+
+
+def _permuted(x: Tensor, order: Tensor, back: Tensor) -> Tensor:
+    apply: Any = _Permutation.apply
+    y: Tensor = apply(x, order, back)
+    return y
 
 
 class _Touch(torch.autograd.Function):
