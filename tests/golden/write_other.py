@@ -24,7 +24,7 @@ def main(folder: Path) -> int:
     # Test files read the names of their cases from golden files when they are imported: there are none yet.
     os.environ["MAMBASDK_GOLDEN"] = str(folder / "none")
     torch.set_num_threads(1)
-    sys.path[:0] = [str(ROOT / name) for name in ("tests/ops", "tests/python", "plugins/language/tests")]
+    sys.path[:0] = [str(ROOT / "tests" / name) for name in ("ops", "python")]
     paths = [path for pattern in TESTS for path in sorted(ROOT.glob(pattern))]
     writers = [path for path in paths if "def write_golden(" in path.read_text()]
     for path, module in [(path, _imported(path)) for path in writers]:
@@ -38,6 +38,7 @@ def _imported(path: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # modules that a plugin's tests share
     spec.loader.exec_module(module)
     return module
 

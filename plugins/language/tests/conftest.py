@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 import mambasdk
 from mambasdk.plugins import get_host
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules that these tests share: evidence_*.py, language_golden.py
 
 # Sizes that exercise every dim: groups, several heads, a padded vocabulary.
 TINY = {
