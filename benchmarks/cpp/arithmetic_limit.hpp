@@ -56,36 +56,8 @@ inline void run_limit(Arithmetic arithmetic, double multiply_adds, const Paralle
 template <class F>
 void run_arithmetic(benchmark::State& state, double multiply_adds, F&& kernel,
                     Arithmetic arithmetic = Arithmetic::float32) {
-<<<<<<< HEAD
   const auto limit = [&] { run_limit(arithmetic, multiply_adds, default_context().parallel()); };
-  std::vector<double> times, limits;
-  kernel();
-  limit();
-  for (auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
-    kernel();
-    times.push_back(seconds_since(start));
-    state.SetIterationTime(times.back());
-    start = std::chrono::steady_clock::now();
-    limit();
-    limits.push_back(seconds_since(start));
-  }
-  const double best = *std::min_element(times.begin(), times.end());
-  const double best_limit = *std::min_element(limits.begin(), limits.end());
-  state.counters["median_us"] = median(times) * 1e6;
-  state.counters["ratio"] = median(times) / median(limits);
-  state.counters["best_us"] = best * 1e6;
-  state.counters["best_ratio"] = best / best_limit;
-  state.counters["gflops"] = 2e-9 * multiply_adds / median(times);
-=======
-  const int lanes = active_isa() >= Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
-  const auto count = static_cast<std::int64_t>(multiply_adds / lanes);
-  const auto limit = [&] {
-    if (arithmetic == Arithmetic::pairs) return MAMBASDK_PICK(limit_pairs)(count / 2, default_context().parallel());
-    MAMBASDK_PICK(limit_fma)(count, default_context().parallel());
-  };
   state.counters["gflops"] = 2e-9 * multiply_adds / run_beside(state, kernel, limit).median;
->>>>>>> shape
 }
 
 }  // namespace mambasdk::bench
