@@ -215,7 +215,7 @@ def _limits(workload: Any, ours: Row, folder: Path, args: argparse.Namespace) ->
     adds = counter.get_total_flops() / 2
     narrow = workload.dtype == "bfloat16"
     bfloat16 = {name: rates[name] for name in ("multiply_pairs", "multiply_tiles") if name in rates}
-    rate = max(rates["multiply_adds"], *(bfloat16.values() if narrow else ()))
+    rate = max([rates["multiply_adds"], *(bfloat16.values() if narrow else ())])
     return {
         "multiply_adds": adds,
         "multiply_adds_a_second": rate,

@@ -21,7 +21,9 @@ _RUN = """
 import sys, warnings
 warnings.simplefilter("error")
 import torch
+import importlib
 import mambasdk.nn
+importlib.import_module(sys.argv[4])  # of the output's class
 program = torch.export.load(sys.argv[1]).module()
 given = torch.load(sys.argv[2])
 out = program(given["tokens"], given["state"], mask=given["mask"])
@@ -76,7 +78,8 @@ def test_a_saved_program_continues_a_state_in_a_fresh_process(family: str, tmp_p
         expected = model(tokens, state, mask=mask)
     torch.save({"tokens": tokens, "state": state, "mask": mask}, tmp_path / "in.pt")
     files = [str(tmp_path / name) for name in ("model.pt2", "in.pt", "out.pt")]
-    subprocess.run([sys.executable, "-c", _RUN, *files], check=True, cwd=tmp_path)
+    command = [sys.executable, "-c", _RUN, *files, type(expected).__module__]
+    subprocess.run(command, check=True, cwd=tmp_path)
     out = torch.load(tmp_path / "out.pt")  # weights_only: the classes of a state are admitted
     torch.testing.assert_close(out["logits"], expected.logits, atol=1e-4, rtol=1e-4)
     everyone = torch.arange(len(tokens))  # a traced cache may have columns that no row has

@@ -220,14 +220,31 @@ def test_plugins_import_what_is_public() -> None:
     assert wrong == []
 
 
-def test_plugins_import_no_other_plugin() -> None:
-    wrong = []
+def plugin_dependencies() -> Graph:
+    """Each plugin's package and the other plugins' that its pyproject.toml declares."""
+    made: Graph = {}
     for folder in sorted(ROOT.glob("plugins/*/mambasdk_*")):
+        declared = re.search(
+            r"^dependencies = \[(.*?)\]", (folder.parent / "pyproject.toml").read_text("utf-8"), re.M | re.S
+        )
+        assert declared is not None
+        made[folder.name] = {name.replace("-", "_") for name in re.findall(r"mambasdk-[a-z]+", declared[1])}
+    return made
+
+
+def test_plugins_import_only_plugins_that_they_depend_on() -> None:
+    wrong = []
+    for name, dependencies in plugin_dependencies().items():
+        [folder] = ROOT.glob(f"plugins/*/{name}")
         for path in modules(folder, folder.parent).values():
             for target in imported(path):
-                if target.startswith("mambasdk_") and target.split(".")[0] != folder.name:
+                if target.startswith("mambasdk_") and target.split(".")[0] not in {name, *dependencies}:
                     wrong.append(f"{path.relative_to(ROOT)} imports {target}")
     assert wrong == []
+
+
+def test_plugins_depend_on_each_other_in_no_circle() -> None:
+    assert circles(plugin_dependencies()) == []
 
 
 # ---- the documentation ----

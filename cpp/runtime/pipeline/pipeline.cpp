@@ -42,9 +42,9 @@ class ManifestPipeline final : public Pipeline {
     const std::string hint = plugin_hint(package);
     for (const auto& [slot, config] : manifest.processors_json) {
       const std::string where = concat(package.directory().string(), ": processors.", printable(slot));
-      const nlohmann::json entry = parse_json(config, where);
+      const JsonDocument entry = parse_json(config, where);
       const std::string kind = json_string_at(entry, "kind", where);
-      const std::string other = entry.contains(kAlternative) ? json_string_at(entry, kAlternative, where) : "";
+      const std::string other = entry->contains(kAlternative) ? json_string_at(entry, kAlternative, where) : "";
       slots_.push_back({slot, kind, other, create_processor(kind, config, directory, hint)});
     }
     if (head) {
