@@ -16,7 +16,7 @@ list(FILTER _sources EXCLUDE REGEX "(\\.isa|_test|_bench)\\.cpp$")
 set(_checking_sources ${_isa_sources})
 list(FILTER _checking_sources INCLUDE REGEX "core/simd_check")
 list(REMOVE_ITEM _isa_sources ${_checking_sources})
-set(MAMBASDK_AMX_SOURCES "ops/ssd/ssd_(forward|backward)\\.isa|ops/linear/linear_tiles\\.isa|tile_limit\\.isa") # products of bfloat16 (core/isa.hpp)
+set(MAMBASDK_AMX_SOURCES "ops/ssd/ssd_(forward|backward)\\.isa|ops/linear/linear_tiles\\.isa") # products of bfloat16 (core/isa.hpp)
 mambasdk_isa_objects(_isa_objects mambasdk_isa ${_isa_sources})
 mambasdk_isa_objects(_checking_objects mambasdk_checking ${_checking_sources})
 

@@ -49,8 +49,9 @@ std::int64_t Score::context_of(const plugin::Config& config, std::int64_t otherw
 }
 
 void Score::attach(plugin::Model& model) {
-  const json description = json::parse(model.description());
-  for (const json& entry : description.at("processors")) {
+  plugin::JsonDocument description;
+  (void)plugin::read_json(model.description(), {}, description);  // what is no JSON leaves null
+  for (const json& entry : description->at("processors")) {
     if (entry.value("kind", "") != "multimodal") continue;
     modalities_.emplace(entry.at("modalities").get<std::vector<std::string>>(),
                         entry.at("ranges").get<std::vector<std::int64_t>>());

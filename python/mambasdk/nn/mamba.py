@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import check_input, is_single_step
+from mambasdk.nn.mixer import check_input
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import MarkedParameters
 from mambasdk.nn.selective import (
@@ -20,7 +20,6 @@ from mambasdk.nn.selective import (
     initial_A_log,
     projected,
     selective_ssm,
-    selective_step,
     skip_weight,
 )
 from mambasdk.nn.state import MambaState
@@ -122,22 +121,18 @@ class Mamba(MarkedParameters):
             return packing.run(self.forward, x, state, return_state)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, I) each
         parameters = projected(self.x_proj, self.dt_proj, self.d_state, self.norms)
-        new_state: MambaState | None
-        if state is not None and is_single_step(x) and cu_seqlens is None:
-            y, new_state = selective_step(u, z, self.conv1d, parameters, self.A_log, self.D, state)
-        else:
-            y, new_state = selective_ssm(
-                u,
-                z,
-                self.conv1d,
-                parameters,
-                self.A_log,
-                self.D,
-                state=state,
-                return_state=return_state,
-                cu_seqlens=cu_seqlens,
-                reverse=self.reverse,
-            )
+        y, new_state = selective_ssm(
+            u,
+            z,
+            self.conv1d,
+            parameters,
+            self.A_log,
+            self.D,
+            state=state,
+            return_state=return_state,
+            cu_seqlens=cu_seqlens,
+            reverse=self.reverse,
+        )
         y = self.out_proj(y)
         return (y, new_state) if return_state else y
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
-from mambasdk.nn.mixer import initial_dt_bias
+from mambasdk.nn.mixer import initial_dt_bias, is_single_step
 from mambasdk.nn.norm import RMSNorm
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype
 from mambasdk.nn.state import MambaState
@@ -140,7 +140,12 @@ def selective_ssm(
     cu_seqlens: Tensor | None = None,  # (S+1) int32
     reverse: bool = False,
 ) -> tuple[Tensor, MambaState | None]:
-    """(y (B, L, I), the state after the last step where asked); with `reverse` from the last position to the first."""
+    """(y (B, L, I), the state after the last step where asked); with `reverse` from the last position to the first.
+
+    One token on a state, without gradients, goes through the update operations.
+    """
+    if state is not None and is_single_step(u) and cu_seqlens is None:
+        return _selective_step(u, z, conv1d, parameters, A_log, D, state)
     conv = None if state is None else state.conv
     u = conv1d(u, conv, return_state=return_state, cu_seqlens=cu_seqlens, reverse=reverse)
     if return_state:
@@ -168,7 +173,7 @@ def selective_ssm(
     return y, MambaState(conv, ssm)
 
 
-def selective_step(
+def _selective_step(
     u: Tensor,  # (B, 1, I)
     z: Tensor,  # (B, 1, I)
     conv1d: CausalConv1d,
@@ -177,7 +182,7 @@ def selective_step(
     D: Tensor,  # (I)
     state: MambaState,
 ) -> tuple[Tensor, MambaState]:
-    """`selective_ssm` of one token without gradients, by the update operations: (y (B, 1, I), the state after it)."""
+    """(y (B, 1, I), the state after it)."""
     u, conv = conv1d.step(u.squeeze(1), state.conv)
     delta, B, C, delta_bias = parameters(u)
     y, ssm = ops.selective_state_update(

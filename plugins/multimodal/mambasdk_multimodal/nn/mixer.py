@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn import CausalConv1d, MambaState, MarkedParameters
 from mambasdk.nn.groups import Groups
-from mambasdk.nn.mixer import check_input, is_single_step
+from mambasdk.nn.mixer import check_input
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.selective import (
     DtInit,
@@ -20,7 +20,6 @@ from mambasdk.nn.selective import (
     ScanParameters,
     initial_A_log,
     selective_ssm,
-    selective_step,
     skip_weight,
     split_parameters,
 )
@@ -141,21 +140,17 @@ class MixtureOfMamba(MarkedParameters):
         def parameters(conved: Tensor) -> ScanParameters:
             return self._scan_parameters(conved, groups)
 
-        new_state: MambaState | None
-        if state is not None and is_single_step(x) and cu_seqlens is None:
-            y, new_state = selective_step(u, z, self.conv1d, parameters, self.A_log, self.D, state)
-        else:
-            y, new_state = selective_ssm(
-                u,
-                z,
-                self.conv1d,
-                parameters,
-                self.A_log,
-                self.D,
-                state=state,
-                return_state=return_state,
-                cu_seqlens=cu_seqlens,
-            )
+        y, new_state = selective_ssm(
+            u,
+            z,
+            self.conv1d,
+            parameters,
+            self.A_log,
+            self.D,
+            state=state,
+            return_state=return_state,
+            cu_seqlens=cu_seqlens,
+        )
         y = self._project("out", y, groups)
         return (y, new_state) if return_state else y
 

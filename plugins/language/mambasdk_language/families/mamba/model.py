@@ -16,19 +16,11 @@ def build(config: MambaConfig) -> LanguageModel:
 
 def mixer_of(config: MambaConfig, **more: Any) -> Mamba:
     """A mixer of a configuration that has the fields of MambaConfig. more: its other arguments."""
-    return Mamba(
-        config.d_model,
-        config.d_state,
-        config.d_conv,
-        config.expand,
-        config.dt_rank,
-        dt_min=config.dt_min,
-        dt_max=config.dt_max,
-        dt_init=config.dt_init,
-        dt_scale=config.dt_scale,
-        dt_init_floor=config.dt_init_floor,
-        bias=config.bias,
-        conv_bias=config.conv_bias,
-        d_inner=config.d_inner,
-        **more,
-    )
+    return Mamba(**mixer_options(config), **more)
+
+
+def mixer_options(config: Any) -> dict[str, Any]:
+    """The arguments of `mambasdk.nn.Mamba`, and of mixers like it, that a configuration has as fields."""
+    names = ("d_model", "d_state", "d_conv", "expand", "dt_rank", "dt_min", "dt_max", "dt_init", "dt_scale")
+    more = ("dt_init_floor", "bias", "conv_bias", "d_inner")
+    return {name: getattr(config, name) for name in (*names, *more)}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.nn import ModelOutput, ModelState, RMSNorm
 from mambasdk.nn.causal_lm import next_token_loss
+from mambasdk_language.families.mamba.model import mixer_options
 from mambasdk_language.model import LanguageModel
 from mambasdk_multimodal.diffusion import TimeEmbedding
 from mambasdk_multimodal.families.mixture_of_mamba.config import MixtureOfMambaConfig
@@ -190,22 +191,10 @@ def build(config: MixtureOfMambaConfig) -> MultimodalModel:
 def mixer_of(config: MixtureOfMambaConfig, **more: Any) -> MixtureOfMamba:
     """A mixer of a configuration. more: its other arguments."""
     return MixtureOfMamba(
-        config.d_model,
-        len(config.modality_ranges),
-        config.d_state,
-        config.d_conv,
-        config.expand,
-        config.dt_rank,
+        modalities=len(config.modality_ranges),
         shared=config.shared,
         dt_bias=config.dt_bias,
-        dt_min=config.dt_min,
-        dt_max=config.dt_max,
-        dt_init=config.dt_init,
-        dt_scale=config.dt_scale,
-        dt_init_floor=config.dt_init_floor,
-        bias=config.bias,
-        conv_bias=config.conv_bias,
-        d_inner=config.d_inner,
+        **mixer_options(config),
         **more,
     )
 
