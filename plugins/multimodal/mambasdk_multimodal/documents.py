@@ -61,6 +61,14 @@ def read_rows(paths: Sequence[str | os.PathLike[str]]) -> list[Document]:
     return documents
 
 
+def read_document(path: str | os.PathLike[str]) -> Any:
+    """The JSON of a file that holds one document. Raises InvalidArgumentError with the file and what is wrong."""
+    rows = list(_rows(Path(path)))
+    if len(rows) != 1:
+        raise InvalidArgumentError(f"{len(rows)} documents", where=str(path), expected="one")
+    return rows[0]
+
+
 def _rows(path: Path) -> Iterator[Any]:
     if path.suffix not in _SUFFIXES:
         raise InvalidArgumentError(f"{path.suffix or 'a file'} holds no documents", where=str(path), expected=_SUFFIXES)

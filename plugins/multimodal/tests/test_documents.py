@@ -12,7 +12,7 @@ import torch
 
 import mambasdk
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_multimodal.documents import Sequences, encode, read_rows
+from mambasdk_multimodal.documents import Sequences, encode, read_document, read_rows
 from mambasdk_multimodal.generation import segments
 from mambasdk_multimodal.objectives import Batch
 from mambasdk_multimodal.processors import DocumentProcessor
@@ -117,6 +117,25 @@ def test_files_of_documents(tmp_path: Path) -> None:
     (tmp_path / "wrong.json").write_text(json.dumps({"segments": [image(99)]}))
     with pytest.raises(InvalidArgumentError, match=r"wrong.json#1.*token 99 of image"):
         encode(read_rows([tmp_path / "wrong.json"]), DocumentProcessor(**TWO))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [('{"segments": [', "cannot be read"), ("[{}, {}]", "2 documents"), (None, "cannot be read")],
+)
+def test_a_file_that_holds_no_one_document_is_named(written: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    if written is not None:
+        path.write_text(written)
+    with pytest.raises(InvalidArgumentError, match=rf"one\.json: {said}"):
+        read_document(path)
+
+
+def test_numbers_of_a_document_are_bounded_before_there_is_memory_for_them() -> None:
+    """Text beside latent vectors has as many numbers as they, all zero."""
+    processor = DocumentProcessor(modalities=["text", "image"], ranges=[256, 257], latent_dim=1 << 20)
+    with pytest.raises(ValueError, match="segment 0: with 1048576 numbers for each token more than 268435456"):
+        processor({"segments": [text("a" * 300)]})
 
 
 def test_targets_follow_their_tokens_and_stop_at_the_end_of_a_row() -> None:

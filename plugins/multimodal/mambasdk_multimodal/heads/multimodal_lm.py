@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from mambasdk.training import TaskHead, TaskRun, TrainingOptions, distributed, s
 from mambasdk_language.corpus import split_rows
 from mambasdk_language.documents import Document
 from mambasdk_language.heads.causal_lm import add_held_out_arguments, held_out_share
-from mambasdk_multimodal.documents import encode, read_rows
+from mambasdk_multimodal.documents import encode, read_document, read_rows
 from mambasdk_multimodal.processors import DocumentProcessor
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class MultimodalHead(TaskHead):
         from mambasdk_multimodal.generation import continue_document
 
         if args.document is not None:
-            document = json.loads(Path(args.document).read_text("utf-8"))
+            document = read_document(args.document)
         else:
             first = Manifest.read(args.model).processors["document"]["modalities"][0]
             document = {"segments": [{"modality": first, "text": args.prompt}]}
