@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_parity import greedy, is_as_near_in_bfloat16, uncached
 from safetensors.torch import save_file
 
 import mambasdk
@@ -82,6 +83,32 @@ def test_left_padding_equals_transformers_and_is_exact(family: str, tmp_path: Pa
     torch.testing.assert_close(found.logits[:, 6:], expected[:, 6:], atol=1e-4, rtol=0)
     for a, b in zip(found.state, alone.state, strict=True):
         torch.testing.assert_close(a.ssm, b.ssm, atol=1e-5, rtol=0)
+
+
+def test_pieces_and_greedy_text_equal_those_of_transformers(family: str, tmp_path: Path) -> None:
+    theirs = huggingface_model(family, tie_word_embeddings=False)
+    with torch.no_grad():
+        theirs.lm_head.weight.normal_()
+    theirs.save_pretrained(tmp_path)
+    ours = mambasdk.import_checkpoint(family, tmp_path)
+    tokens = torch.randint(1, 61, (2, 15))
+    state, pieces = None, []
+    with torch.no_grad():
+        for piece in tokens.split([6, 5, 1, 3], 1):
+            out = ours(piece, state)
+            state = out.state
+            pieces.append(out.logits)
+    torch.testing.assert_close(torch.cat(pieces, 1), uncached(theirs, tokens), atol=1e-4, rtol=0)
+    found = ours.generate(tokens[:1, :7], max_new_tokens=64)
+    assert torch.equal(found, greedy(theirs, tokens[:1, :7], 64))
+    assert torch.equal(found, theirs.generate(tokens[:1, :7], max_new_tokens=64, do_sample=False, eos_token_id=None))
+
+
+def test_bfloat16_is_as_near_to_float32_as_transformers(family: str, tmp_path: Path) -> None:
+    theirs = huggingface_model(family)
+    theirs.save_pretrained(tmp_path)
+    tokens = torch.randint(1, 61, (4, 33))
+    assert is_as_near_in_bfloat16(mambasdk.import_checkpoint(family, tmp_path), theirs, tokens)
 
 
 def test_untied_head_from_transformers(family: str, tmp_path: Path) -> None:

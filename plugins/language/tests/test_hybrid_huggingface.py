@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_parity import greedy, is_as_near_in_bfloat16, uncached
 from torch import Tensor
 
 import mambasdk
@@ -120,12 +121,6 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, str
     return request.param, theirs, mambasdk.import_checkpoint("hybrid", tmp_path)
 
 
-def uncached(model: Any, tokens: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits: Tensor = model(input_ids=tokens, use_cache=False).logits
-    return logits
-
-
 def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
@@ -157,10 +152,19 @@ def test_hybrid_equals_transformers(pair: tuple[tuple[str, str], Any, Any]) -> N
         assert equal(leaking, expected) == (case not in LEAKS)
         if case not in UNCACHED:
             assert equal(cached_step(theirs, tokens, 9), expected[:, 9:10]) == (case not in CLAMPS)
-    found = ours.generate(tokens[:1, :7], max_new_tokens=6)
-    assert torch.equal(found, greedy(theirs, tokens[:1, :7], 6))
+    count = 64 if case[1] == "sizes" else 6
+    found = ours.generate(tokens[:1, :7], max_new_tokens=count)
+    assert torch.equal(found, greedy(theirs, tokens[:1, :7], count))
     if case not in CLAMPS | UNCACHED:
-        assert torch.equal(found, theirs.generate(tokens[:1, :7], max_new_tokens=6, do_sample=False))
+        assert torch.equal(found, theirs.generate(tokens[:1, :7], max_new_tokens=count, do_sample=False))
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_hybrid_in_bfloat16_is_as_near_to_float32_as_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = reference(kind, "sizes")
+    theirs.save_pretrained(tmp_path)
+    tokens = torch.randint(1, 61, (4, 33), generator=torch.Generator().manual_seed(2))
+    assert is_as_near_in_bfloat16(mambasdk.import_checkpoint("hybrid", tmp_path), theirs, tokens)
 
 
 def cached_step(model: Any, tokens: Tensor, at: int) -> Tensor:
@@ -171,13 +175,6 @@ def cached_step(model: Any, tokens: Tensor, at: int) -> Tensor:
         options["position_ids"] = torch.full((len(tokens), 1), at)
     logits: Tensor = model(input_ids=tokens[:, at : at + 1], use_cache=True, **options).logits
     return logits
-
-
-def greedy(model: Any, tokens: Tensor, count: int) -> Tensor:
-    """Likeliest tokens by the forward without a cache."""
-    for _ in range(count):
-        tokens = torch.cat([tokens, uncached(model, tokens)[:, -1:].argmax(-1)], 1)
-    return tokens
 
 
 @pytest.mark.parametrize("kind", list(MODELS))

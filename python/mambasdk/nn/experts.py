@@ -71,7 +71,8 @@ class Router(MarkedParameters):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """X (T, D) -> weights (T, K) and experts (T, K) int64."""
-        logits = accumulate_dtype(functional.linear(x, self.weight))  # (T, experts)
+        # Rounded logits would choose other experts.
+        logits = functional.linear(accumulate_dtype(x), accumulate_dtype(self.weight))  # (T, experts)
         if self.scores == "softmax of chosen":
             best, experts = logits.topk(self.chosen, dim=-1)
             weights = best.softmax(-1)
