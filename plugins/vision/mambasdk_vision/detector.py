@@ -88,7 +88,7 @@ class Detector(ImageModel, abc.ABC):
 
 
 def check_targets(targets: Sequence[Tensor], batch: int, classes: int, where: str) -> None:
-    """Raise ShapeError or InvalidArgumentError unless targets are (n, 5) for each image of a batch, of known classes."""
+    """Raise ShapeError or InvalidArgumentError unless targets are (n, 5) for each image, of known classes."""
     if len(targets) != batch:
         raise ShapeError(
             "bad targets", where=where, expected=f"one tensor for each of {batch} images", got=len(targets)
@@ -101,7 +101,7 @@ def check_targets(targets: Sequence[Tensor], batch: int, classes: int, where: st
                 expected="(n, 5): class, centre x, centre y, width, height",
                 got=tuple(rows.shape),
             )
-        if rows.numel() and not (0 <= int(rows[:, 0].min()) and int(rows[:, 0].max()) < classes):
+        if rows.numel() and not (int(rows[:, 0].min()) >= 0 and int(rows[:, 0].max()) < classes):
             raise InvalidArgumentError(
                 f"a class of image {index} is out of range",
                 where=where,
