@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ class Detector(ImageModel, abc.ABC):
     def with_classes(self, count: int) -> nn.Module:
         """The model for `count` kinds of objects: what tells them apart is drawn anew, all else has these weights."""
         module: nn.Module = self  # type: ignore[assignment]
-        made: Detector = adapted(module, **{field_of(module, "num_classes"): count})  # type: ignore[assignment]
+        changes: dict[str, Any] = {field_of(module, "num_classes"): count}
+        made: Detector = adapted(module, **changes)  # type: ignore[assignment]
         made.draw_classes()
         return made  # type: ignore[return-value]
 
