@@ -100,7 +100,7 @@ EVIDENCE = (
 
 _CONFIG: dict[str, Any] = {
     "nc": 3,
-    "depth": 0.67,
+    "depth": 0.4,
     "width": 0.0625,
     "max_channels": 512,
     "reg_max": 8,
