@@ -8,6 +8,7 @@ from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, collect_famili
 
 LIBRARY = Path(__file__).parent / "libmambasdk_vision.so"
 SUFFIXES = (".png", ".jpg", ".jpeg")  # of images
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 
 
 @hookimpl
@@ -18,13 +19,18 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images."""
+    """Labels of images, and objects in them."""
     return [
         HeadSpec(
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
-        )
+        ),
+        HeadSpec(
+            name="object_detection",
+            summary="boxes of objects: training on YOLO, COCO and Pascal VOC labels, pictures with boxes",
+            implementation="mambasdk_vision.heads.object_detection:ObjectDetectionHead",
+        ),
     ]
 
 
@@ -44,5 +50,7 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             summary="PNG, JPEG or pixels to a normalised tensor",
             factory="mambasdk_vision.processors:ImageProcessor.from_manifest",
             patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
+            frames="mambasdk_vision.video:read_frames",
+            frame_patterns=tuple(f"*{suffix}" for suffix in VIDEOS),
         )
     ]
