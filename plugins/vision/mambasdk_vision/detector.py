@@ -56,7 +56,8 @@ class Detector(ImageModel, abc.ABC):
     def with_classes(self, count: int) -> nn.Module:
         """The model for `count` kinds of objects: what tells them apart is drawn anew, all else has these weights."""
         module: nn.Module = self  # type: ignore[assignment]
-        made: Detector = adapted(module, **{field_of(module, "num_classes"): count})  # type: ignore[assignment]
+        changes: dict[str, Any] = {field_of(module, "num_classes"): count}
+        made: Detector = adapted(module, **changes)  # type: ignore[assignment]
         made.draw_classes()
         return made  # type: ignore[return-value]
 
@@ -93,7 +94,7 @@ class Detector(ImageModel, abc.ABC):
 
 
 def check_targets(targets: Sequence[Tensor], batch: int, classes: int, where: str) -> None:
-    """Raise ShapeError or InvalidArgumentError unless targets are (n, 5) for each image of a batch, of known classes."""
+    """Raise ShapeError or InvalidArgumentError unless targets are (n, 5) for each image, of known classes."""
     if len(targets) != batch:
         raise ShapeError(
             "bad targets", where=where, expected=f"one tensor for each of {batch} images", got=len(targets)
@@ -106,7 +107,7 @@ def check_targets(targets: Sequence[Tensor], batch: int, classes: int, where: st
                 expected="(n, 5): class, centre x, centre y, width, height",
                 got=tuple(rows.shape),
             )
-        if rows.numel() and not (0 <= int(rows[:, 0].min()) and int(rows[:, 0].max()) < classes):
+        if rows.numel() and not (int(rows[:, 0].min()) >= 0 and int(rows[:, 0].max()) < classes):
             raise InvalidArgumentError(
                 f"a class of image {index} is out of range",
                 where=where,

@@ -1,8 +1,10 @@
 #include "detection_head.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "nms.hpp"
 
@@ -31,7 +33,14 @@ std::vector<std::int64_t> class_ids(const TensorView& tensor) {
 // Where in the original image a point of the model's image lies.
 struct Transform {
   double scale_x = 1, scale_y = 1, offset_x = 0, offset_y = 0;
-  double width = HUGE_VAL, height = HUGE_VAL;
+  std::optional<std::array<float, 2>> size;  // width and height of the original
+
+  // The part of a box that lies in the original, all of it where its size is not known.
+  [[nodiscard]] std::array<float, 4> clipped(const float* box) const {
+    std::array<float, 4> out{box[0], box[1], box[2], box[3]};
+    for (std::size_t k = 0; size && k < 4; ++k) out[k] = std::clamp(out[k], 0.0F, (*size)[k % 2]);
+    return out;
+  }
 };
 
 Transform transform_of(const plugin::Inputs& inputs) {
@@ -44,7 +53,7 @@ Transform transform_of(const plugin::Inputs& inputs) {
   if (inputs.has("image_size")) {
     const auto v = inputs["image_size"].data<std::int64_t>();
     if (v.size() != 2) bad_shape("image_size", "(2)", inputs["image_size"].shape());
-    t.height = static_cast<double>(v[0]), t.width = static_cast<double>(v[1]);
+    t.size = std::array{static_cast<float>(v[1]), static_cast<float>(v[0])};
   }
   return t;
 }
@@ -92,6 +101,7 @@ bool ObjectDetection::Limits::reports(std::int64_t id) const {
 }
 
 ObjectDetection::Candidates ObjectDetection::candidates(const plugin::Inputs& inputs, const Limits& limits) const {
+  const Transform t = transform_of(inputs);
   const TensorView boxes_view = inputs[boxes_];
   const TensorView scores_view = inputs[scores_];
   const auto boxes_shape = unbatched(boxes_view.shape(), 2);
@@ -112,7 +122,6 @@ ObjectDetection::Candidates ObjectDetection::candidates(const plugin::Inputs& in
   if (given_classes) given = class_ids(inputs[classes_]);
   if (given_classes && given.size() != n) bad_shape(classes_, "one class per box", inputs[classes_].shape());
 
-  const Transform t = transform_of(inputs);
   Candidates out;
   const auto id_of = [&](std::size_t box, std::size_t column) {
     return given_classes ? given[box] : static_cast<std::int64_t>(column);
@@ -139,14 +148,15 @@ ObjectDetection::Candidates ObjectDetection::candidates(const plugin::Inputs& in
     }
     if (box_format_ == "cxcywh") b[0] -= b[2] / 2, b[1] -= b[3] / 2;
     if (box_format_ != "xyxy") b[2] += b[0], b[3] += b[1];
-    const double x1 = std::clamp(b[0] * t.scale_x + t.offset_x, 0.0, t.width);
-    const double y1 = std::clamp(b[1] * t.scale_y + t.offset_y, 0.0, t.height);
-    const double x2 = std::clamp(b[2] * t.scale_x + t.offset_x, 0.0, t.width);
-    const double y2 = std::clamp(b[3] * t.scale_y + t.offset_y, 0.0, t.height);
-    if (!(x2 > x1 && y2 > y1)) continue;  // outside the image, empty, or not a number
+    const std::array<float, 4> box{
+        static_cast<float>(b[0] * t.scale_x + t.offset_x), static_cast<float>(b[1] * t.scale_y + t.offset_y),
+        static_cast<float>(b[2] * t.scale_x + t.offset_x), static_cast<float>(b[3] * t.scale_y + t.offset_y)};
+    const std::array<float, 4> seen = t.clipped(box.data());
+    const bool finite = std::all_of(box.begin(), box.end(), [](float v) { return std::isfinite(v); });
+    if (!finite || !(seen[2] > seen[0] && seen[3] > seen[1])) continue;  // no number, outside the image, or empty
     for (std::size_t c = 0; c < columns; ++c) {
       if (row[c] == -HUGE_VAL || !(limits.multi_label || c == best) || !limits.reports(id_of(i, c))) continue;
-      for (const double v : {x1, y1, x2, y2}) out.boxes.push_back(static_cast<float>(v));
+      out.boxes.insert(out.boxes.end(), box.begin(), box.end());
       out.scores.push_back(static_cast<float>(row[c]));
       out.classes.push_back(id_of(i, c));
     }
@@ -187,14 +197,15 @@ void ObjectDetection::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
       found.boxes, found.scores, limits.agnostic ? std::span<const std::int64_t>() : std::span(found.classes),
       limits.iou_threshold, static_cast<std::size_t>(limits.max_detections));
 
+  const Transform t = transform_of(inputs);
   Candidates out;
   plugin::JsonWriter json;
   json.open('{').key("detections").open('[');
   for (const std::size_t i : kept) {
     json.open('{').key("box").open('[');
-    for (std::size_t k = 0; k < 4; ++k) {
-      out.boxes.push_back(found.boxes[i * 4 + k]);
-      json.number(static_cast<double>(found.boxes[i * 4 + k]));
+    for (const float v : t.clipped(&found.boxes[i * 4])) {
+      out.boxes.push_back(v);
+      json.number(static_cast<double>(v));
     }
     json.close(']');
     out.scores.push_back(found.scores[i]);

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mambasdk import ops
 from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm
-from mambasdk_vision.nn.forward_type import ForwardType
 from mambasdk_vision.nn import MapConv2d, activation
+from mambasdk_vision.nn.forward_type import ForwardType
 from mambasdk_vision.nn.routed_scan import RoutedScan, ScanInit
 from mambasdk_vision.nn.routes import ROUTES, cross_routes, diagonal_routes
 

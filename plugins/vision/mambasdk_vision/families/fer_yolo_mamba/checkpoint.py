@@ -14,7 +14,9 @@ _SIZES = {"s": (0.33, 0.5)}  # the one that upstream's widths are written for: d
 _NAMES = {"num_classes": "num_classes", "input_shape": "imgsz", "depth": "depth", "width": "width"}
 
 
-def import_fer_yolo_mamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+def import_fer_yolo_mamba(
+    config: Mapping[str, Any], weights: Checkpoint
+) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Our overrides and tensor names from upstream's arguments (`phi`, `num_classes`, `input_shape`) and state dict.
 
     `depth` and `width` stand for a size that has no letter. Classes are read off the tensors where they are not given.
