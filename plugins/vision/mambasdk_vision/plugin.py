@@ -24,13 +24,18 @@ def mambasdk_heads() -> list[HeadSpec]:
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
-        )
+        ),
+        HeadSpec(
+            name="pose_estimation",
+            summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
+            implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processor `image`; heads `image_classification` and `object_detection`."""
+    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection`, `pose_estimation`."""
     return [LIBRARY]
 
 
@@ -44,5 +49,12 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             summary="PNG, JPEG or pixels to a normalised tensor",
             factory="mambasdk_vision.processors:ImageProcessor.from_manifest",
             patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
-        )
+        ),
+        ProcessorSpec(
+            slot="image",
+            kind="person_crop",
+            summary="PNG, JPEG or pixels, and boxes of people, to normalised crops",
+            factory="mambasdk_vision.processors:PersonCrop.from_manifest",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
+        ),
     ]
