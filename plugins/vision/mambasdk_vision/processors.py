@@ -133,9 +133,7 @@ class PoseEstimation(PluginProcessor):
         super().__init__(**options)
         self._output = str(options.get("output", "heatmaps"))
 
-    def __call__(
-        self, heatmaps: Any, *, flipped: Any = None, crops: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def __call__(self, heatmaps: Any, *, flipped: Any = None, crops: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """heatmaps: float32 (n, K, h, w); flipped: of the mirrored crops, to be averaged with them. crops: what
         PersonCrop made; without it keypoints stay in pixels of the crop. Returns
 
