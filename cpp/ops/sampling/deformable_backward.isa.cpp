@@ -142,7 +142,7 @@ void differentiate_x(const DeformableGradientArgs& d, const Parallel& parallel) 
   const DeformableArgs& a = d.forward;
   const Index taps = a.kernel[0] * a.kernel[1], channels = a.x.channels, depth = channels / a.groups;
   const Index width = a.x.batch * a.groups < kFewTasks && depth > kChannelBlock ? kChannelBlock : depth;
-  const Index blocks = (depth + width - 1) / width;
+  const Index blocks = depth == 0 ? 0 : (depth + width - 1) / width;
   const Index places = a.size[0] * a.size[1], together = kPoints / taps, pixels = a.x.size[1] * a.x.size[2];
   Map to = a.x;  // the same of `sums`
   to.stride[1] = a.x.size[2] * channels;
