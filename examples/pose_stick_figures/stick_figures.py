@@ -22,7 +22,7 @@ from mambasdk_vision.pose.keypoints import COCO
 
 GOAL = 0.95  # PCK@0.1 of figures that were not trained on
 SIZE = (120, 200)  # height and width of a picture
-MODEL = ["--backbone", "vmamba-mini", "--size", "64", "48"]
+MODEL = ["--backbone", "hrvmamba-mini", "--size", "64", "48"]
 TRAINING = ["--batch", "32", "--lr", "2e-3", "--rotation", "15", "--scale", "0.15", "--evaluate-every", "100"]
 
 

@@ -18,13 +18,25 @@ PREFIX = "backbone."  # of the encoder's tensors
 _NESTED = "net."  # see mambasdk_vision.model
 
 
-def backbone_of(name: str, settings: Mapping[str, Any], size: tuple[int, int]) -> FeatureMaps:
-    """The encoder of a family or variant, for images of (height, width) = size where its size is a setting."""
+def backbone_of(
+    name: str, settings: Mapping[str, Any], size: tuple[int, int], *, first_map: bool = False
+) -> FeatureMaps:
+    """The encoder of a family or variant, for images of (height, width) = size where its size is a setting.
+
+    settings: fields of its configuration. first_map: without the weights that only other maps than the first need.
+    """
     family, _ = find_model(name)
     field = family.field("image_size")
     fields = {one.name for one in dataclasses.fields(resolve(family.config))}
-    sized = {field: list(size)} if field in fields else {}
-    return feature_maps(name, **{**sized, **settings})
+    given = {field: list(size)} if field in fields else {}
+    if first_map:
+        given.update(_on_meta(name).first_map_config)
+    return feature_maps(name, **{**given, **settings})
+
+
+def _on_meta(name: str) -> Any:
+    with torch.device("meta"):
+        return create_model(name)
 
 
 def import_backbone(
@@ -40,11 +52,8 @@ def import_backbone(
             where=weights.where,
             way_out='give {"backbone": FAMILY_OR_VARIANT, "input_size": [H, W]} as the configuration',
         )
-    family, variant = find_model(name)
-    with torch.device("meta"):
-        model: Any = create_model(name)
-    variants = family.variants.get(variant or family.default_variant or "", {})
-    given = {**variants, **model.maps_config, **settings}
+    family, _ = find_model(name)
+    given = {**_on_meta(name).maps_config, **settings}
     part = weights.rename(lambda key: key.removeprefix(PREFIX) if key.startswith(PREFIX) else None)
     if family.importer is None:
         return given, {f"{PREFIX}{key}": tensor for key, tensor in part.items()}

@@ -18,7 +18,7 @@ class HeatmapPoseConfig:
     a heat map for each. input_size: height and width of the crop of a person, one integer for both.
     """
 
-    backbone: str = "vmamba-mini"
+    backbone: str = "hrvmamba-mini"
     backbone_config: Mapping[str, Any] = field(default_factory=dict)
     keypoints: int = 17
     input_size: int | Sequence[int] = (256, 192)

@@ -36,7 +36,7 @@ class HeatmapPose(nn.Module, PoseModel):
     def __init__(self, config: HeatmapPoseConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = backbone_of(config.backbone, config.backbone_config, config.image_size)
+        self.backbone = backbone_of(config.backbone, config.backbone_config, config.image_size, first_map=True)
         if STRIDE not in self.backbone.map_strides:
             raise InvalidArgumentError(
                 f"{config.backbone} gives no map of stride {STRIDE}",

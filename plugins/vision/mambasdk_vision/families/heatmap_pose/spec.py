@@ -7,9 +7,20 @@ from typing import Any
 from mambasdk.plugins import FamilySpec
 from mambasdk_vision.processors import PERSON_CROP
 
+
+def _hrvmamba(size: str, *input_size: int) -> dict[str, Any]:
+    return {"backbone": f"hrvmamba-{size}-pose", "input_size": list(input_size)}
+
+
+# Published models on HRVMamba (arXiv 2410.03174), by the size of a crop; COCO's 17 keypoints.
 _VARIANTS: dict[str, dict[str, Any]] = {
+    "hrvmamba-pose-tiny-256x192": _hrvmamba("tiny", 256, 192),
+    "hrvmamba-pose-small-256x192": _hrvmamba("small", 256, 192),
+    "hrvmamba-pose-small-384x288": _hrvmamba("small", 384, 288),
+    "hrvmamba-pose-base-256x192": _hrvmamba("base", 256, 192),
+    "hrvmamba-pose-base-384x288": _hrvmamba("base", 384, 288),
     # What the bare name means: it trains on two cores.
-    "heatmap-pose-mini": {"backbone": "vmamba-mini", "input_size": [64, 48]},
+    "heatmap-pose-mini": {"backbone": "hrvmamba-mini", "input_size": [64, 48]},
 }
 
 FAMILY = FamilySpec(
@@ -23,9 +34,16 @@ FAMILY = FamilySpec(
     head="pose_estimation",
     processors={"image": PERSON_CROP},
     tiny={
-        "backbone": "vmamba",
-        "backbone_config": {"dims": 8, "depths": [1, 1], "out_indices": [0, 1]},
-        "input_size": [32, 24],
+        "backbone": "hrvmamba",
+        "backbone_config": {
+            "channels": 8,
+            "stem_channels": 8,
+            "stage1_channels": 4,
+            "stage1_blocks": 1,
+            "num_modules": [1, 1, 1],
+            "num_blocks": 1,
+        },
+        "input_size": [48, 32],
         "keypoints": 5,
     },
     fields={"image_size": "input_size"},
