@@ -31,12 +31,17 @@ def mambasdk_heads() -> list[HeadSpec]:
             summary="boxes of objects: training on YOLO, COCO and Pascal VOC labels, pictures with boxes",
             implementation="mambasdk_vision.heads.object_detection:ObjectDetectionHead",
         ),
+        HeadSpec(
+            name="pose_estimation",
+            summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
+            implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processor `image`; heads `image_classification` and `object_detection`."""
+    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection`, `pose_estimation`."""
     return [LIBRARY]
 
 
@@ -52,5 +57,12 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
             frames="mambasdk_vision.video:read_frames",
             frame_patterns=tuple(f"*{suffix}" for suffix in VIDEOS),
-        )
+        ),
+        ProcessorSpec(
+            slot="image",
+            kind="person_crop",
+            summary="PNG, JPEG or pixels, and boxes of people, to normalised crops",
+            factory="mambasdk_vision.processors:PersonCrop.from_manifest",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
+        ),
     ]
