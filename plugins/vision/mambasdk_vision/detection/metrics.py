@@ -242,7 +242,7 @@ def _area(recall: Any, precision: Any) -> float:
 
 
 def _eleven(recall: Any, precision: Any) -> float:
-    points = np.linspace(0.0, 1.0, 11)
+    points = np.arange(11) / 10
     return float(np.mean([precision[recall >= point].max(initial=0.0) for point in points]))
 
 
