@@ -461,7 +461,7 @@ def test_averaged_weights_are_evaluated_and_the_run_goes_on_with_its_own(tmp_pat
     assert resumed.average is not None
     for name, value in averaged.average.state_dict().items():
         assert torch.equal(value, resumed.average.state_dict()[name])
-    with pytest.raises(CheckpointError, match="other options: ema = 0.9"):
+    with pytest.raises(CheckpointError, match=r"other options: ema = 0\.9"):
         trainer().resume(tmp_path / "checkpoint")
 
 
@@ -492,7 +492,7 @@ def test_sgd_is_torchs_and_resumes_with_the_same_bits(tmp_path: Path, momentum: 
     resumed = trainer(**changes)
     resumed.resume(tmp_path / "checkpoint")
     assert [ours.step() for _ in range(5)] == [resumed.step() for _ in range(5)]
-    with pytest.raises(CheckpointError, match="other options: .*optimizer = sgd"):
+    with pytest.raises(CheckpointError, match=r"other options: .*optimizer = sgd"):
         trainer().resume(tmp_path / "checkpoint")
     with pytest.raises(InvalidArgumentError, match="bad optimizer: expected adamw or sgd"):
         options(optimizer="lion")

@@ -243,9 +243,10 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
     if not isinstance(model, Detector):
         raise InvalidArgumentError(f"{type(model).__name__} is no detector", where=args.model)
     contract = as_model(model)
-    if start.model is not None and start.labels != classes:
-        if start.labels is not None or contract.classes != len(classes):
-            model = contract.with_classes(len(classes))
+    # Other classes need another end, even where they are as many.
+    others = start.labels is not None or contract.classes != len(classes)
+    if start.model is not None and start.labels != classes and others:
+        model = contract.with_classes(len(classes))
     entry = dict(start.processor("image") or as_model(model).package_processors()["image"])
     entry["size"] = list(size or _sides(entry.get("size")) or image_size(model))
     if any(side % model.multiple for side in entry["size"]):
