@@ -171,3 +171,23 @@ BAD_DETECTION_OPTIONS = [
 def test_bad_options_of_a_run_are_named(options: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ObjectDetection().run(boxes=np.zeros((1, 4), np.float32), scores=np.ones((1, 1), np.float32), options=options)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_suppression_of_boxes_of_any_size(seed: int) -> None:
+    """Thin, tiny and huge boxes, and every threshold, beside the plain reference."""
+    chance = np.random.default_rng(seed)
+    reach = 10.0 ** chance.integers(-3, 7)
+    sides = 10.0 ** chance.uniform(-14 if seed % 3 == 0 else -2, 9 if seed % 3 == 1 else 2, (400, 2))
+    corner = chance.uniform(0, reach, (400, 2))
+    boxes = np.concatenate([corner, corner + sides], 1).astype(np.float32)
+    boxes[200:300] = boxes[:100]  # the same box twice
+    boxes[300:350, 2:] = boxes[300:350, :2] + np.float32(0.01) * chance.integers(1, 40, (50, 2)).astype(np.float32)
+    scores = (chance.integers(1, 50, 400) / 50).astype(np.float32)
+    classes = chance.integers(0, 2, 400)
+    usable = ((boxes[:, 2:] > boxes[:, :2]).all(1)).nonzero()[0]
+    for threshold in (0.0, 0.1, 0.5, 0.9, 1.0):
+        kept = usable[greedy(boxes[usable].astype(np.float64), scores[usable], classes[usable], threshold)]
+        head = ObjectDetection(score_threshold=0.0, iou_threshold=threshold, max_detections=1000)
+        found = head(boxes, scores, classes)
+        np.testing.assert_array_equal(np.array([entry["box"] for entry in found], np.float32), boxes[kept])

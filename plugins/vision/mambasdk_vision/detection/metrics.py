@@ -271,6 +271,6 @@ def detection_confusion(
                     matrix[image.classes[other], names[one]] += 1
         on_crowd = overlaps(found, image.truth[image.crowd], np.ones(int(image.crowd.sum()), bool))
         unmatched = free_found & ~(on_crowd >= threshold).any(1)
-        np.add.at(matrix, (classes, names[unmatched]), 1)
-        np.add.at(matrix, (image.classes[free_truth & ~skipped], classes), 1)
+        np.add.at(matrix[classes], names[unmatched], 1)
+        np.add.at(matrix[:, classes], image.classes[free_truth & ~skipped], 1)
     return matrix

@@ -138,7 +138,9 @@ class ObjectDetectionHead(TaskHead):
         group = parser.add_argument_group("detection")
         group.add_argument("--conf", type=float, help="least score of a box (default: 0.25)")
         group.add_argument("--iou", type=float, help="overlap of suppression (default: the package's)")
-        group.add_argument("--classes", nargs="+", metavar="CLASS", help="report these alone, by number or name")
+        group.add_argument(
+            "--classes", action="append", metavar="CLASS,…", help="report these alone, by number or name"
+        )
         group.add_argument("--max-det", type=int, help="most boxes of an image (default: 300)")
         group.add_argument(
             "--agnostic-nms", action="store_true", help="boxes of different classes suppress each other too"
@@ -183,7 +185,8 @@ def _indices(given: list[str], package: Path) -> list[int]:
     """Classes by number or by name, or several with commas."""
     labels = (Manifest.read(package).head_options or {}).get("labels") or []
     found = []
-    for word in (part for text in given for part in text.split(",") if part):
+    parts = [[text] if text in labels else text.split(",") for text in given]
+    for word in (word.strip() for part in parts for word in part):
         if word.isdecimal() and word not in labels:
             index = int(word)
         elif word in labels:
