@@ -54,6 +54,6 @@ FAMILY = FamilySpec(
     default_variant="msvmamba-mini",
     head="image_classification",
     processors={"image": IMAGENET},
-    tiny={"dims": 8, "depths": [1, 1, 1, 1], "num_classes": 10},
+    tiny={**_first(8, [1, 1, 1, 1], 0.0), "num_classes": 10},
     causal=False,
 )
