@@ -14,7 +14,12 @@ UPSTREAM_ARGUMENTS = 'give the constructor\'s arguments (the golden files have t
 
 
 def staged_tensors(
-    weights: Checkpoint, widths: Sequence[int], out_indices: Sequence[int], *, ends: tuple[str, ...], linear: Sequence[str]
+    weights: Checkpoint,
+    widths: Sequence[int],
+    out_indices: Sequence[int],
+    *,
+    ends: tuple[str, ...],
+    linear: Sequence[str],
 ) -> dict[str, Tensor]:
     """The tensors of a file for a StagedEncoder, by their names there.
 

@@ -38,7 +38,9 @@ def run_msvmamba(model: Any, given: Recorded) -> Tensors:
 
 
 def _msvmamba(system: str) -> Golden:
-    return Golden(system=system, checkpoint=checkpoint, recorded=recorded, run=run_msvmamba, double=DOUBLE, **TOLERANCES)
+    return Golden(
+        system=system, checkpoint=checkpoint, recorded=recorded, run=run_msvmamba, double=DOUBLE, **TOLERANCES
+    )
 
 
 FIRST, THIRD = _msvmamba("msvmamba"), _msvmamba("msvmamba/v3")

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import mambasdk
 from mambasdk_vision.families.msvmamba import MS2D
 
-# 10^9 multiply-adds, those of attention and scans included (arXiv 2407.18559, 2405.14174; counted on the authors' code).
+# 10^9 multiply-adds, with those of attention and scans (arXiv 2407.18559, 2405.14174; of the authors' code).
 VSSD = {"vssd-micro": 2.39, "vssd-tiny": 4.66, "vssd-small": 7.71, "vssd-base": 16.65}
 MSVMAMBA = {
     "msvmamba-nano": 0.861,

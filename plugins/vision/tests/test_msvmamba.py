@@ -195,7 +195,9 @@ def test_files_tell_the_versions_apart(make_tiny: Make) -> None:
     for arguments, ours in cases:
         model = make_tiny("msvmamba", **ours)
         state = {
-            name: tensor[:, :, None, None] if tensor.ndim == 2 and name.endswith(("_proj.weight", "fc.0.weight")) else tensor
+            name: tensor[:, :, None, None]
+            if tensor.ndim == 2 and name.endswith(("_proj.weight", "fc.0.weight"))
+            else tensor
             for name, tensor in model.state_dict().items()
         }
         for file in ({"model": state}, {"model_ema": state}):
@@ -230,14 +232,18 @@ def test_files_that_do_not_fit_are_named(arguments: dict[str, Any], message: str
 
 @pytest.mark.parametrize("index", [0, 3, 4])
 def test_routes_along_columns_are_refused_with_the_reason(index: int, make_tiny: Make) -> None:
-    message = rf"bad full_res_index: expected 1 \(rows\) or 2 .*got {index}; for a route along columns the authors' code"
+    message = (
+        rf"bad full_res_index: expected 1 \(rows\) or 2 .*got {index}; for a route along columns the authors' code"
+    )
     with pytest.raises(InvalidArgumentError, match=message):
         make_tiny("msvmamba", version="v3", full_res_index=index)
     with pytest.raises(InvalidArgumentError, match=message):
         MS2D(8, full_res_index=index)
 
 
-@pytest.mark.parametrize("setting", [{"version": "v2"}, {"depths": [1, 0]}, {"out_indices": [4]}, {"dims": [8]}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"version": "v2"}, {"depths": [1, 0]}, {"out_indices": [4]}, {"dims": [8]}], ids=str
+)
 def test_bad_settings_are_refused(setting: dict[str, Any], make_tiny: Make) -> None:
     with pytest.raises(InvalidArgumentError, match="expected"):
         make_tiny("msvmamba", **setting)

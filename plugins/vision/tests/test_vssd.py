@@ -123,7 +123,8 @@ def test_attention_sees_every_pixel() -> None:
 @torch.no_grad()
 def test_any_size_down_to_one_pixel(make_tiny: Make) -> None:
     model = make_tiny("vssd", out_indices=[0, 1, 2, 3])
-    assert model.map_channels == (8, 16, 32, 64) and model.map_strides == (4, 8, 16, 32)
+    assert model.map_channels == (8, 16, 32, 64)
+    assert model.map_strides == (4, 8, 16, 32)
     for height, width in ((1, 1), (2, 3), (31, 45), (33, 64)):
         maps = model(torch.randn(2, 3, height, width))
         sizes = [(-(-height // 2**level), -(-width // 2**level)) for level in range(2, 6)]
@@ -154,7 +155,7 @@ def test_files_of_classifiers_backbones_and_segmenters_load(make_tiny: Make) -> 
     for file in ({"model": state}, {"model_ema": state, "epoch": 3}, {"state_dict": state}):
         found: Any = mambasdk.import_checkpoint("vssd", {**ARGUMENTS, "image_size": 256}, file).eval()
         assert torch.equal(found(image), model(image))
-        assert found.config.image_size == (256, 256)
+        assert found.config.imgsize == (256, 256)
     # The same file as a backbone: no end, norms that change nothing but scale.
     settings = {**ARGUMENTS, "out_indices": [0, 3], "ssd_expand": 2}
     backbone: Any = mambasdk.import_checkpoint("vssd", settings, state).eval()
@@ -179,7 +180,8 @@ def test_modes_by_upstreams_arguments(make_tiny: Make) -> None:
     found = mambasdk.import_checkpoint("vssd", arguments, grouped)
     assert found.config.mixing == "bidirectional"
     found = mambasdk.import_checkpoint("vssd", {**ARGUMENTS, "ssd_positve_dA": False, "bidirection": True}, plain)
-    assert found.config.mixing == "non_causal" and not found.config.positive
+    assert found.config.mixing == "non_causal"
+    assert not found.config.positive
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def write(
 
 
 def write_pyramid(folder: Path, which: Golden, backbone: Any, size: tuple[int, int], *, seed: int) -> None:
-    """Add `backbone_io.safetensors` to a folder that `write` made: maps of `backbone` with the weights that lie there."""
+    """Add `backbone_io.safetensors` to what `write` made: maps of `backbone` with the weights that lie there."""
     torch.manual_seed(seed)
     golden.scatter(backbone, seed)
     backbone.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)

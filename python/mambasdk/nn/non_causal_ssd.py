@@ -55,13 +55,16 @@ def non_causal_ssd(
     return y if D is None else torch.addcmul(y, x, D.to(x.dtype).unsqueeze(-1))
 
 
-def _check(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None
-) -> None:
+def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None) -> None:
     if x.ndim != 4:
         raise ShapeError("bad x", where=_NAME, expected="(batch, length, heads, headdim)", got=tuple(x.shape))
     batch, length, heads, _ = x.shape
-    expected = {"dt": (dt, (batch, length, heads)), "A": (A, (heads,)), "D": (D, (heads,)), "dt_bias": (dt_bias, (heads,))}
+    expected = {
+        "dt": (dt, (batch, length, heads)),
+        "A": (A, (heads,)),
+        "D": (D, (heads,)),
+        "dt_bias": (dt_bias, (heads,)),
+    }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tensor.shape != shape:
             raise ShapeError(f"bad {name}", where=_NAME, expected=shape, got=tuple(tensor.shape))

@@ -22,7 +22,7 @@ _DEFAULTS: dict[str, Any] = {
     "drop_path_rate": 0.0,
     "out_indices": [],
 }
-_RENAMED = {"ssm_d_state": "d_state", "ssm_ratio": "ssm_ratio", "ssm_dt_rank": "dt_rank", "imgsize": "image_size"}
+_RENAMED = {"ssm_d_state": "d_state", "ssm_ratio": "ssm_ratio", "ssm_dt_rank": "dt_rank", "imgsize": "imgsize"}
 # Those whose other values are no published model: of both versions, and of each.
 _REQUIRED: dict[str, tuple[Any, ...]] = {
     "patch_size": (4,),

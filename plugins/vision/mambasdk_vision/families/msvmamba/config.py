@@ -31,14 +31,14 @@ def check_full_res_index(index: int, where: str) -> None:
 class MSVMambaConfig:
     """An MSVMamba; the defaults are those of v1 tiny (arXiv 2405.14174).
 
-    version: "v1", the paper's, or "v3", the authors' later one: other stem and downsampling, norms after the ConvFFN and
-    after the merging, nearest upsampling, parameters of the two scans in the other order. in_chans: channels of the
-    image. num_classes: of the head. depths: blocks of each stage. dims: channels of the first stage, which double, or of
-    every stage. d_state: N. ssm_ratio: D / C. dt_rank: R, "auto" is ceil(C / 16). gate: half of the mixer's projection
-    multiplies the map. ffn_ratio: hidden width of the ConvFFN per channel. ffn_dropout: in it. full_res_index: the route
-    at full resolution, 1 (rows) or 2 (rows from the end). drop_path_rate: of the last block. image_size: what a
-    package's processor makes; the model takes any. out_indices: stages whose maps come out, each through its own norm;
-    empty for a classifier.
+    version: "v1", the paper's, or "v3", the authors' later one: other stem and downsampling, norms after the ConvFFN
+    and after the merging, nearest upsampling, parameters of the two scans in the other order. in_chans: channels of the
+    image. num_classes: of the head. depths: blocks of each stage. dims: channels of the first stage, which double, or
+    of every stage. d_state: N. ssm_ratio: D / C. dt_rank: R, "auto" is ceil(C / 16). gate: half of the mixer's
+    projection multiplies the map. ffn_ratio: hidden width of the ConvFFN per channel. ffn_dropout: in it.
+    full_res_index: the route at full resolution, 1 (rows) or 2 (rows from the end). drop_path_rate: of the last block.
+    imgsize: what a package's processor makes; the model takes any size. out_indices: stages whose maps come out, each
+    through its own norm; empty for a classifier.
     """
 
     version: Version = "v1"
@@ -54,7 +54,7 @@ class MSVMambaConfig:
     ffn_dropout: float = 0.0
     full_res_index: int = 1
     drop_path_rate: float = 0.0
-    image_size: int | Sequence[int] = 224
+    imgsize: int | Sequence[int] = 224
     out_indices: Sequence[int] = ()
 
     def __post_init__(self) -> None:
@@ -62,12 +62,17 @@ class MSVMambaConfig:
         self.depths = tuple(self.depths)
         self.dims = stage_widths(self.dims, self.depths, where)
         self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
-        self.image_size = pair(self.image_size, "image_size", where)
+        self.imgsize = pair(self.imgsize, "imgsize", where)
         if self.version not in VERSIONS:
             raise InvalidArgumentError(
                 "bad version", where=where, expected=" or ".join(map(repr, VERSIONS)), got=repr(self.version)
             )
         check_full_res_index(self.full_res_index, where)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that a package's processor makes."""
+        return pair(self.imgsize, "imgsize", type(self).__name__)
 
     @property
     def widths(self) -> tuple[int, ...]:

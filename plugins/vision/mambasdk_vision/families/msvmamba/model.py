@@ -42,7 +42,8 @@ class MSVBlock(nn.Module):
         """Map x (B, H, W, C) to the same shape."""
         x = x + self.drop_path(self.op(self.norm(x)))
         branch = self.convFFN(self.norm2(x)) if self.norm_first else self.norm2(self.convFFN(x))
-        return x + self.drop_path(branch)
+        y: Tensor = x + self.drop_path(branch)
+        return y
 
 
 class MSVMambaEncoder(StagedEncoder):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambasdk import ops
 from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm
 from mambasdk_vision.families.msvmamba.config import Version, check_full_res_index
@@ -53,9 +52,9 @@ class SqueezeExcitation(nn.Module):
 class MS2D(RoutedScan):
     """Mixer of maps (B, H, W, C) -> (B, H, W, C), with 1.75 L steps for L pixels where SS2D takes 4 L.
 
-    u is the map at full resolution, e a copy at half of it, from the same projection by depthwise convolutions of side 3
-    and, with stride 2, of side 7. u is scanned along one route, e along the other three as one sequence: the state runs
-    from segment to segment. What the segments add at a pixel of e is summed, enlarged to the size of u and added.
+    u is the map at full resolution, e a copy at half of it, from the same projection by depthwise convolutions of side
+    3 and, with stride 2, of side 7. u is scanned along one route, e along the other three as one sequence: the state
+    runs from segment to segment. What the segments add at a pixel of e is summed, enlarged to the size of u and added.
 
     d_model: C. d_state: N. ssm_ratio: D = ssm_ratio * C. dt_rank: R, "auto" is ceil(C / 16). version: "v1" norms what
     each step gives, before the segments are summed, and enlarges bilinearly; its parameters are those of the low, then
@@ -116,7 +115,8 @@ class MS2D(RoutedScan):
         m = self.out_norm(parts[0])
         for part in parts[1:]:
             m = m + self.out_norm(part)
-        return self.out_norm(y).view(u.shape) + _enlarged(m.view(e.shape), u, "bilinear")
+        merged: Tensor = self.out_norm(y).view(u.shape) + _enlarged(m.view(e.shape), u, "bilinear")
+        return merged
 
     def extra_repr(self) -> str:
         """The module's line in a printed model."""

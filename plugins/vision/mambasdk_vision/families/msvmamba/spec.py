@@ -55,5 +55,6 @@ FAMILY = FamilySpec(
     head="image_classification",
     processors={"image": IMAGENET},
     tiny={**_first(8, [1, 1, 1, 1], 0.0), "num_classes": 10},
+    fields={"image_size": "imgsize"},
     causal=False,
 )

@@ -80,4 +80,3 @@ def _newer(name: str) -> str:
     for old, new in _OLDER:
         name = name.replace(old, new)
     return name
-

@@ -34,7 +34,7 @@ _REQUIRED: dict[str, tuple[Any, ...]] = {
     "lepe": (False,),
     "drop_rate": (0, 0.0),
 }
-# Choices of memory and kernels, where a backbone loads from, and `ssd_expand`, which upstream's constructor ignores too.
+# Choices of memory and kernels, where a backbone loads from, and `ssd_expand`, which upstream ignores too.
 _IGNORED = ("use_checkpoint", "pretrained", "ssd_chunk_size", "ssd_expand")
 _LINEAR = ("_proj.weight", "to_qkv.weight", "to_out.weight", "fc1.weight", "fc2.weight", "head.weight")
 
@@ -46,7 +46,7 @@ def import_vssd(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[st
     require(config, _REQUIRED, "vssd")
     settings = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     settings |= {ours: config[theirs] for theirs, ours in _RENAMED.items() if theirs in config}
-    settings |= {"image_size": config[name] for name in _SIZES if name in config}
+    settings["imgsize"] = next((config[name] for name in _SIZES if name in config), 224)
     if not config.get("linear_attn_duality", True):
         settings["mixing"] = "bidirectional" if config.get("bidirection", False) else "causal"
     widths = stage_widths(settings["embed_dim"], settings["depths"], "vssd")

@@ -20,10 +20,10 @@ class VSSDConfig:
 
     in_chans: channels of the image. num_classes: of the head. embed_dim: channels of the first stage, which double.
     depths: blocks of each stage. num_heads: heads of each stage. d_state: N. expand: channels of the mixer, I, per
-    channel of the stage. ngroups: groups of B and C. mlp_ratio: hidden width of the MLP per channel. attn_types: of each
-    stage, "mamba2" for the state space dual mixer or "standard" for attention. mixing, positive: of that mixer, see
-    VSSDMixer. drop_path_rate: of the last block. image_size: what a package's processor makes; the model takes any.
-    out_indices: stages whose maps come out, each through its own norm; empty for a classifier.
+    channel of the stage. ngroups: groups of B and C. mlp_ratio: hidden width of the MLP per channel. attn_types: of
+    each stage, "mamba2" for the state space dual mixer or "standard" for attention. mixing, positive: of that mixer,
+    see VSSDMixer. drop_path_rate: of the last block. imgsize: what a package's processor makes; the model takes any
+    size. out_indices: stages whose maps come out, each through its own norm; empty for a classifier.
     """
 
     in_chans: int = 3
@@ -39,7 +39,7 @@ class VSSDConfig:
     mixing: Mixing = "non_causal"
     positive: bool = True
     drop_path_rate: float = 0.0
-    image_size: int | Sequence[int] = 224
+    imgsize: int | Sequence[int] = 224
     out_indices: Sequence[int] = ()
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class VSSDConfig:
         self.attn_types = tuple(self.attn_types)
         stages = len(stage_widths(self.embed_dim, self.depths, where))
         self.out_indices = check_out_indices(self.out_indices, stages, where)
-        self.image_size = pair(self.image_size, "image_size", where)
+        self.imgsize = pair(self.imgsize, "imgsize", where)
         for name in ("num_heads", "attn_types"):
             values = getattr(self, name)
             if len(values) != stages:
@@ -63,6 +63,11 @@ class VSSDConfig:
             raise InvalidArgumentError(
                 "bad mixing", where=where, expected=" or ".join(map(repr, _MIXINGS)), got=repr(self.mixing)
             )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that a package's processor makes."""
+        return pair(self.imgsize, "imgsize", type(self).__name__)
 
     @property
     def widths(self) -> tuple[int, ...]:

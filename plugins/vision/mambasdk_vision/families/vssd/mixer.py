@@ -141,13 +141,14 @@ class VSSDMixer(MarkedParameters):
 
 def _regrouped(x: Tensor, dim: int, inner: int) -> Tensor:
     """`dim` of x, counted as (outer, inner), counted as (inner, outer)."""
-    return x.unflatten(dim, (-1, inner)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+    parts: Tensor = torch.unflatten(x, dim, (-1, inner))
+    return parts.transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
 class VSSDAttention(nn.Module):
     """Self-attention of all pixels of a map (B, H, W, C) -> (B, H, W, C), without positions (arXiv 1706.03762).
 
-    d_model: C. heads: of C / heads channels each. to_qkv.weight (3C, C), rows [q, k, v], without a bias; to_out with one.
+    d_model: C. heads: of C / heads channels each. to_qkv.weight (3C, C), rows [q, k, v], has no bias; to_out has one.
     """
 
     def __init__(self, d_model: int, heads: int) -> None:

@@ -48,7 +48,8 @@ class VSSDBlock(nn.Module):
         x = x + self.cpe1(x)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         x = x + self.cpe2(x)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
 
 
 class VSSDEncoder(StagedEncoder):

@@ -48,5 +48,6 @@ FAMILY = FamilySpec(
         "mlp_ratio": 2.0,
         "num_classes": 10,
     },
+    fields={"image_size": "imgsize"},
     causal=False,
 )
