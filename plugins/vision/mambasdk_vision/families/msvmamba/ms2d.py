@@ -115,8 +115,8 @@ class MS2D(RoutedScan):
         m = self.out_norm(parts[0])
         for part in parts[1:]:
             m = m + self.out_norm(part)
-        merged: Tensor = self.out_norm(y).view(u.shape) + _enlarged(m.view(e.shape), u, "bilinear")
-        return merged
+        y = self.out_norm(y).view(u.shape) + _enlarged(m.view(e.shape), u, "bilinear")
+        return y
 
     def extra_repr(self) -> str:
         """The module's line in a printed model."""
