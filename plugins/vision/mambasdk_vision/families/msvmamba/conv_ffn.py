@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk_vision.nn import MapConv2d
+from mambasdk_vision.nn.in_place import sum_of
+
+_PIXELS = 2048  # that go through the ConvFFN together in inference
 
 
 class Pointwise(nn.Conv2d):
@@ -33,8 +37,20 @@ class ConvFFN(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, H, W, C) to the same shape."""
+        """Map x (B, H, W, C) to the same shape. In inference a few images at a time, whose hidden maps stay in caches."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._whole(x)
+        images = max(1, _PIXELS // max(1, x.shape[1] * x.shape[2]))
+        if x.shape[0] <= images:
+            return self._whole(x)
+        y = torch.empty_like(x)
+        for first in range(0, x.shape[0], images):
+            y[first : first + images] = self._whole(x[first : first + images])
+        return y
+
+    def _whole(self, x: Tensor) -> Tensor:
         a = self.linear1(x)
-        a = functional.gelu(a + self.dwc(a))
+        a = sum_of(self.dwc(a), a)
+        a = functional.gelu(a)
         y: Tensor = self.drop(self.linear2(self.drop(a)))
         return y

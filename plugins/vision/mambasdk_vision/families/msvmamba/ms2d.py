@@ -13,6 +13,7 @@ from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm
 from mambasdk_vision.families.msvmamba.config import Version, check_full_res_index
 from mambasdk_vision.nn import MapConv2d
+from mambasdk_vision.nn.in_place import silu_of, sum_of
 from mambasdk_vision.nn.routed_scan import RoutedScan
 from mambasdk_vision.nn.routes import cached_routes
 
@@ -93,30 +94,31 @@ class MS2D(RoutedScan):
         """Map x (B, H, W, C) to the same shape; H and W of 1 or more. Raises ShapeError."""
         if x.ndim != 4 or x.shape[-1] != self.d_model:
             raise ShapeError("bad x", where="MS2D", expected=f"(B, H, W, {self.d_model})", got=tuple(x.shape))
-        t, z = self.in_proj(x), None
+        # The gate's half of the projection is made when it is needed, so that both are never there together.
+        weight = self.in_proj.weight
+        t = functional.linear(x, weight[: self.d_inner] if self.gate else weight)  # (B, H, W, D)
+        e = silu_of(self.conv2d_b1(t))  # (B, h, w, D)
+        t = silu_of(self.conv2d(t))
+        y: Tensor = self.se(self._merged(t, e))
+        del t, e
         if self.gate:
-            t, z = t.chunk(2, dim=-1)
-        u = functional.silu(self.conv2d(t))  # (B, H, W, D)
-        e = functional.silu(self.conv2d_b1(t))  # (B, h, w, D)
-        y: Tensor = self.se(self._merged(u, e))
-        return self.out_proj(y if z is None else y * functional.silu(z))  # type: ignore[no-any-return]
+            y = y * silu_of(functional.linear(x, weight[self.d_inner :]))
+        return self.out_proj(y)  # type: ignore[no-any-return]
 
     def _merged(self, u: Tensor, e: Tensor) -> Tensor:
         """What both scans give, (B, H, W, D), for u (B, H, W, D) and e (B, h, w, D)."""
         first = self.version == "v1"
         high, low = (1, slice(0, 1)) if first else (0, slice(1, 2))
-        y = self.scan_rows(u.flatten(1, 2), high, reverse=self.full_res_index == 2)
         routes = low_resolution_routes(e.shape[1], e.shape[2], self.full_res_index, device=e.device)
+        y = self.scan_rows(u.flatten(1, 2), high, reverse=self.full_res_index == 2).view(u.shape)
         if not first:
             m = self.scan(e.flatten(1, 2), routes.view(1, -1), low)
-            merged = y.view(u.shape) + _enlarged(m.view(e.shape), u, "nearest")
-            return self.out_norm(merged)  # type: ignore[no-any-return]
+            return self.out_norm(sum_of(y, _enlarged(m.view(e.shape), u, "nearest")))  # type: ignore[no-any-return]
         parts = self.scan_in_turn(e.flatten(1, 2), [routes[i : i + 1] for i in range(3)], low)
         m = self.out_norm(parts[0])
         for part in parts[1:]:
             m = m + self.out_norm(part)
-        y = self.out_norm(y).view(u.shape) + _enlarged(m.view(e.shape), u, "bilinear")
-        return y
+        return sum_of(self.out_norm(y), _enlarged(m.view(e.shape), u, "bilinear"))
 
     def extra_repr(self) -> str:
         """The module's line in a printed model."""
@@ -130,3 +132,4 @@ def _enlarged(m: Tensor, like: Tensor, mode: str) -> Tensor:
     y = functional.interpolate(m.contiguous() if exporting else m, (like.shape[1], like.shape[2]), mode=mode)
     y = y.permute(0, 2, 3, 1)
     return y.contiguous() if exporting else y
+

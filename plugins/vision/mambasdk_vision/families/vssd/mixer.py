@@ -79,8 +79,10 @@ class VSSDMixer(MarkedParameters):
             raise ShapeError("bad x", where="VSSDMixer", expected=f"(B, H, W, {self.d_model})", got=tuple(x.shape))
         batch, height, width, _ = x.shape
         inner, shared = self.d_inner, self.ngroups * self.d_state
-        z, xBC, dt = self.in_proj(x).split([inner, inner + 2 * shared, self.heads], dim=-1)
-        xBC = functional.silu(self.conv2d(xBC)).flatten(1, 2)  # (B, L, I + 2gN)
+        # Three products for the three parts of the projection: slices of one would be copied before the convolution.
+        for_z, for_xBC, for_dt = self.in_proj.weight.split([inner, inner + 2 * shared, self.heads])
+        xBC = functional.silu(self.conv2d(functional.linear(x, for_xBC))).flatten(1, 2)  # (B, L, I + 2gN)
+        dt = functional.linear(x, for_dt)
         u, B, C = xBC.split([inner, shared, shared], dim=-1)
         y = self._mixed(
             u.unflatten(-1, (self.heads, -1)),
@@ -88,7 +90,7 @@ class VSSDMixer(MarkedParameters):
             B.unflatten(-1, (self.ngroups, -1)),
             C.unflatten(-1, (self.ngroups, -1)),
         )
-        y = self.norm(y.flatten(2)).view(batch, height, width, inner) * z
+        y = self.norm(y.flatten(2)).view(batch, height, width, inner) * functional.linear(x, for_z)
         return self.out_proj(y)  # type: ignore[no-any-return]
 
     def _mixed(
