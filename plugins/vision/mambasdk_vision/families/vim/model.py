@@ -129,8 +129,13 @@ class VimEncoder(MarkedParameters, _VimWeights):
 
         stream: "mixer" takes a layer's branch alone, "residual" the sum that the next layer would see.
         """
-        taken, _, _ = self.encode(image, layers)
-        return [self.to_map(h if stream == "mixer" else h + residual) for h, residual in taken]
+        chosen = sorted(set(layers))
+        taken, _, _ = self.encode(image, chosen)
+        maps = {
+            layer: self.to_map(h if stream == "mixer" else h + residual)
+            for layer, (h, residual) in zip(chosen, taken, strict=True)
+        }
+        return [maps[layer] for layer in layers]
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """`tokens` (B, L, D): the residual sum after the last layer."""
@@ -203,7 +208,8 @@ class VimSegmentationFeatures(FeatureMaps, VimEncoder):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Four maps (B, D, h, w), largest first; image (B, C, H, W). Raises ShapeError."""
-        maps = self.feature_maps(image, list(self.config.out_layers), self.config.feature_stream)
+        assert self.config.out_layers is not None
+        maps = self.feature_maps(image, self.config.out_layers, self.config.feature_stream)
         return [self.get_submodule(f"fpn{index}")(level) for index, level in enumerate(maps, start=1)]
 
 
