@@ -82,7 +82,7 @@ _THIRD |= {"forward_type": "vms", "conv_ffn_ratio": 3, "full_res_index": 2}
 def write_golden(root: Path) -> None:
     """The folder `msvmamba` of other sizes, from our own models."""
     folder = root / "msvmamba"
-    own = {**_SHARED, "ssm_ratio": 1.0}
+    own = {**_SHARED, "version": "v1", "ssm_ratio": 1.0, "gate": True, "ffn_ratio": 2.0}
     write(folder, "msvmamba", FIRST, {**_SHARED, **_FIRST}, own, (40, 52), seed=9)
     own = {**_SHARED, "version": "v3", "ssm_ratio": 2.0, "gate": True, "ffn_ratio": 3, "full_res_index": 2}
     write(folder / "v3", "msvmamba", THIRD, {**_SHARED, **_THIRD}, own, (36, 28), seed=10)
