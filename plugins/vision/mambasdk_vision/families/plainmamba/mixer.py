@@ -12,7 +12,7 @@ from torch.nn import functional
 from mambasdk import ops
 from mambasdk.errors import ShapeError
 from mambasdk.nn import MarkedParameters, accumulate_dtype, initial_dt_bias
-from mambasdk_vision.families.plainmamba.routes import DIRECTIONS, ROUTES, snakes
+from mambasdk_vision.families.plainmamba.routes import DIRECTIONS, ROUTES, Snakes, snakes
 from mambasdk_vision.nn import MapConv2d
 
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
@@ -63,22 +63,21 @@ class PlainMamba2D(MarkedParameters):
             self.dt_proj.bias.copy_(initial_dt_bias(inner, _DT_MIN, _DT_MAX, _DT_FLOOR, self.dt_proj.bias.device))
         self.mark_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, H, W, C) to the same shape; H and W of 1 or more. Raises ShapeError."""
+    def forward(self, x: Tensor, routes: Snakes | None = None) -> Tensor:
+        """Map x (B, H, W, C) to the same shape; H and W of 1 or more. routes: `snakes(H, W)`. Raises ShapeError."""
         if x.ndim != 4 or x.shape[-1] != self.d_model:
             raise ShapeError("bad x", where="PlainMamba2D", expected=f"(B, H, W, {self.d_model})", got=tuple(x.shape))
         u, z = self.in_proj(x).chunk(2, dim=-1)
         u = functional.silu(self.conv2d(u))  # (B, H, W, E)
-        y: Tensor = self.out_proj(self.scan(u, z))
+        y: Tensor = self.out_proj(self.scan(u, z, routes))
         return y
 
-    def scan(self, u: Tensor, z: Tensor | None = None) -> Tensor:
+    def scan(self, u: Tensor, z: Tensor | None = None, routes: Snakes | None = None) -> Tensor:
         """The routes over u (B, H, W, E), added up where they visit, and gated by silu(z), z as u: (B, H, W, E).
 
         Nothing is copied for a route: u is read at its pixels, and step sizes and C stand once for all.
         """
-        height, width = u.shape[1:3]
-        order, directions = snakes(height, width, u.device)
+        order, directions = routes or snakes(u.shape[1], u.shape[2], u.device)
         if self.params_follow_route:  # the move by which a route comes to each pixel
             directions = torch.zeros_like(directions).scatter(1, order.long(), directions)
         flat = u.flatten(1, 2)  # (B, L, E)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from mambasdk.nn import DropPath, LayerNorm, MarkedParameters
 from mambasdk_vision.families.plainmamba.config import PlainMambaConfig
 from mambasdk_vision.families.plainmamba.mixer import PlainMamba2D
+from mambasdk_vision.families.plainmamba.routes import Snakes, snakes
 from mambasdk_vision.model import ImageClassifier, ImageModel
 from mambasdk_vision.nn import channel_first, channel_last, check_image
 from mambasdk_vision.nn.positions import resize_grid
@@ -41,9 +42,10 @@ class PlainMambaStem(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map image (B, C, H, W) to (B, h, w, D)."""
         x = self.convs(self.stem(image))
-        height, width = x.shape[-2:]
-        x = functional.pad(x, (0, -width % self.half_patch, 0, -height % self.half_patch))
-        return channel_last(self.projection(x))
+        short = [-side % self.half_patch for side in x.shape[-2:]]
+        if torch.compiler.is_exporting():  # what is left of the zeros is not seen, and sizes are simpler expressions
+            short = [self.half_patch - 1] * 2
+        return channel_last(self.projection(functional.pad(x, (0, short[1], 0, short[0]))))
 
 
 class PlainMambaLayer(nn.Module):
@@ -67,9 +69,9 @@ class PlainMambaLayer(nn.Module):
         depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.dw = nn.Sequential(depthwise, nn.BatchNorm2d(channels), nn.GELU()) if has_dwconv else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, H, W, C) to the same shape."""
-        x = x + self.drop_path(self.mamba(self.norm(x)))
+    def forward(self, x: Tensor, routes: Snakes) -> Tensor:
+        """Map x (B, H, W, C) to the same shape; routes: `snakes(H, W)`."""
+        x = x + self.drop_path(self.mamba(self.norm(x), routes))
         return x if self.dw is None else channel_last(self.dw(channel_first(x)))
 
 
@@ -102,10 +104,12 @@ class PlainMambaEncoder(MarkedParameters, ImageModel):
         """Maps (B, h, w, C) after every layer; image (B, 3, H, W), any size. Raises ShapeError, DtypeError."""
         check_image(image, self.config.in_channels, "PlainMamba")
         x: Tensor = self.patch_embed(image)
-        x = x + self.positions(x.shape[1], x.shape[2])
+        rows, columns = x.shape[1:3]
+        x = x + self.positions(rows, columns)
+        routes = snakes(rows, columns, x.device)
         maps = []
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, routes)
             maps.append(x)
         return maps
 

@@ -35,9 +35,9 @@ def snakes(height: int, width: int, device: torch.device | None = None) -> Snake
         [
             _moves(height, width, _RIGHT, _LEFT, _DOWN, device),
             # The moves from the end are the opposite ones, and the first of them is no move.
-            _moves(height, width, _LEFT, _RIGHT, _UP, device).flip(0).roll(1),
+            _moves(height, width, _LEFT, _RIGHT, _UP, device).flip(0).roll(1, 0),
             _moves(width, height, _DOWN, _UP, _RIGHT, device),
-            _moves(width, height, _UP, _DOWN, _LEFT, device).flip(0).roll(1),
+            _moves(width, height, _UP, _DOWN, _LEFT, device).flip(0).roll(1, 0),
         ]
     )
     return Snakes(order, directions)
