@@ -12,6 +12,7 @@ from torch import Tensor
 from mambasdk.errors import CheckpointError
 from mambasdk.models import Checkpoint, layer_count, require, require_known, require_tensors
 from mambasdk_vision.checkpoint import UPSTREAM_ARGUMENTS
+from mambasdk_vision.families.plainmamba.config import PlainMambaConfig
 
 # Upstream's constructor arguments that are ours too.
 _SAME = (
@@ -52,10 +53,10 @@ def import_plainmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[d
     if "img_size" not in settings:
         settings["img_size"] = _image_size(weights, settings["patch_size"])
     settings["out_indices"] = _out_indices(config.get("out_indices"), settings["num_layers"])
-    last = settings["num_layers"] - 1
-    if not settings["out_indices"]:
+    maps = PlainMambaConfig(**settings).maps
+    if not maps:
         return settings, weights.rename(lambda name: None if name.startswith("norm_layer") else name)
-    norms = {"ln1" if index == last else f"norm_layer{index}" for index in settings["out_indices"]}
+    norms = {"ln1" if index + 1 == settings["num_layers"] else f"norm_layer{index}" for index in maps}
     dropped = weights.rename(lambda name: name if _kept(name, norms) else None)
     width = settings["embed_dims"]
     identities = {f"{name}.weight": torch.ones(width) for name in norms}
@@ -116,8 +117,10 @@ def _image_size(weights: Checkpoint, patch_size: int) -> int:
     return side * patch_size
 
 
-def _out_indices(value: Any, layers: int) -> list[int]:
+def _out_indices(value: Any, layers: int) -> Any:
     """Layers counted from the first; None and -1, which upstream's classifier has, mean none."""
     if value is None or value == -1:
         return []
+    if isinstance(value, str):
+        return value
     return [index % layers for index in ([value] if isinstance(value, int) else value)]

@@ -27,8 +27,8 @@ class PlainMambaConfig:
     Released models take them from pixel t, counted row by row, in step t of every route, and have been trained so.
     init: "recipe" draws every linear layer normal with deviation 0.02, dt_proj too, as the released models began;
     "module" as the mixer's constructor does, with step sizes from 1e-3 to 0.1.
-    drop_path_rate: of the last layer. out_indices: layers whose maps come out, each through its own norm; empty for a
-    classifier.
+    drop_path_rate: of the last layer. out_indices: layers whose maps come out, each through its own norm; "quarters"
+    are the last of each quarter of the layers, empty makes a classifier.
     """
 
     img_size: int | Sequence[int] = 224
@@ -48,13 +48,12 @@ class PlainMambaConfig:
     params_follow_route: bool = False
     init: Literal["recipe", "module"] = "recipe"
     drop_path_rate: float = 0.0
-    out_indices: Sequence[int] = ()
+    out_indices: Sequence[int] | Literal["quarters"] = ()
 
     def __post_init__(self) -> None:
         where = type(self).__name__
         self.img_size = pair(self.img_size, "img_size", where)
         self.layers_with_dwconv = tuple(self.layers_with_dwconv)
-        self.out_indices = tuple(self.out_indices)
         for name in _SIZES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -67,13 +66,16 @@ class PlainMambaConfig:
             raise InvalidArgumentError("bad conv_size", where=where, expected="an odd number", got=self.conv_size)
         if self.init not in _INITS:
             raise InvalidArgumentError("bad init", where=where, expected=" or ".join(_INITS), got=repr(self.init))
+        if self.out_indices == "quarters":
+            self.out_indices = [max(self.num_layers * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4)]
+        self.out_indices = tuple(self.out_indices)
         for name in ("layers_with_dwconv", "out_indices"):
             layers = getattr(self, name)
-            if any(layer not in range(self.num_layers) for layer in layers) or list(layers) != sorted(set(layers)):
+            if any(layer not in range(self.num_layers) for layer in layers) or list(layers) != sorted(layers):
                 raise InvalidArgumentError(
                     f"bad {name}",
                     where=where,
-                    expected=f"ascending layers from 0 to {self.num_layers - 1}",
+                    expected=f"layers in order, from 0 to {self.num_layers - 1}",
                     got=layers,
                 )
 
@@ -83,8 +85,14 @@ class PlainMambaConfig:
         return pair(self.img_size, "img_size", type(self).__name__)
 
     @property
+    def maps(self) -> tuple[int, ...]:
+        """Layers whose maps come out."""
+        assert not isinstance(self.out_indices, str)
+        return tuple(self.out_indices)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of the position table: every pixel counts, what is short of a patch is filled with zeros."""
         half = self.patch_size // 2
-        rows, columns = (-(-(-(-side // 2)) // half) for side in self.image_size)
+        rows, columns = (-(-((side + 1) // 2) // half) for side in self.image_size)
         return rows, columns

@@ -12,8 +12,9 @@ from torch.nn import functional
 from mambasdk import ops
 from mambasdk.errors import ShapeError
 from mambasdk.nn import MarkedParameters, accumulate_dtype, initial_dt_bias
-from mambasdk_vision.families.plainmamba.routes import DIRECTIONS, ROUTES, Snakes, snakes
+from mambasdk_vision.families.plainmamba.routes import DIRECTIONS, Snakes, snakes
 from mambasdk_vision.nn import MapConv2d
+from mambasdk_vision.nn.routes import ROUTES
 
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
 
@@ -77,7 +78,7 @@ class PlainMamba2D(MarkedParameters):
 
         Nothing is copied for a route: u is read at its pixels, and step sizes and C stand once for all.
         """
-        order, directions = routes or snakes(u.shape[1], u.shape[2], u.device)
+        order, directions = routes or snakes(u.shape[1], u.shape[2], device=u.device)
         if self.params_follow_route:  # the move by which a route comes to each pixel
             directions = torch.zeros_like(directions).scatter(1, order.long(), directions)
         flat = u.flatten(1, 2)  # (B, L, E)

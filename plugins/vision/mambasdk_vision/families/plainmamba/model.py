@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +12,10 @@ from mambasdk.nn import DropPath, LayerNorm, MarkedParameters
 from mambasdk_vision.families.plainmamba.config import PlainMambaConfig
 from mambasdk_vision.families.plainmamba.mixer import PlainMamba2D
 from mambasdk_vision.families.plainmamba.routes import Snakes, snakes
-from mambasdk_vision.model import ImageClassifier, ImageModel
+from mambasdk_vision.model import FeatureMaps, ImageClassifier, ImageModel
 from mambasdk_vision.nn import channel_first, channel_last, check_image
 from mambasdk_vision.nn.positions import resize_grid
+from mambasdk_vision.nn.stages import init_linear
 
 _STEM_CHANNELS = 64
 _END_EPSILON = 1e-6  # of the norms after the last layer and after those whose maps come out
@@ -80,6 +80,7 @@ class PlainMambaEncoder(MarkedParameters, ImageModel):
 
     no_weight_decay = ("pos_embed",)
     ends = ("head.", "norm_layer", "ln1.")
+    maps_config: ClassVar = {"out_indices": "quarters"}
 
     def __init__(self, config: PlainMambaConfig) -> None:
         super().__init__()
@@ -94,19 +95,13 @@ class PlainMambaEncoder(MarkedParameters, ImageModel):
         )
         self.mark_parameters()
 
-    @property
-    def maps_config(self) -> Mapping[str, Any]:
-        """The layers that dense tasks read: the last of every quarter."""
-        count = self.config.num_layers
-        return {"out_indices": sorted({max(count * part // 4 - 1, 0) for part in range(1, 5)})}
-
     def encode(self, image: Tensor) -> list[Tensor]:
         """Maps (B, h, w, C) after every layer; image (B, 3, H, W), any size. Raises ShapeError, DtypeError."""
         check_image(image, self.config.in_channels, "PlainMamba")
         x: Tensor = self.patch_embed(image)
         rows, columns = x.shape[1:3]
         x = x + self.positions(rows, columns)
-        routes = snakes(rows, columns, x.device)
+        routes = snakes(rows, columns, device=x.device)
         maps = []
         for layer in self.layers:
             x = layer(x, routes)
@@ -143,7 +138,8 @@ class PlainMambaClassifier(PlainMambaEncoder, ImageClassifier):
         super().__init__(config)
         self.ln1 = LayerNorm(config.embed_dims, _END_EPSILON)
         self.head = nn.ModuleDict({"fc": nn.Linear(config.embed_dims, config.num_classes)})
-        _init_linear(self, config)
+        if config.init == "recipe":
+            init_linear(self)
 
     def last_layer(self) -> nn.Linear:
         """See ImageClassifier."""
@@ -166,15 +162,18 @@ class PlainMambaClassifier(PlainMambaEncoder, ImageClassifier):
         return {"logits": self.head["fc"](features), "features": features}
 
 
-class PlainMambaFeatures(PlainMambaEncoder):
+class PlainMambaFeatures(FeatureMaps, PlainMambaEncoder):
     """Image to the maps of the layers in out_indices, each through its own norm, all of the stride patch_size."""
 
     def __init__(self, config: PlainMambaConfig) -> None:
         super().__init__(config)
-        self.feature_outputs = tuple(f"map{index}" for index in range(len(config.out_indices)))
-        for index in config.out_indices:
+        self.feature_outputs = tuple(f"map{index}" for index in range(len(config.maps)))
+        self.map_channels = (config.embed_dims,) * len(config.maps)
+        self.map_strides = (config.patch_size,) * len(config.maps)
+        for index in sorted(set(config.maps)):
             self.add_module(self.norm_of(index), LayerNorm(config.embed_dims, _END_EPSILON))
-        _init_linear(self, config)
+        if config.init == "recipe":
+            init_linear(self)
 
     def norm_of(self, layer: int) -> str:
         """The name of the norm behind a layer; that of the last is the classifier's."""
@@ -183,25 +182,9 @@ class PlainMambaFeatures(PlainMambaEncoder):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (B, C, h, w), one for each of out_indices; image (B, C, H, W). Raises ShapeError, DtypeError."""
         maps = self.encode(image)
-        norms = {index: self.get_submodule(self.norm_of(index)) for index in self.config.out_indices}
-        return [norm(maps[index]).permute(0, 3, 1, 2) for index, norm in norms.items()]
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`map0`, `map1`, …"""
-        return dict(zip(self.feature_outputs, self(inputs["image"]), strict=True))
+        return [channel_first(self.get_submodule(self.norm_of(index))(maps[index])) for index in self.config.maps]
 
 
 def build(config: PlainMambaConfig) -> PlainMambaClassifier | PlainMambaFeatures:
     """The module of a configuration, freshly initialised; also on the meta device."""
-    return PlainMambaFeatures(config) if config.out_indices else PlainMambaClassifier(config)
-
-
-def _init_linear(model: nn.Module, config: PlainMambaConfig) -> None:
-    """The recipe's: every linear layer normal with deviation 0.02, biases zero, those of step sizes too."""
-    if config.init != "recipe":
-        return
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    return PlainMambaFeatures(config) if config.maps else PlainMambaClassifier(config)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROUTES = 4
+from mambasdk_vision.nn.routes import cached_routes
+
 DIRECTIONS = 5  # the first step of a route, which comes from nowhere, and the four moves
 _START, _RIGHT, _LEFT, _UP, _DOWN = range(DIRECTIONS)
 
@@ -23,6 +24,7 @@ class Snakes(NamedTuple):
     directions: Tensor
 
 
+@cached_routes
 def snakes(height: int, width: int, device: torch.device | None = None) -> Snakes:
     """Along the rows, back along them, along the columns, and back; each step goes to a neighbour.
 
