@@ -43,7 +43,7 @@ class PlainMambaStem(nn.Module):
         """Map image (B, C, H, W) to (B, h, w, D)."""
         x = self.convs(self.stem(image))
         short = [-side % self.half_patch for side in x.shape[-2:]]
-        if torch.compiler.is_exporting():  # what is left of the zeros is not seen, and sizes are simpler expressions
+        if torch.compiler.is_compiling():  # what is left of the zeros is not seen, and sizes are simpler expressions
             short = [self.half_patch - 1] * 2
         return channel_last(self.projection(functional.pad(x, (0, short[1], 0, short[0]))))
 
