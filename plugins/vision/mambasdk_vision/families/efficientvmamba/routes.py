@@ -17,7 +17,9 @@ def atrous_routes(height: int, width: int, device: torch.device | None = None) -
     0 and 1 the even columns. Each pixel is visited once.
     """
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    pixels = torch.arange(4 * rows * columns, dtype=torch.int32, device=device).view(rows, 2, columns, 2)
-    along_rows = [pixels[:, 0, :, column].reshape(-1) for column in (0, 1)]
-    along_columns = [pixels[:, 1, :, column].t().reshape(-1) for column in (0, 1)]
-    return torch.stack([along_rows[0], along_columns[0], along_rows[1], along_columns[1]])
+    below = 2 * columns  # from a pixel to the one under it
+    down = 2 * below * torch.arange(rows, dtype=torch.int32, device=device)
+    right = 2 * torch.arange(columns, dtype=torch.int32, device=device)
+    along_rows = (down.unsqueeze(1) + right).flatten()
+    along_columns = (right.unsqueeze(1) + down).flatten() + below
+    return torch.stack([along_rows, along_columns, along_rows + 1, along_columns + 1])
