@@ -95,10 +95,11 @@ def _read_off(weights: Checkpoint) -> dict[str, Any]:
         "expand": weights[f"{first}in_proj.weight"].shape[0] // (2 * channels),
         "d_state": weights[f"{first}A_log"].shape[1],
         "conv_size": weights[f"{first}conv2d.weight"].shape[-1],
-        "dt_rank": weights[f"{first}dt_proj.weight"].shape[1],
         "conv_bias": f"{first}conv2d.bias" in weights,
         "bias": f"{first}in_proj.bias" in weights,
     }
+    if (rank := weights[f"{first}dt_proj.weight"].shape[1]) != math.ceil(channels / 16):
+        found["dt_rank"] = rank
     if _HEAD in weights:
         found["num_classes"] = weights[_HEAD].shape[0]
     return found
