@@ -95,7 +95,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, H, W) to the same shape."""
-        return x + self.drop_path(self.conv_pw2(self.se(self.conv_dw(self.conv_pw(x)))))
+        y: Tensor = self.drop_path(self.conv_pw2(self.se(self.conv_dw(self.conv_pw(x)))))
+        return x + y
 
 
 class ConvStage(nn.Module):
