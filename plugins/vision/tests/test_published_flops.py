@@ -42,18 +42,30 @@ class Scans(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_multiply_adds_are_the_published_ones(name: str) -> None:
-    products, scanned, published = PUBLISHED[name]
+def counted(name: str, size: int) -> tuple[float, float]:
+    """Millions of multiply-adds of products and of scans, for one image of size x size."""
     with torch.device("meta"), torch.no_grad():
         model: Any = mambasdk.create_model(name).eval()
-        image = torch.empty(1, 3, 224, 224)
+        image = torch.empty(1, 3, size, size)
         with FlopCounterMode(display=False) as counter:
             model(image)
         with Scans() as scans:
             model(image)
     counts = dict(counter.get_flop_counts()["Global"])
     assert counts.pop(_SCAN) > 0
-    found = sum(counts.values()) / 2e6, _PER_STATE * scans.elements / 1e6
+    return sum(counts.values()) / 2e6, _PER_STATE * scans.elements / 1e6
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_multiply_adds_are_the_published_ones(name: str) -> None:
+    products, scanned, published = PUBLISHED[name]
+    found = counted(name, 224)
     assert found == pytest.approx((products, scanned), rel=0.01)
     assert sum(found) / 1000 == pytest.approx(published, abs=0.051)
+
+
+def test_plainmamba_grows_with_the_pixels() -> None:
+    """As arXiv 2403.17695 argues against attention, whose cost grows with their square."""
+    assert sum(counted("plainmamba-l1", 1024)) / sum(counted("plainmamba-l1", 224)) == pytest.approx(
+        (64 / 14) ** 2, rel=0.01
+    )
