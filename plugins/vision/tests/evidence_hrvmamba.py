@@ -187,5 +187,7 @@ def write_golden(root: Path) -> None:
         io |= {f"{side}.{name}": tensor for side, tensor in found.items()}
     inputs = {"value": torch.randn(2, 4, 5, 12), "offset_mask": torch.randn(2, 4, 5, 56)}
     io |= {f"op.dcnv4.{name}": t for name, t in golden.record(OPERATOR, nn.Identity(), inputs).items()}
-    golden.write(folder, "weights.safetensors", {name: t.float() if t.is_floating_point() else t for name, t in weights.items()})
+    golden.write(
+        folder, "weights.safetensors", {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
+    )
     golden.write(folder, "io.safetensors", io)
