@@ -29,7 +29,8 @@ from torch import Tensor
 
 import mambasdk
 from mambasdk import ops
-from mambasdk_vision.families.vmamba import SS2D, route_order
+from mambasdk_vision.families.vmamba import SS2D
+from mambasdk_vision.nn.routes import cross_routes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers import cross_scan_2d
@@ -115,7 +116,7 @@ def route_calls(side: int, width: int, states: int) -> dict[str, Call]:
     mixer = SS2D(width, states, 2.0 if states > 1 else 1.0)
     inner, rank, length = mixer.d_inner, mixer.dt_rank, side * side
     u = torch.randn(1, side, side, inner)
-    order = route_order(side, side)
+    order = cross_routes(side, side)
     A = -torch.exp(mixer.A_logs.detach()).view(4, inner, states)
     shared = {"D": mixer.Ds.detach().view(4, inner), "delta_bias": mixer.dt_projs_bias.detach()}
     low = torch.randn(1, 4, length, rank + 2 * states)

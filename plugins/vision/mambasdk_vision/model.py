@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,12 @@ class ImageModel(Model):
 
     config: has the property or field image_size, the height and width that the model was built for.
     ends: beginnings of the names of tensors that another task, other classes or another size need anew.
+    maps_config: overrides of the configuration that make FeatureMaps of the model; empty where there is no such form.
     """
 
     config: Any
     ends: tuple[str, ...] = ()
+    maps_config: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def package_processors(self) -> Mapping[str, Mapping[str, Any]]:
         """The family's image processor (else ImageNet's), for images of the size that the model was built for."""
@@ -72,6 +75,47 @@ class ImageClassifier(ImageModel):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         return made  # type: ignore[no-any-return]
+
+
+class FeatureMaps(ImageModel):
+    """An ImageModel whose outputs are maps for dense prediction: `forward(image)` gives a list of (B, C, h, w).
+
+    map_channels, map_strides: C and the stride of every map, largest map first. feature_outputs: their names, `p2` for
+    stride 4, `p3` for 8, …; names of another kind where several have one stride.
+    """
+
+    map_channels: tuple[int, ...] = ()
+    map_strides: tuple[int, ...] = ()
+
+    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps by name."""
+        module: Any = self
+        return dict(zip(self.feature_outputs, module(inputs["image"]), strict=True))
+
+
+def feature_maps(model: str | nn.Module, **overrides: Any) -> FeatureMaps:
+    """The FeatureMaps of a family or variant, freshly initialised, or of a model, with its weights.
+
+    overrides: fields of its configuration. Raises InvalidArgumentError where the family has no such form.
+    """
+    if isinstance(model, str):
+        with torch.device("meta"):
+            kind: Any = create_model(model, **overrides)
+    else:
+        kind = model
+    if isinstance(kind, FeatureMaps) and not overrides and not isinstance(model, str):
+        return kind
+    form = getattr(kind, "maps_config", {})
+    if not isinstance(kind, ImageModel) or not (form or isinstance(kind, FeatureMaps)):
+        raise InvalidArgumentError(
+            f"{model if isinstance(model, str) else type(model).__name__} gives no maps for dense prediction",
+            where="feature_maps",
+            expected="an image encoder such as vmamba",
+            way_out="`mambasdk models` lists the families",
+        )
+    settings = {**({} if isinstance(kind, FeatureMaps) else form), **overrides}
+    made: Any = create_model(model, **settings) if isinstance(model, str) else adapted(model, **settings)
+    return made  # type: ignore[no-any-return]
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:

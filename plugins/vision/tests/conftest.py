@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mambasdk
 from mambasdk.plugins import get_host
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules that these tests share: evidence_*.py, vision_golden.py
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,8 @@ from torch.nn import functional
 import mambasdk
 from mambasdk.errors import CheckpointError, InvalidArgumentError
 from mambasdk_vision.adaptation import adapted
-from mambasdk_vision.families.vmamba import SS2D, ForwardType, route_order
+from mambasdk_vision.families.vmamba import SS2D, ForwardType
+from mambasdk_vision.nn.routes import cross_routes
 
 Make = Callable[..., Any]
 ROUTES = {
@@ -27,7 +28,7 @@ ROUTES = {
 @pytest.mark.parametrize("scan", ROUTES)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (5, 1), (4, 4), (3, 5)])
 def test_routes_visit_every_pixel_in_the_published_order(scan: Any, height: int, width: int) -> None:
-    order = route_order(height, width, scan)
+    order = cross_routes(height, width, scan)
     assert order.dtype == torch.int32
     expected = [ROUTES[scan](t, height, width) for t in range(height * width)]
     assert order.T.tolist() == expected
@@ -35,7 +36,7 @@ def test_routes_visit_every_pixel_in_the_published_order(scan: Any, height: int,
 
 
 def by_definition(mixer: SS2D, u: Tensor, scan: str) -> Tensor:
-    """Spec section 3, one pixel after the other, in float64: u (B, H, W, D) -> the merged map."""
+    """One pixel after the other, in float64: u (B, H, W, D) -> the merged map."""
     states, rank, inner = mixer.d_state, mixer.dt_rank, mixer.d_inner
     weight = {name: value.detach().double().numpy() for name, value in mixer.named_parameters()}
     batch, height, width, _ = u.shape
@@ -113,7 +114,7 @@ def test_any_size_down_to_one_pixel(make_tiny: Make) -> None:
 
 
 def test_patch_merging_takes_neighbours_in_the_published_order() -> None:
-    from mambasdk_vision.families.vmamba.model import PatchMerging
+    from mambasdk_vision.nn.downsampling import PatchMerging
 
     torch.manual_seed(0)
     merging = PatchMerging(2, 4)

@@ -35,7 +35,8 @@ class VimConfig:
     token, leave the first token out rather than the class token, as upstream does.
     task: "classification" gives logits; "segmentation" maps of strides 4 to 32 (UPerNet); "detection" ViTDet's simple
     feature pyramid. Without classification there is no class token. out_layers, feature_stream: what segmentation
-    takes, outputs of those layers' mixers, or the residual stream after them. out_channels: of the detection pyramid.
+    takes, outputs of those layers' mixers, or the residual stream after them; by default the layers are the last of
+    each quarter of the depth. out_channels: of the detection pyramid.
     """
 
     img_size: int | Sequence[int] = 224
@@ -62,7 +63,7 @@ class VimConfig:
     rope_grid: int = 14
     rope_skips_first: bool = False
     task: Task = "classification"
-    out_layers: Sequence[int] = (5, 11, 17, 23)
+    out_layers: Sequence[int] | None = None
     feature_stream: Literal["mixer", "residual"] = "mixer"
     out_channels: int = 256
 
@@ -70,7 +71,6 @@ class VimConfig:
         where = type(self).__name__
         self.img_size = pair(self.img_size, "img_size", where)
         self.stride = self.patch_size if self.stride is None else self.stride
-        self.out_layers = tuple(self.out_layers)
         for name in _SIZES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -92,6 +92,9 @@ class VimConfig:
             )
         if self.task != "classification":
             self.class_token = "none"
+        if self.out_layers is None:
+            self.out_layers = [max(self.depth * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4)]
+        self.out_layers = tuple(self.out_layers)
         if self.task == "segmentation":
             self._check_out_layers(where)
         if self.rope and self.embed_dim % 4:
@@ -101,9 +104,9 @@ class VimConfig:
 
     def _check_out_layers(self, where: str) -> None:
         layers: Any = self.out_layers
-        if len(layers) != 4 or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= self.depth:
+        if len(layers) != 4 or list(layers) != sorted(layers) or layers[0] < 0 or layers[-1] >= self.depth:
             raise InvalidArgumentError(
-                "bad out_layers", where=where, expected=f"four ascending layers from 0 to {self.depth - 1}", got=layers
+                "bad out_layers", where=where, expected=f"four layers in order, from 0 to {self.depth - 1}", got=layers
             )
 
     @property

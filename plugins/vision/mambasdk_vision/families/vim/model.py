@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from mambasdk.nn import BidirectionalMamba, DropPath, LayerNorm, MarkedParameter
 from mambasdk_vision.families.vim.config import VimConfig
 from mambasdk_vision.families.vim.positions import resize_positions
 from mambasdk_vision.families.vim.rope import PatchRotation
-from mambasdk_vision.model import ImageClassifier, ImageModel
+from mambasdk_vision.model import FeatureMaps, ImageClassifier, ImageModel
 from mambasdk_vision.nn import FeaturePyramid, check_image, fpn_adapters
 
 
@@ -45,6 +45,7 @@ class _VimWeights(ImageModel):
     """How the weights of one Vim go into another: positions are interpolated, rotations follow from the sizes."""
 
     ends = ("head.", "norm_f.", "fpn", "simfp_", "rope.")
+    maps_config: ClassVar = {"task": "segmentation"}
 
     def converted(self, name: str, value: Tensor | None, old: Any, *, legacy: bool) -> Tensor | None:
         """See ImageModel."""
@@ -128,8 +129,13 @@ class VimEncoder(MarkedParameters, _VimWeights):
 
         stream: "mixer" takes a layer's branch alone, "residual" the sum that the next layer would see.
         """
-        taken, _, _ = self.encode(image, layers)
-        return [self.to_map(h if stream == "mixer" else h + residual) for h, residual in taken]
+        chosen = sorted(set(layers))
+        taken, _, _ = self.encode(image, chosen)
+        maps = {
+            layer: self.to_map(h if stream == "mixer" else h + residual)
+            for layer, (h, residual) in zip(chosen, taken, strict=True)
+        }
+        return [maps[layer] for layer in layers]
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """`tokens` (B, L, D): the residual sum after the last layer."""
@@ -187,24 +193,24 @@ class VimClassifier(VimEncoder, ImageClassifier):
         return {"logits": self._logits(features), "features": features}
 
 
-class VimSegmentationFeatures(VimEncoder):
+class VimSegmentationFeatures(FeatureMaps, VimEncoder):
     """Image to maps of strides 4, 8, 16 and 32 for UPerNet: four layers, each through an adapter."""
 
     feature_outputs = ("p2", "p3", "p4", "p5")
 
     def __init__(self, config: VimConfig) -> None:
         super().__init__(config)
+        self.map_channels = (config.embed_dim,) * 4
+        assert config.stride is not None
+        self.map_strides = tuple(config.stride * factor // 4 for factor in (1, 2, 4, 8))
         for name, adapter in fpn_adapters(config.embed_dim).items():
             self.add_module(name, adapter)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Four maps (B, D, h, w), largest first; image (B, C, H, W). Raises ShapeError."""
-        maps = self.feature_maps(image, list(self.config.out_layers), self.config.feature_stream)
+        assert self.config.out_layers is not None
+        maps = self.feature_maps(image, self.config.out_layers, self.config.feature_stream)
         return [self.get_submodule(f"fpn{index}")(level) for index, level in enumerate(maps, start=1)]
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`p2` to `p5`."""
-        return {f"p{level}": y for level, y in enumerate(self(inputs["image"]), start=2)}
 
 
 class VimDetectionFeatures(FeaturePyramid, _VimWeights):

@@ -4,7 +4,6 @@ from mambasdk_vision.families.vmamba.checkpoint import import_vmamba
 from mambasdk_vision.families.vmamba.config import VMambaConfig
 from mambasdk_vision.families.vmamba.forward_type import ForwardType
 from mambasdk_vision.families.vmamba.model import VMambaClassifier, VMambaFeatures, build
-from mambasdk_vision.families.vmamba.routes import route_order
 from mambasdk_vision.families.vmamba.ss2d import SS2D
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "VMambaFeatures",
     "build",
     "import_vmamba",
-    "route_order",
 ]

@@ -9,6 +9,7 @@ from typing import Literal
 from mambasdk.errors import InvalidArgumentError
 from mambasdk_vision.families.vmamba.forward_type import ForwardType
 from mambasdk_vision.nn import pair
+from mambasdk_vision.nn.stages import check_out_indices, stage_widths
 
 _CHOICES = {
     "ssm_init": ("v0", "v1", "v2"),
@@ -57,21 +58,10 @@ class VMambaConfig:
     def __post_init__(self) -> None:
         where = type(self).__name__
         self.depths = tuple(self.depths)
-        dims = [self.dims * 2**stage for stage in range(len(self.depths))] if isinstance(self.dims, int) else self.dims
-        self.dims = tuple(dims)
-        self.out_indices = tuple(self.out_indices)
+        self.dims = stage_widths(self.dims, self.depths, where)
+        self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
         self.imgsize = pair(self.imgsize, "imgsize", where)
         ForwardType.parse(self.forward_type)
-        for name in ("depths", "dims"):
-            values = getattr(self, name)
-            if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
-                raise InvalidArgumentError(f"bad {name}", where=where, expected="integers of 1 or more", got=values)
-        if len(self.dims) != len(self.depths):
-            raise InvalidArgumentError("bad dims", where=where, expected=f"{len(self.depths)} stages", got=self.dims)
-        if any(index not in range(len(self.depths)) for index in self.out_indices):
-            raise InvalidArgumentError(
-                "bad out_indices", where=where, expected=f"stages 0 to {len(self.depths) - 1}", got=self.out_indices
-            )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InvalidArgumentError(

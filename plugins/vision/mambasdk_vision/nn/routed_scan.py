@@ -1,0 +1,90 @@
+"""A selective scan of a map along several routes, each with weights of its own, which read and add where it lies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mambasdk import ops
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.nn import MarkedParameters, accumulate_dtype, initial_dt_bias
+
+_DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
+ScanInit = Literal["v0", "v1", "v2"]
+
+
+class RoutedScan(MarkedParameters):
+    """The parameters of `routes` scans of D channels with N states, and the scan; a mixer inherits from it.
+
+    B and C of a scan are shared by a route's channels. Parameters, under VMamba's names: x_proj_weight (K, R+2N, D),
+    dt_projs_weight (K, D, R), and dt_projs_bias (K, D), A_logs (K*D, N) and Ds (K*D), which stay float32. The subclass
+    calls `init_scan` when it has made its own. Source: arXiv 2401.10166.
+    """
+
+    float32 = ("A_logs", "Ds", "dt_projs_bias")
+    no_weight_decay = ("A_logs", "Ds", "dt_projs_bias")
+
+    def __init__(self, d_inner: int, d_state: int, dt_rank: int, routes: int) -> None:
+        super().__init__()
+        self.d_inner, self.d_state, self.dt_rank, self.routes = d_inner, d_state, dt_rank, routes
+        self.x_proj_weight = nn.Parameter(torch.empty(routes, dt_rank + 2 * d_state, d_inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(routes, d_inner, dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(routes, d_inner))
+        self.A_logs = nn.Parameter(torch.empty(routes * d_inner, d_state))
+        self.Ds = nn.Parameter(torch.ones(routes * d_inner))
+
+    @torch.no_grad()
+    def init_scan(self, kind: ScanInit = "v0") -> None:
+        """Draw the parameters, as VMamba's constructor: "v0" as Mamba, "v1" and "v2" as its later ones; and mark them.
+
+        Raises InvalidArgumentError for another kind.
+        """
+        self.x_proj_weight.uniform_(-(self.d_inner**-0.5), self.d_inner**-0.5)
+        if kind == "v0":
+            self.dt_projs_weight.uniform_(-(self.dt_rank**-0.5), self.dt_rank**-0.5)
+            bias = initial_dt_bias(self.dt_projs_bias.numel(), _DT_MIN, _DT_MAX, _DT_FLOOR, self.dt_projs_bias.device)
+            self.dt_projs_bias.copy_(bias.view_as(self.dt_projs_bias))
+            self.A_logs.copy_(torch.arange(1, self.d_state + 1, device=self.A_logs.device).float().log())
+        elif kind == "v1":
+            self.dt_projs_weight.normal_().mul_(0.1)
+            self.dt_projs_bias.normal_().mul_(0.1)
+            self.A_logs.normal_()
+        elif kind == "v2":
+            self.dt_projs_weight.uniform_().mul_(0.1)
+            self.dt_projs_bias.uniform_().mul_(0.1)
+            self.A_logs.zero_()
+        else:
+            raise InvalidArgumentError(
+                "bad ssm_init", where=type(self).__name__, expected="'v0', 'v1' or 'v2'", got=repr(kind)
+            )
+        self.mark_parameters()
+
+    def scan(self, u: Tensor, order: Tensor, routes: slice | None = None) -> Tensor:
+        """The sum (S, L, D) of what the routes add at the pixels of u (S, L, D).
+
+        order: (k, steps) int32, the pixel that each route reads and adds to in step t, once or several times. routes:
+        which of the parameters they take, all by default. Projections are taken at pixels, so nothing is copied.
+        """
+        chosen = slice(0, self.routes) if routes is None else routes
+        count = chosen.stop - chosen.start
+        states, rank = self.d_state, self.dt_rank
+        low = functional.linear(u, self.x_proj_weight[chosen].flatten(0, 1))
+        low = low.unflatten(-1, (count, -1)).transpose(1, 2)  # (S, k, L, R+2N)
+        dt_low, B, C = low.split([rank, states, states], dim=-1)
+        delta = dt_low @ self.dt_projs_weight[chosen].transpose(1, 2)  # (S, k, L, D)
+        A = -torch.exp(accumulate_dtype(self.A_logs)).unflatten(0, (self.routes, -1))  # (K, D, N)
+        y: Tensor = ops.selective_scan(
+            u,
+            delta,
+            A[chosen],
+            B,
+            C,
+            D=accumulate_dtype(self.Ds).unflatten(0, (self.routes, -1))[chosen],
+            delta_bias=accumulate_dtype(self.dt_projs_bias)[chosen],
+            delta_softplus=True,
+            order=order,
+        )
+        return y

@@ -1,0 +1,52 @@
+"""The orders in which scans visit a map: tables of pixels by route and step, made once for each size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+Scan = Literal["cross", "forward", "both"]
+ROUTES = 4  # of a cross scan
+_SIZES = 64  # tables that are kept of each kind
+
+Table = Callable[..., Tensor]
+
+
+def cached_routes(build: Table) -> Table:
+    """`build(height, width, …, device=None)`, whose table is kept for the next call of the same size.
+
+    Nothing is kept while a graph is traced, or under a mode whose tensors are not real.
+    """
+
+    @lru_cache(_SIZES)
+    def kept(*arguments: Any, device: torch.device | None) -> Tensor:
+        with torch.inference_mode(False):
+            return build(*arguments, device=device)
+
+    def table(*arguments: Any, device: torch.device | None = None) -> Tensor:
+        if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+            return build(*arguments, device=device)
+        return kept(*arguments, device=device)
+
+    table.__doc__, table.__name__ = build.__doc__, build.__name__
+    return table
+
+
+@cached_routes
+def cross_routes(height: int, width: int, scan: Scan = "cross", device: torch.device | None = None) -> Tensor:
+    """(4, height * width) int32: the pixel, counted row by row, that route k visits in step t (arXiv 2401.10166).
+
+    "cross": rows, columns, and both from the end. "forward": rows four times. "both": rows twice, then from the end.
+    """
+    rows = torch.arange(height * width, dtype=torch.int32, device=device)
+    if scan == "forward":
+        return rows.expand(ROUTES, -1).contiguous()
+    if scan == "both":
+        return torch.stack([rows, rows, rows.flip(0), rows.flip(0)])
+    columns = rows.view(height, width).t().reshape(-1)
+    return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
