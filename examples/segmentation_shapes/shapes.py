@@ -24,14 +24,15 @@ from mambasdk.pipeline import load_pipeline
 LABELS = ["ground", "circle", "square", "triangle"]
 COLOURS = [(110, 110, 110), (31, 119, 180), (255, 127, 14), (44, 160, 44)]
 GOAL = 0.9  # mIoU
-SIDE = 64
-TRAINING = ["--backbone", "vmamba-mini", "--size", str(SIDE), "--scale", "0.75", "1.5", "--batch", "16", "--lr", "2e-3"]
+SIDE = 96
+TRAINING = ["--size", str(SIDE), "--scale", "0.8", "1.25", "--batch", "8", "--lr", "3e-3"]
+MODEL = ["--backbone", "vmamba-mini", "--set", 'backbone_config={"drop_path_rate":0.0}']
 
 
 def ground(chance: np.random.Generator) -> npt.NDArray[np.float64]:
     """A texture (SIDE, SIDE, 3), 0 to 255: stripes of a random direction and colour under noise."""
     y, x = np.mgrid[:SIDE, :SIDE]
-    angle, period = chance.uniform(0, math.pi), chance.uniform(6, 24)
+    angle, period = chance.uniform(0, math.pi), chance.uniform(8, 32)
     wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / period)
     colour, swing = chance.uniform(60, 190, 3), chance.uniform(-40, 40, 3)
     return colour + wave[..., None] * swing + chance.normal(0, 12, (SIDE, SIDE, 1))
@@ -45,14 +46,14 @@ def outline(kind: str, x: float, y: float, radius: float, turn: float) -> list[t
 
 
 def scene(chance: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """A picture of one to four shapes of any colour, size and direction, which may overlap; and its mask."""
+    """A picture of one to three shapes of any colour, size and direction, which may overlap; and its mask."""
     canvas = ground(chance)
     mask = Image.new("P", (SIDE, SIDE))
     mask.putpalette([sample for colour in COLOURS for sample in colour])
     drawing = ImageDraw.Draw(mask)
-    for _ in range(chance.integers(1, 5)):
+    for _ in range(chance.integers(1, 4)):
         kind = int(chance.integers(1, len(LABELS)))
-        corners = outline(LABELS[kind], *chance.uniform(8, SIDE - 8, 2), chance.uniform(7, 16), chance.uniform(0, 7))
+        corners = outline(LABELS[kind], *chance.uniform(16, SIDE - 16, 2), chance.uniform(16, 30), chance.uniform(0, 7))
         drawing.polygon(corners, fill=kind)
         shape = Image.new("1", (SIDE, SIDE))
         ImageDraw.Draw(shape).polygon(corners, fill=1)
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("shapes"), help="folder for all that is made")
     parser.add_argument("--images", type=int, default=1200, help="pictures to train on (default: 1200)")
     parser.add_argument("--held-out", type=int, default=150, help="pictures to measure on (default: 150)")
-    parser.add_argument("--steps", type=int, default=700, help="training steps of 16 pictures (default: 700)")
+    parser.add_argument("--steps", type=int, default=700, help="training steps of 8 pictures (default: 700)")
     parser.add_argument("--seed", type=int, default=0, help="of pictures, initialisation and data order (default: 0)")
     parser.add_argument("--threads", type=int, default=2, help="(default: 2)")
     parser.add_argument("--goal", type=float, default=GOAL, help=f"least mIoU (default: {GOAL})")
@@ -129,7 +130,7 @@ def main() -> None:
     write_scenes(data, {"train": args.images, "val": args.held_out}, args.seed)
     run = ["--steps", str(args.steps), "--evaluate-every", str(max(args.steps // 5, 1)), "--seed", str(args.seed)]
     files = ["--curve", str(args.out / "curve.png"), "--threads", str(args.threads), "--overwrite", "--restart"]
-    code = mambasdk(["train", "upernet", "--data", str(data), "--out", str(package), *TRAINING, *run, *files])
+    code = mambasdk(["train", "upernet", "--data", str(data), "--out", str(package), *MODEL, *TRAINING, *run, *files])
     if code:
         raise SystemExit(code)
     scores, maps = iou(data, package)

@@ -21,7 +21,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {f"upernet-{backbone}": {"backbone": back
 _VARIANTS["upernet-mini"] = {
     "backbone": "vmamba-mini",
     "image_size": 64,
-    "channels": 64,
+    "channels": 32,
     "auxiliary_channels": 32,
 }
 
