@@ -38,22 +38,22 @@ def ground(chance: np.random.Generator) -> npt.NDArray[np.float64]:
     return colour + wave[..., None] * swing + chance.normal(0, 12, (SIDE, SIDE, 1))
 
 
-def outline(kind: str, x: float, y: float, radius: float, turn: float) -> list[tuple[float, float]]:
-    """Corners of a shape; a circle has many."""
-    count = {"circle": 48, "square": 4, "triangle": 3}[kind]
+def outline(kind: str, x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """Corners of an upright shape; a circle has many."""
+    count, turn = {"circle": (48, 0.0), "square": (4, math.pi / 4), "triangle": (3, -math.pi / 2)}[kind]
     angles = turn + np.arange(count) * 2 * math.pi / count
     return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
 
 
 def scene(chance: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """A picture of one to three shapes of any colour, size and direction, which may overlap; and its mask."""
+    """A picture of one to three shapes of any colour and size, which may overlap; and its mask."""
     canvas = ground(chance)
     mask = Image.new("P", (SIDE, SIDE))
     mask.putpalette([sample for colour in COLOURS for sample in colour])
     drawing = ImageDraw.Draw(mask)
     for _ in range(chance.integers(1, 4)):
         kind = int(chance.integers(1, len(LABELS)))
-        corners = outline(LABELS[kind], *chance.uniform(16, SIDE - 16, 2), chance.uniform(16, 30), chance.uniform(0, 7))
+        corners = outline(LABELS[kind], *chance.uniform(16, SIDE - 16, 2), chance.uniform(16, 30))
         drawing.polygon(corners, fill=kind)
         shape = Image.new("1", (SIDE, SIDE))
         ImageDraw.Draw(shape).polygon(corners, fill=1)

@@ -213,7 +213,7 @@ def _model(args: argparse.Namespace, start: Start, labels: list[str], size: list
         model = start_model(args, {"num_classes": len(labels), "image_size": size, **_settings(args)})
     elif args.backbone is not None:
         raise InvalidArgumentError("--backbone has no effect on a package", where="train")
-    if not isinstance(model, Segmenter):
+    if not issubclass(type(model), Segmenter):
         raise InvalidArgumentError(f"{args.model} gives no logits of pixels", where="train", expected="such as upernet")
     if tuple(size) != image_size(model):
         model = as_model(model).resized(image=tuple(size))

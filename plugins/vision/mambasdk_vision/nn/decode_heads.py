@@ -32,13 +32,6 @@ class _ClassLayer(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout2d(dropout)
         self.conv_seg = nn.Conv2d(channels, num_classes, 1)
-        self.draw_classes()
-
-    def draw_classes(self) -> None:
-        """Fresh weights of the last layer: normal with deviation 0.01, zero bias."""
-        with torch.no_grad():
-            nn.init.normal_(self.conv_seg.weight, std=0.01)
-            nn.init.zeros_(self.conv_seg.bias)  # type: ignore[arg-type]
 
     def classify(self, x: Tensor) -> Tensor:
         """Map x (B, channels, h, w) to logits (B, classes, h, w)."""

@@ -173,7 +173,8 @@ class SegmentedImages:
         rows = np.floor((np.arange(height) + 0.5) * scale_y + offset_y).astype(np.int64)
         columns = np.floor((np.arange(width) + 0.5) * scale_x + offset_x).astype(np.int64)
         rows, columns = rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)
-        return mask[rows[:, None], columns]
+        sampled: Indices = mask[rows[:, None], columns]
+        return sampled
 
 
 def readable_pairs(parts: Sequence[SegmentedImages], *, skip_bad: bool) -> tuple[list[SegmentedImages], int]:

@@ -60,14 +60,15 @@ class UPerNet(nn.Module, Segmenter):
     @property
     def classes(self) -> int | None:
         """Of the last layer."""
-        return self.config.num_classes
+        count: int = self.config.num_classes
+        return count
 
     def with_classes(self, count: int) -> nn.Module:
-        """The model with fresh last layers for `count` classes: normal with deviation 0.01, zero bias."""
+        """The model with fresh last layers for `count` classes, drawn as torch draws convolutions."""
         made: Any = adapted(self, num_classes=count)
         for head in (made.decode_head, made.auxiliary_head):
             if head is not None:
-                head.draw_classes()
+                head.conv_seg.reset_parameters()
         return made  # type: ignore[no-any-return]
 
     def converted(self, name: str, value: Tensor | None, old: Any, *, legacy: bool) -> Tensor | None:
