@@ -53,7 +53,9 @@ def scene(chance: np.random.Generator) -> tuple[Image.Image, Image.Image]:
     drawing = ImageDraw.Draw(mask)
     for _ in range(chance.integers(1, 4)):
         kind = int(chance.integers(1, len(LABELS)))
-        corners = outline(LABELS[kind], *chance.uniform(16, SIDE - 16, 2), chance.uniform(16, 30))
+        corners = outline(
+            LABELS[kind], *chance.uniform(SIDE / 6, SIDE * 5 / 6, 2), chance.uniform(SIDE / 6, SIDE / 3.2)
+        )
         drawing.polygon(corners, fill=kind)
         shape = Image.new("1", (SIDE, SIDE))
         ImageDraw.Draw(shape).polygon(corners, fill=1)

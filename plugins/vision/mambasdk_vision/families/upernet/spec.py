@@ -17,6 +17,13 @@ _PUBLISHED = (
     "vmamba-base-s2l15",
 )
 _VARIANTS: dict[str, dict[str, Any]] = {f"upernet-{backbone}": {"backbone": backbone} for backbone in _PUBLISHED}
+# arXiv 2401.09417: no class token; the head is as wide as the encoder. The smaller one takes the mixers' branches.
+for _name, _width, _stream in (("vim-tiny", 192, "mixer"), ("vim-small", 384, "residual")):
+    _VARIANTS[f"upernet-{_name}"] = {
+        "backbone": _name,
+        "backbone_config": {"task": "segmentation", "class_token": "none", "feature_stream": _stream},
+        "channels": _width,
+    }
 # What the bare name means: it trains on two cores.
 _VARIANTS["upernet-mini"] = {
     "backbone": "vmamba-mini",
