@@ -171,6 +171,20 @@ def test_released_files_load_by_their_own_names(tmp_path: Path, changes: dict[st
     with torch.no_grad():
         assert torch.equal(loaded(image), model(image))
     assert loaded.mambasdk_identity.config["num_classes"] == 6
+    assert loaded.package_processors()["image"]["size"] == [512, 512]
+
+
+def test_a_backbone_of_one_size_brings_it(tmp_path: Path) -> None:
+    tiny = {"patch_size": 8, "depth": 4, "embed_dim": 16, "d_state": 4}
+    sizes = {"image_size": [32, 48], "num_classes": 3, "channels": 8, "auxiliary_channels": 4}
+    config = {"img_size": [32, 48], "stride": 8, **tiny}
+    model = scatter(mambasdk.create_model("upernet", backbone="vim", backbone_config=tiny, **sizes).eval(), 4)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "vim.pth")
+    loaded: Any = import_checkpoint("upernet", {"backbone": "vim", "backbone_config": config}, tmp_path / "vim.pth")
+    image = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(image), model(image))
+    assert loaded.package_processors()["image"]["size"] == [32, 48]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

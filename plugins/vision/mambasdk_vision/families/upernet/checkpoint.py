@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mambasdk.errors import CheckpointError
@@ -39,23 +40,26 @@ def import_upernet(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict
     tensors |= {key: weights[key] for key in weights if key.startswith(_HEADS)}
     classes, channels = tensors["decode_head.conv_seg.weight"].shape[:2]
     auxiliary = tensors.get("auxiliary_head.conv_seg.weight")
-    size = family.field("image_size")
-    sized = {"image_size": settings.pop(size)} if size in settings else {}
     overrides = {
         "backbone": name,
         "backbone_config": settings,
         "num_classes": classes,
         "channels": channels,
         "auxiliary_channels": 0 if auxiliary is None else auxiliary.shape[1],
-        **sized,
+        **_fixed_size(name, settings),
         **{key: config[key] for key in _OWN if key in config},
     }
     return overrides, tensors
 
 
 def _maps_arguments(name: str) -> dict[str, Any]:
-    """What makes maps of the encoder, where upstream calls it as we do."""
-    import torch
-
+    """What makes maps of the encoder, which importers know under our names where upstream has none."""
     with torch.device("meta"):
         return dict(type(feature_maps(name)).maps_config)
+
+
+def _fixed_size(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The image size of an encoder that takes one alone."""
+    with torch.device("meta"):
+        sides = feature_maps(name, **settings).input_shapes()["image"][-2:]
+    return {"image_size": sides} if all(isinstance(side, int) for side in sides) else {}
