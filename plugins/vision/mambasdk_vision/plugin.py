@@ -18,19 +18,24 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images."""
+    """Labels of images, and of their pixels."""
     return [
         HeadSpec(
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
-        )
+        ),
+        HeadSpec(
+            name="semantic_segmentation",
+            summary="classes of pixels: training from images and masks, masks over pictures",
+            implementation="mambasdk_vision.heads.semantic_segmentation:SemanticSegmentationHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processor `image`; heads `image_classification` and `object_detection`."""
+    """Processors `image` and `mask`; heads `image_classification`, `object_detection` and `semantic_segmentation`."""
     return [LIBRARY]
 
 
