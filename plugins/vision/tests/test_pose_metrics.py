@@ -38,7 +38,8 @@ def scene(seed: int, images: int = 12) -> list[ImagePoses]:
         points = np.concatenate([near[chance.random(count) < 0.8], again[chance.random(count) < 0.4], wrong])
         found = np.concatenate([points, np.ones((*points.shape[:2], 1))], 2)
         areas = chance.uniform(500, 30000, count)
-        made.append(ImagePoses(truth, areas, boxes, ignored, found, chance.random(len(found)).round(1)))
+        crowd = ignored & (truth[:, :, 2] > 0).any(1)
+        made.append(ImagePoses(truth, areas, boxes, ignored, crowd, found, chance.random(len(found)).round(1)))
     return made
 
 
@@ -48,7 +49,7 @@ def of_pycocotools(images: list[ImagePoses]) -> dict[str, float]:
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for index, image in enumerate(images, start=1):
-        for truth, area, box, ignored in zip(image.truth, image.areas, image.boxes, image.ignored, strict=True):
+        for truth, area, box, crowd in zip(image.truth, image.areas, image.boxes, image.crowd, strict=True):
             seen = int((truth[:, 2] > 0).sum())
             annotations.append(
                 {
@@ -59,7 +60,7 @@ def of_pycocotools(images: list[ImagePoses]) -> dict[str, float]:
                     "num_keypoints": seen,
                     "area": float(area),
                     "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
-                    "iscrowd": int(ignored and seen > 0),
+                    "iscrowd": int(crowd),
                 }
             )
         for found, score in zip(image.found, image.scores, strict=True):
@@ -92,14 +93,14 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
 
 def test_similarity_by_hand() -> None:
     truth = np.array([[[10, 10, 2], [20, 20, 1], [99, 99, 0]]], float)
-    image = ImagePoses(truth, np.array([400.0]), np.array([[5, 5, 25, 25.0]]), np.zeros(1, bool), truth)
+    image = ImagePoses(truth, np.array([400.0]), np.array([[5, 5, 25, 25.0]]), *np.zeros((2, 1), bool), truth)
     found = np.array([[[10, 10, 1], [23, 24, 1], [0, 0, 1]]], float)
     sigmas = [0.05, 0.1, 0.2]
     expected = (1 + np.exp(-25 / (2 * 400 * 0.2**2))) / 2
     np.testing.assert_allclose(object_keypoint_similarity(found, image, sigmas), [[expected]], rtol=1e-12)
-    perfect = ImagePoses(truth, image.areas, image.boxes, image.ignored, truth, np.ones(1))
+    perfect = ImagePoses(truth, image.areas, image.boxes, image.ignored, image.crowd, truth, np.ones(1))
     assert average_precision([perfect], sigmas) == dict.fromkeys(("AP", "AP50", "AP75", "AR"), 1.0)
-    missed = ImagePoses(truth, image.areas, image.boxes, image.ignored, truth[:0])
+    missed = ImagePoses(truth, image.areas, image.boxes, image.ignored, image.crowd, truth[:0])
     assert average_precision([missed], sigmas) == dict.fromkeys(("AP", "AP50", "AP75", "AR"), 0.0)
     assert np.isnan(average_precision([], sigmas)["AP"])
 

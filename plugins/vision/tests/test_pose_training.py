@@ -199,9 +199,7 @@ def test_mirrored_crops_are_the_mirror_image(data: Path) -> None:
         CropAugmentation(scale=1.0)
 
 
-def test_train_evaluate_predict_and_run_in_cpp(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_train_evaluate_predict_and_run_in_cpp(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = tmp_path / "package"
     people = ["--data", str(data / "images"), "--annotations", str(data / "people.json")]
     run = ["--steps", "3", "--batch", "4", "--held-out", "0.25", "--threads", "1", "--size", "48", "32"]
