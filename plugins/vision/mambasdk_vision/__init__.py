@@ -1,6 +1,7 @@
 """Images for mambasdk: preparation and results of vision models."""
 
 from mambasdk_vision.processors import (
+    BottomUpPose,
     ImageClassification,
     ImageProcessor,
     ObjectDetection,
@@ -9,4 +10,12 @@ from mambasdk_vision.processors import (
 )
 
 __version__ = "0.1.0"
-__all__ = ["ImageClassification", "ImageProcessor", "ObjectDetection", "PersonCrop", "PoseEstimation", "__version__"]
+__all__ = [
+    "BottomUpPose",
+    "ImageClassification",
+    "ImageProcessor",
+    "ObjectDetection",
+    "PersonCrop",
+    "PoseEstimation",
+    "__version__",
+]

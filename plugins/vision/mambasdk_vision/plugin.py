@@ -30,12 +30,17 @@ def mambasdk_heads() -> list[HeadSpec]:
             summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
             implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
         ),
+        HeadSpec(
+            name="bottom_up_pose",
+            summary="keypoints of all people of an image at once: training on COCO keypoint files, pictures",
+            implementation="mambasdk_vision.heads.bottom_up_pose:BottomUpPoseHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection`, `pose_estimation`."""
+    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection` and two of poses."""
     return [LIBRARY]
 
 

@@ -145,3 +145,26 @@ class PoseEstimation(PluginProcessor):
         if crops is not None:
             inputs.update({name: crops[name] for name in ("affines", "boxes", "box_scores")})
         return self.run_named(inputs)
+
+
+class BottomUpPose(PluginProcessor):
+    """Heat maps and displacements of a whole image to the keypoints of its people (DEKR, arXiv 2104.02300).
+
+    Options: names and skeleton (pairs of indices), stride (4), center_threshold (0.01), nms_distance (0.05), max_people
+    (30), heatmaps and displacements (names of the model's outputs).
+    """
+
+    plugin = "vision"
+    kind = "bottom_up_pose"
+    head = True
+
+    def __call__(self, heatmaps: Any, displacements: Any, *, crops: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """heatmaps: float32 (1, K + 1, h, w), the last of centres; displacements: float32 (1, 2 K, h, w).
+
+        crops: what PersonCrop made of the whole image; without it keypoints stay in pixels of the model's image.
+        Returns what PoseEstimation does, best people first.
+        """
+        inputs = {"heatmaps": heatmaps, "displacements": displacements}
+        if crops is not None:
+            inputs["affines"] = crops["affines"]
+        return self.run_named(inputs)

@@ -1,6 +1,7 @@
 // What libmambasdk_vision registers.
 #include "mambasdk/plugin.hpp"
 
+#include "bottom_up_head.hpp"
 #include "detection_head.hpp"
 #include "image_processor.hpp"
 #include "mambasdk/plugin/classification.hpp"
@@ -23,4 +24,5 @@ MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ImageClassification>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ObjectDetection>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::PoseEstimation>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::BottomUpPose>>();
 });
