@@ -50,7 +50,7 @@ class AdaptiveConv(nn.Module):
         nn.init.normal_(self.weight, std=0.001)
 
     def forward(self, x: Tensor, taps: Tensor) -> Tensor:
-        """x (B, C, h, w); taps (B, h, w, groups, 2, 9), y and x of each tap from the pixel, row by row of the window."""
+        """X (B, C, h, w); taps (B, h, w, groups, 2, 9), y and x of each tap from the pixel, row by row of the window."""
         channel_last = x.permute(0, 2, 3, 1).contiguous()
         one = torch.ones_like(taps[..., :1, 0])
         samples = []

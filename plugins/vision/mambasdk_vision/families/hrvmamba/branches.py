@@ -112,7 +112,7 @@ def _apply(branch: nn.Module, x: Tensor) -> Tensor:
 
 
 def _enlarged(x: Tensor, factor: int, like: Tensor) -> Tensor:
-    """x (B, C, h, w) `factor` times as large, linear between elements; then, where sizes are odd, at the size of `like`.
+    """X (B, C, h, w) `factor` times as large, linear between elements; then, where sizes are odd, at the size of `like`.
 
     Two steps, as upstream: one from (h, w) to an odd size would put the elements elsewhere.
     """
