@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mambasdk_vision.families.efficientvmamba import ES2D
-from mambasdk_vision.families.plainmamba import PlainMamba2D, snakes
-from mambasdk_vision.families.vssd import VSSDMixer
 from torch import Tensor, nn
 
 from images.timing import Call, medians
 from mambasdk import ops
+from mambasdk_vision.families.efficientvmamba import ES2D
+from mambasdk_vision.families.plainmamba import PlainMamba2D, snakes
 from mambasdk_vision.families.vmamba import SS2D
+from mambasdk_vision.families.vssd import VSSDMixer
 from mambasdk_vision.nn.routed_scan import RoutedScan
 from mambasdk_vision.nn.routes import cross_routes
 

@@ -1,10 +1,13 @@
 // What libmambasdk_vision registers.
 #include "mambasdk/plugin.hpp"
 
+#include "bottom_up_head.hpp"
 #include "detection_head.hpp"
 #include "image_processor.hpp"
 #include "mambasdk/plugin/classification.hpp"
 #include "mask_processor.hpp"
+#include "person_crop.hpp"
+#include "pose_head.hpp"
 #include "segmentation_head.hpp"
 
 namespace mambasdk::vision {
@@ -23,4 +26,7 @@ MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ImageClassification>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ObjectDetection>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::SemanticSegmentation>>();
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::PersonCrop>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::PoseEstimation>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::BottomUpPose>>();
 });

@@ -1,1 +1,1 @@
-"""Pictures of results: one file for each kind. Need matplotlib."""
+"""Pictures of results, for `mambasdk predict --plot`; a module for each kind. They need matplotlib."""

@@ -104,9 +104,7 @@ class RoutedScan(MarkedParameters):
         """
         visited = u.index_select(1, order.flatten()).unflatten(1, (self.routes, -1))  # (S, K, M, D)
         low = visited @ self.x_proj_weight.transpose(1, 2)  # (S, K, M, R+2N)
-        y: Tensor = ops.selective_scan(
-            u, **self._parameters(low, slice(0, self.routes)), order=order, step_params=True
-        )
+        y: Tensor = ops.selective_scan(u, **self._parameters(low, slice(0, self.routes)), order=order, step_params=True)
         return y
 
     def _parameters(self, low: Tensor, chosen: slice) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class HRVMambaEncoder(MarkedParameters, ImageModel):
 
     ends = ("neck.", "head.", "outnorm")
     maps_config: ClassVar = {"task": "pose"}
+    first_map_config: ClassVar = {"task": "pose", "multiscale_output": False}
 
     def __init__(self, config: HRVMambaConfig) -> None:
         super().__init__()
