@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,10 @@ class Detector(ImageModel, abc.ABC):
     def input_shapes(self) -> dict[str, list[int | str]]:
         """Batch and size are free."""
         return {"image": ["B", self.config.in_chans, "H", "W"]}
+
+    def package_head_options(self) -> Mapping[str, Any]:
+        """What the head `object_detection` has to know: the format of the boxes; one class a box, as YOLO predicts."""
+        return {"box_format": "cxcywh", "multi_label": False, "score_threshold": 0.25, "iou_threshold": 0.7}
 
     def check_image(self, image: Tensor) -> None:
         """Raise ShapeError or DtypeError unless image is (B, C, H, W) with sides that are multiples of `multiple`."""
