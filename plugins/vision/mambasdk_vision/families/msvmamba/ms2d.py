@@ -132,4 +132,3 @@ def _enlarged(m: Tensor, like: Tensor, mode: str) -> Tensor:
     y = functional.interpolate(m.contiguous() if exporting else m, (like.shape[1], like.shape[2]), mode=mode)
     y = y.permute(0, 2, 3, 1)
     return y.contiguous() if exporting else y
-
