@@ -24,11 +24,13 @@ class ImageModel(Model):
     config: has the property or field image_size, the height and width that the model was built for.
     ends: beginnings of the names of tensors that another task, other classes or another size need anew.
     maps_config: overrides of the configuration that make FeatureMaps of the model; empty where there is no such form.
+    first_map_config: overrides that make FeatureMaps of the first map alone, where that needs fewer weights.
     """
 
     config: Any
     ends: tuple[str, ...] = ()
     maps_config: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    first_map_config: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def package_processors(self) -> Mapping[str, Mapping[str, Any]]:
         """The family's image processor (else ImageNet's), for images of the size that the model was built for."""
@@ -91,6 +93,23 @@ class FeatureMaps(ImageModel):
         """The maps by name."""
         module: Any = self
         return dict(zip(self.feature_outputs, module(inputs["image"]), strict=True))
+
+
+class Segmenter(ImageModel):
+    """An ImageModel whose `forward(image)` is `logits` (B, classes, h, w) of a map, the classes of its positions.
+
+    The stride may be any; the head `semantic_segmentation` brings them to the image's size.
+    """
+
+    def training_logits(self, image: Tensor) -> list[tuple[float, Tensor]]:
+        """What the loss is a sum of: (weight, logits (B, classes, h, w)), auxiliary heads after the model's own."""
+        module: Any = self
+        return [(1.0, module(image))]
+
+    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`logits`."""
+        module: Any = self
+        return {"logits": module(inputs["image"])}
 
 
 def feature_maps(model: str | nn.Module, **overrides: Any) -> FeatureMaps:

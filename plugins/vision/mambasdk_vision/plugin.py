@@ -18,19 +18,34 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images."""
+    """Labels of images, and of their pixels."""
     return [
         HeadSpec(
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
-        )
+        ),
+        HeadSpec(
+            name="semantic_segmentation",
+            summary="classes of pixels: training from images and masks, masks over pictures",
+            implementation="mambasdk_vision.heads.semantic_segmentation:SemanticSegmentationHead",
+        ),
+        HeadSpec(
+            name="pose_estimation",
+            summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
+            implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
+        ),
+        HeadSpec(
+            name="bottom_up_pose",
+            summary="keypoints of all people of an image at once: training on COCO keypoint files, pictures",
+            implementation="mambasdk_vision.heads.bottom_up_pose:BottomUpPoseHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processor `image`; heads `image_classification` and `object_detection`."""
+    """Processors of images, masks and people, and the heads of their tasks."""
     return [LIBRARY]
 
 
@@ -44,5 +59,12 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             summary="PNG, JPEG or pixels to a normalised tensor",
             factory="mambasdk_vision.processors:ImageProcessor.from_manifest",
             patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
-        )
+        ),
+        ProcessorSpec(
+            slot="image",
+            kind="person_crop",
+            summary="PNG, JPEG or pixels, and boxes of people, to normalised crops",
+            factory="mambasdk_vision.processors:PersonCrop.from_manifest",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
+        ),
     ]

@@ -93,15 +93,26 @@ class RoutedScan(MarkedParameters):
     def _parameters_at(self, u: Tensor, routes: slice | None) -> dict[str, Any]:
         """What the scan takes beside u (S, L, D), at each of its pixels."""
         chosen = slice(0, self.routes) if routes is None else routes
-        count = chosen.stop - chosen.start
-        states, rank = self.d_state, self.dt_rank
         low = functional.linear(u, self.x_proj_weight[chosen].flatten(0, 1))
-        low = low.unflatten(-1, (count, -1)).transpose(1, 2)  # (S, k, L, R+2N)
-        dt_low, B, C = low.split([rank, states, states], dim=-1)
-        delta = dt_low @ self.dt_projs_weight[chosen].transpose(1, 2)  # (S, k, L, D)
+        low = low.unflatten(-1, (chosen.stop - chosen.start, -1)).transpose(1, 2)  # (S, k, L, R+2N)
+        return self._parameters(low, chosen)
+
+    def scan_steps(self, u: Tensor, order: Tensor) -> Tensor:
+        """As `scan` of all routes, for those that visit a part of the pixels each: (S, L, D) from u (S, L, D).
+
+        order: (K, M) int32. Projections are taken at steps, K * M of them, of one copy of the pixels in their order.
+        """
+        visited = u.index_select(1, order.flatten()).unflatten(1, (self.routes, -1))  # (S, K, M, D)
+        low = visited @ self.x_proj_weight.transpose(1, 2)  # (S, K, M, R+2N)
+        y: Tensor = ops.selective_scan(u, **self._parameters(low, slice(0, self.routes)), order=order, step_params=True)
+        return y
+
+    def _parameters(self, low: Tensor, chosen: slice) -> dict[str, Any]:
+        """What the scan takes for projections low (S, k, P, R+2N)."""
+        dt_low, B, C = low.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         A = -torch.exp(accumulate_dtype(self.A_logs)).unflatten(0, (self.routes, -1))  # (K, D, N)
         return {
-            "delta": delta,
+            "delta": dt_low @ self.dt_projs_weight[chosen].transpose(1, 2),  # (S, k, P, D)
             "A": A[chosen],
             "B": B,
             "C": C,
