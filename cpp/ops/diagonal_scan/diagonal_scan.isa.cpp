@@ -3,6 +3,7 @@
 #include "ops/diagonal_scan/diagonal_scan.hpp"
 
 #include "core/simd_types.hpp"
+#include "kernels/flush_denormals.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -166,6 +167,7 @@ template <class Numbers, class T>
 void forward(const ForwardArgs& call, const Parallel& parallel) {
   const std::int64_t lanes = call.channels * Numbers::kParts, blocks = block_count(lanes);
   parallel(call.sequences.count * blocks, grain_of(call.sequences), [&](std::int64_t begin, std::int64_t end) {
+    const FlushDenormals flush;
     for (std::int64_t t = begin; t < end; ++t) for_block(lanes, t % blocks, ForwardBlock<Numbers, T>{call, t / blocks});
   });
 }
@@ -253,6 +255,7 @@ void backward(const BackwardArgs& call, float* sums, const Parallel& parallel) {
     return;
   }
   parallel(count * blocks, grain_of(call.sequences), [&](std::int64_t begin, std::int64_t end) {
+    const FlushDenormals flush;
     for (std::int64_t t = begin; t < end; ++t)
       for_block(lanes, t % blocks, BackwardBlock<Numbers, T>{call, t / blocks, sums});
   });

@@ -1,4 +1,5 @@
 // Selective scan, forward: channels in vector lanes, states in registers, steps in tiles that stay in the first cache.
+#include "kernels/flush_denormals.hpp"
 #include "ops/selective_scan/scan_forward_worker.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -22,6 +23,7 @@ bool forward(const SelectiveScanArgs& args, Parallel parallel, ThreadScratch scr
     scratch.put(scratch.self, memory, plan.scratch);
   };
   parallel(plan.items(args), grain, [&](Index begin, Index end) {
+    const FlushDenormals flush;
     with_worker([&](Forward<T>& worker) {
       for (Index item = begin; item < end; ++item) worker.run(item, end);
     });

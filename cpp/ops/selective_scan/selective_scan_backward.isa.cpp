@@ -1,5 +1,6 @@
 // Selective scan, backward: states are recomputed chunk by chunk from the saved ones, then the chunk runs in reverse.
 // grad_B and grad_C are summed across lanes at once, then over channel blocks and tasks in their order.
+#include "kernels/flush_denormals.hpp"
 #include "ops/selective_scan/scan_backward_worker.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -33,6 +34,7 @@ bool backward(const SelectiveScanArgs& args, const SelectiveScanGrads& grads, co
         scratch.put(scratch.self, memory, plan.scratch);
       };
       parallel(plan.items(), grain, [&](Index begin, Index end) {
+        const FlushDenormals flush;
         with_worker([&](BackwardWorker<T>& worker) {
           for (Index item = begin; item < end; ++item) worker.run(item, end);
         });

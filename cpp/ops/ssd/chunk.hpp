@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/simd_types.hpp"
+#include "kernels/flush_denormals.hpp"
 #include "ops/ssd/decay.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -37,6 +38,7 @@ MAMBASDK_SIMD void for_group_chunks(const Dims<Cells>& dims, const SsdProblem& p
   const std::int64_t tasks = dims.group_chunks(p), slots = dims.group_slots(p);
   parallel(slots, 1, [&](std::int64_t begin, std::int64_t end) {
     [[maybe_unused]] const typename Cells::Session session;
+    const FlushDenormals flush;
     std::int64_t s = 0;
     for (std::int64_t t = begin * tasks / slots; t < end * tasks / slots; ++t) {
       const std::int64_t chunk = t / p.groups;

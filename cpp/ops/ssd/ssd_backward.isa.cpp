@@ -241,6 +241,7 @@ void run(const SsdBackward& call, float* workspace, const Parallel& parallel) {
       });
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
     [[maybe_unused]] const typename Cells::Session session;
+    const FlushDenormals flush;
     for (std::int64_t t = begin * plan.tasks / plan.slots; t < end * plan.tasks / plan.slots; ++t) {
       const std::int64_t s = t / (p.groups * plan.blocks), g = t / plan.blocks % p.groups, block = t % plan.blocks;
       const std::int64_t group_heads = p.heads / p.groups, head0 = g * group_heads + block * plan.block;

@@ -336,6 +336,7 @@ void run(const SsdForward& call, float* workspace, const Parallel& parallel) {
   // What a range of slots has of scratch memory bounds the heads that go together; results do not depend on them.
   parallel(plan.slots, 1, [&](std::int64_t begin, std::int64_t end) {
     [[maybe_unused]] const typename Cells::Session session;
+    const FlushDenormals flush;
     const std::int64_t group_heads = p.heads / p.groups, last = end * tasks / plan.slots;
     for (std::int64_t t = begin * tasks / plan.slots, next = t; t < last; t = next) {
       const std::int64_t h = t % p.heads;

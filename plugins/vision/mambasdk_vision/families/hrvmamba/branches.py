@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mambasdk_vision.nn.maps import channel_first, channel_last
+
 _EXPANSION = 4
 
 
@@ -89,7 +91,7 @@ class BranchModule(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, C, h, w) of all branches to those that come out."""
-        maps = [_apply(branch, x) for branch, x in zip(self.branches, maps, strict=True)]
+        maps = [channel_first(branch(channel_last(x))) for branch, x in zip(self.branches, maps, strict=True)]
         fused = []
         for to, layers in enumerate(self.fuse_layers):
             ways: Any = layers
@@ -101,13 +103,6 @@ class BranchModule(nn.Module):
                 total = y if total is None else total + y
             fused.append(functional.relu(cast("Tensor", total)))
         return fused
-
-
-def _apply(branch: nn.Module, x: Tensor) -> Tensor:
-    """Blocks on a channel-first map."""
-    y = cast("Tensor", branch(x.permute(0, 2, 3, 1).contiguous())).permute(0, 3, 1, 2)
-    # The compiler fails on strides that are products of free dims.
-    return y.contiguous() if torch.compiler.is_exporting() else y
 
 
 def _enlarged(x: Tensor, factor: int, like: Tensor) -> Tensor:

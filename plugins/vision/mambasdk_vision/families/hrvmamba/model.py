@@ -15,6 +15,7 @@ from mambasdk_vision.families.hrvmamba.branches import Bottleneck, BranchModule,
 from mambasdk_vision.families.hrvmamba.config import BRANCHES, HRVMambaConfig
 from mambasdk_vision.model import FeatureMaps, ImageClassifier, ImageModel
 from mambasdk_vision.nn.image_input import check_image
+from mambasdk_vision.nn.maps import channel_first, channel_last
 from mambasdk_vision.nn.stages import init_linear
 
 _STRIDES = (4, 8, 16, 32)
@@ -155,7 +156,7 @@ class HRVMambaPyramid(HRVMambaEncoder, FeatureMaps):
         """Maps (B, C, h, w), largest first; image (B, 3, H, W), sides of 32 or more. Raises ShapeError."""
         maps = self.neck(self.branches(image))
         norms = [self.get_submodule(f"outnorm{index}") for index in range(BRANCHES)]
-        return [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(norms, maps, strict=True)]
+        return [channel_first(norm(channel_last(x))) for norm, x in zip(norms, maps, strict=True)]
 
 
 def build(config: HRVMambaConfig) -> HRVMambaClassifier | HRVMambaBranches | HRVMambaPyramid:
