@@ -14,7 +14,7 @@ from mambasdk_vision.model import ImageModel, adapted, field_of
 from mambasdk_vision.nn.image_input import check_image
 
 
-class Detector(ImageModel, abc.ABC):
+class Detector(nn.Module, ImageModel):
     """An ImageModel whose outputs are `boxes` (B, A, 4) and `scores` (B, A, classes) of A places of the image.
 
     `forward(image)` gives the raw maps (B, C, h, w) of every level, which `decode` turns into boxes and `loss` compares
@@ -55,16 +55,14 @@ class Detector(ImageModel, abc.ABC):
 
     def with_classes(self, count: int) -> nn.Module:
         """The model for `count` kinds of objects: what tells them apart is drawn anew, all else has these weights."""
-        module: nn.Module = self  # type: ignore[assignment]
-        changes: dict[str, Any] = {field_of(module, "num_classes"): count}
-        made: Detector = adapted(module, **changes)  # type: ignore[assignment]
+        changes: dict[str, Any] = {field_of(self, "num_classes"): count}
+        made: Any = adapted(self, **changes)
         made.draw_classes()
-        return made  # type: ignore[return-value]
+        return made  # type: ignore[no-any-return]
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """`boxes` and `scores`, see `decode`."""
-        module: nn.Module = self  # type: ignore[assignment]
-        boxes, scores = self.decode(module(inputs["image"]))
+        boxes, scores = self.decode(self(inputs["image"]))
         return {"boxes": boxes, "scores": scores}
 
     def example_inputs(self) -> dict[str, Tensor]:

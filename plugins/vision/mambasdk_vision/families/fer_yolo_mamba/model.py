@@ -21,7 +21,7 @@ _HIDDEN = 256  # channels of the end before scaling
 _UPSTREAM_STRIDES = (8, 16, 32)
 
 
-class FerYoloMamba(nn.Module, Detector):
+class FerYoloMamba(Detector):
     """Image (B, 3, H, W), H and W multiples of 32, to raw maps of strides 16, 16 and 32 (arXiv 2405.01828).
 
     `backbone` is the neck, which holds the encoder, as upstream calls them.

@@ -17,7 +17,7 @@ from mambasdk_vision.nn.boxes import cells, places
 from mambasdk_vision.nn.conv_norm import ConvNorm, channels_last, doubled
 
 
-class MambaYolo(nn.Module, Detector):
+class MambaYolo(Detector):
     """Image (B, 3, H, W), H and W multiples of 32, to raw maps of strides 8, 16 and 32 (arXiv 2406.05835).
 
     `model.{i}` are upstream's layers; those without weights (upsampling, concatenation) are identities here.
