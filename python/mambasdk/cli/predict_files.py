@@ -93,8 +93,8 @@ class Reader:
                 yield Input("file", name, functools.partial(_raise, error), number if number else None)
                 continue
             if not number:
-                error = InvalidArgumentError("the video has no frames", where=name)
-                yield Input("file", name, functools.partial(_raise, error))
+                empty = InvalidArgumentError("the video has no frames", where=name)
+                yield Input("file", name, functools.partial(_raise, empty))
 
 
 def _raise(error: Exception) -> None:

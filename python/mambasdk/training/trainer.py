@@ -205,8 +205,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate(share)
         self._optimizer.zero_grad(set_to_none=True)
-        for norm in self._frozen_norms:
-            norm.eval()
+        for frozen in self._frozen_norms:
+            frozen.eval()
         with _seeded((options.seed, step, *[rank for rank in (distributed.rank(),) if rank]), self._device):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=options.autocast is not None):
                 loss, units = self.task.loss(step)

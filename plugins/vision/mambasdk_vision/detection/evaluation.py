@@ -58,20 +58,21 @@ def detection_evaluation(data: DetectionData, images: Sequence[ImageBoxes]) -> E
     """The evaluation of the boxes that were found on labelled images."""
     classes = data.classes
     coco = coco_scores(images, len(classes))
-    voc = {method: [voc_average_precision(images, index, method=method) for index in range(len(classes))]
-           for method in ("all", "11")}  # type: ignore[arg-type]  # fmt: skip
+    labels = range(len(classes))
+    area = [voc_average_precision(images, index, method="all") for index in labels]
+    eleven = [voc_average_precision(images, index, method="11") for index in labels]
     matrix = detection_confusion(images, len(classes))
     counts = np.zeros(len(classes), np.int64)
     for image in images:
         np.add.at(counts, image.classes[~(image.crowd | image.difficult)], 1)
-    each = [coco.of_class(index) for index in range(len(classes))]
+    each = [coco.of_class(index) for index in labels]
     rows = [
-        {"class": label, "objects": int(counts[index]), **each[index], "VOC_AP50": voc["all"][index]}
+        {"class": label, "objects": int(counts[index]), **each[index], "VOC_AP50": area[index]}
         for index, label in enumerate(classes)
     ]
     names = [*classes, _BACKGROUND]
     return Evaluation(
-        {**coco.summary(), "VOC_mAP50": _mean(voc["all"]), "VOC_mAP50_11_points": _mean(voc["11"])},
+        {**coco.summary(), "VOC_mAP50": _mean(area), "VOC_mAP50_11_points": _mean(eleven)},
         data={"images": len(images), "objects": int(counts.sum())},
         tables={"classes": rows},
         details={"confusion_matrix": matrix.tolist(), "labels": names},

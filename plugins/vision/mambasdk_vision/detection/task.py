@@ -45,7 +45,7 @@ class ObjectDetectionTask:
         augmentation: BoxAugmentation | None = None,
         close_mosaic: int | None = None,
     ) -> None:
-        self.model = model
+        self.model: Any = model  # a Module too
         self._train, self._held_out = train, held_out
         classes = len(train.data.classes)
         self.data = (
@@ -56,7 +56,7 @@ class ObjectDetectionTask:
         self._augmentation = augmentation or BoxAugmentation()
         self._close_mosaic = close_mosaic
         self._fill = int(entry.get("fill", 114))
-        first = next(model.parameters())
+        first = next(self.model.parameters())
         self._device, self._dtype = first.device, first.dtype
         self._mean = torch.tensor(entry.get("mean", [0.0] * 3), device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(entry.get("std", [1.0] * 3), device=self._device).view(1, 3, 1, 1)
@@ -71,7 +71,8 @@ class ObjectDetectionTask:
         """(the model's loss of the step's batch, images in it)."""
         images, boxes = self.batch(step)
         targets = [torch.from_numpy(rows).float().to(self._device) for rows in boxes]
-        return self.model.loss(self.model(self._normalised(images)), targets)["loss"], len(images)
+        loss: Tensor = self.model.loss(self.model(self._normalised(images)), targets)["loss"]
+        return loss, len(images)
 
     def sample_inputs(self) -> tuple[dict[str, Tensor], int]:
         """The image of the first row of a step."""

@@ -243,9 +243,9 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
     if model is None:
         sized = {"image_size": list(size)} if size else {}
         model = start_model(args, {"num_classes": len(classes), **sized})
-    if not isinstance(model, Detector):
-        raise InvalidArgumentError(f"{type(model).__name__} is no detector", where=args.model)
     contract = as_model(model)
+    if not isinstance(contract, Detector):
+        raise InvalidArgumentError(f"{type(model).__name__} is no detector", where=args.model)
     # Other classes need another end, even where they are as many.
     others = start.labels is not None or contract.classes != len(classes)
     if start.model is not None and start.labels != classes and others:
