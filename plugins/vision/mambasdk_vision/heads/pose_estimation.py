@@ -127,7 +127,7 @@ class PoseHead(TaskHead):
     def add_evaluate_arguments(self, parser: argparse.ArgumentParser) -> None:
         """The people of the images."""
         parser.add_argument("--annotations", required=True, metavar="FILE", help="the people as COCO keypoint JSON")
-        add_skip_bad_argument(parser)
+        add_skip_bad_argument(parser.add_argument_group("data"))
 
     def evaluate(self, args: argparse.Namespace) -> Evaluation:
         """COCO's scores of the package `args.model`."""
