@@ -85,8 +85,9 @@ def test_targets_decode_to_the_people_they_are_of(seed: int) -> None:
     np.testing.assert_allclose(found["keypoints"][order][..., :2], truth[..., :2], atol=1e-3)
     assert (found["scores"] > 0.7).all()
     assert len(found["json"]["people"]) == 3
-    twice = BottomUpPose(stride=1, max_people=2)(maps.float().numpy(), moves.float().numpy())
-    np.testing.assert_array_equal(twice["keypoints"], found["keypoints"][:2])
+    two = BottomUpPose(stride=1, max_people=2)(maps.float().numpy(), moves.float().numpy())  # of the clearest centres
+    assert len(two["keypoints"]) == 2
+    assert all(any(np.array_equal(one, other) for other in found["keypoints"]) for one in two["keypoints"])
 
 
 def test_losses_are_zero_at_the_targets_alone() -> None:
@@ -97,7 +98,7 @@ def test_losses_are_zero_at_the_targets_alone() -> None:
     assert maps.shape == weights.shape == (2, 6, 20, 30)
     assert moves.shape == move_weights.shape == (2, 10, 20, 30)
     assert float(bottom_up_loss(maps, moves, targets)) == 0
-    assert set(weights.unique().tolist()) == {pytest.approx(0.1), 1.0}
+    assert sorted(weights.unique().tolist()) == pytest.approx([0.1, 1.0])
     assert not maps[1].any()
     assert not move_weights[1].any()
     assert (move_weights[0, :2] > 0).any()
