@@ -4,9 +4,11 @@ from mambasdk_vision.processors import (
     BottomUpPose,
     ImageClassification,
     ImageProcessor,
+    MaskProcessor,
     ObjectDetection,
     PersonCrop,
     PoseEstimation,
+    SemanticSegmentation,
 )
 
 __version__ = "0.1.0"
@@ -14,8 +16,10 @@ __all__ = [
     "BottomUpPose",
     "ImageClassification",
     "ImageProcessor",
+    "MaskProcessor",
     "ObjectDetection",
     "PersonCrop",
     "PoseEstimation",
+    "SemanticSegmentation",
     "__version__",
 ]

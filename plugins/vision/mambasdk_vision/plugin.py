@@ -18,12 +18,17 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images."""
+    """Labels of images, and of their pixels."""
     return [
         HeadSpec(
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
+        ),
+        HeadSpec(
+            name="semantic_segmentation",
+            summary="classes of pixels: training from images and masks, masks over pictures",
+            implementation="mambasdk_vision.heads.semantic_segmentation:SemanticSegmentationHead",
         ),
         HeadSpec(
             name="pose_estimation",
@@ -40,7 +45,7 @@ def mambasdk_heads() -> list[HeadSpec]:
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection` and two of poses."""
+    """Processors of images, masks and people, and the heads of their tasks."""
     return [LIBRARY]
 
 
