@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from images.timing import Call, medians
 from mambasdk import ops
-from mambasdk_vision.families.efficientvmamba import ES2D
+from mambasdk_vision.families.efficientvmamba import ES2D, atrous_routes
 from mambasdk_vision.families.plainmamba import PlainMamba2D, snakes
 from mambasdk_vision.families.vmamba import SS2D
 from mambasdk_vision.families.vssd import VSSDMixer
@@ -53,14 +53,15 @@ def _forward(module: nn.Module, side: int) -> Call:
 
 
 def _scan(mixer: RoutedScan, u: Tensor, order: Tensor) -> Call:
-    """The kernel alone, on projections that are there."""
+    """The kernel alone, on projections of every step that are there."""
     inner, states = mixer.d_inner, mixer.d_state
-    batch, length = u.shape[:2]
-    delta = torch.randn(batch, 4, length, inner)
-    B, C = torch.randn(2, batch, 4, length, states)
+    batch, steps = u.shape[0], order.shape[1]
+    delta = torch.randn(batch, 4, steps, inner)
+    B, C = torch.randn(2, batch, 4, steps, states)
     A = -torch.exp(mixer.A_logs.detach()).view(4, inner, states)
     D, bias = mixer.Ds.detach().view(4, inner), mixer.dt_projs_bias.detach()
-    return lambda: ops.selective_scan(u, delta, A, B, C, D=D, delta_bias=bias, delta_softplus=True, order=order)
+    given = {"D": D, "delta_bias": bias, "delta_softplus": True, "order": order, "step_params": True}
+    return lambda: ops.selective_scan(u, delta, A, B, C, **given)
 
 
 def _atrous() -> dict[str, Call]:

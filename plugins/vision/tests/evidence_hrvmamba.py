@@ -131,7 +131,13 @@ EVIDENCE = (
         forms={
             "SE and LPU": {"se_lpu": True},
             "projections": {"projections": True, "offset_scale": 0.5},
-            "offsets of neighbours": {"channels": 80, "task": "pose", "multiscale_output": False},
+            "offsets of neighbours": {
+                "channels": 80,
+                "ssm_ratio": 0.5,
+                "offset_scale": 0.25,
+                "task": "pose",
+                "multiscale_output": False,
+            },
             "branches": {"task": "pose"},
             "pyramid": {"task": "segmentation"},
         },

@@ -148,6 +148,18 @@ def test_conv_ffn_adds_its_convolution() -> None:
     torch.testing.assert_close(ffn(x), expected)
 
 
+def test_inference_a_few_images_at_a_time_and_in_place_changes_nothing() -> None:
+    ffn, mixer = moved(ConvFFN(3, 5)), moved(MS2D(8))
+    x, v = torch.randn(5, 40, 30, 3), torch.randn(2, 6, 5, 8)
+    expected, mixed, before = ffn(x), mixer(v), (x.clone(), v.clone())
+    with torch.no_grad():
+        torch.testing.assert_close(ffn(x), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(mixer(v), mixed, atol=1e-6, rtol=1e-5)
+        assert ffn(x[:0]).shape == (0, 40, 30, 3)
+    assert torch.equal(x, before[0])
+    assert torch.equal(v, before[1])
+
+
 @pytest.mark.parametrize("version", ["v1", "v3"])
 def test_a_block_scans_seven_quarters_of_its_pixels(version: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where SS2D's four routes take 4 L steps."""

@@ -69,12 +69,12 @@ class RoutedScan(MarkedParameters):
         order: (k, steps) int32, the pixel that each route reads and adds to in step t, once or several times. routes:
         which of the parameters they take, all by default. Projections are taken at pixels, so nothing is copied.
         """
-        y: Tensor = ops.selective_scan(u, **self._parameters_at(u, routes), order=order)
+        y: Tensor = ops.selective_scan(u, **self._given_at(u, routes), order=order)
         return y
 
     def scan_rows(self, u: Tensor, route: int, *, reverse: bool = False) -> Tensor:
         """As `scan` of one route in the order of u (S, L, D), or from its end: no table is read."""
-        given = self._parameters_at(u, slice(route, route + 1))
+        given = self._given_at(u, slice(route, route + 1))
         for name, dim in (("delta", 1), ("B", 1), ("C", 1), ("A", 0), ("D", 0), ("delta_bias", 0)):
             given[name] = given[name].squeeze(dim)
         y: Tensor = ops.selective_scan(u, **given, reverse=reverse)
@@ -82,7 +82,7 @@ class RoutedScan(MarkedParameters):
 
     def scan_in_turn(self, u: Tensor, orders: Sequence[Tensor], routes: slice | None = None) -> list[Tensor]:
         """As `scan` along the orders one after another, the state running on; what each adds, (S, L, D), by itself."""
-        given = self._parameters_at(u, routes)
+        given = self._given_at(u, routes)
         parts: list[Tensor] = []
         state = None
         for order in orders:
@@ -90,12 +90,12 @@ class RoutedScan(MarkedParameters):
             parts.append(y)
         return parts
 
-    def _parameters_at(self, u: Tensor, routes: slice | None) -> dict[str, Any]:
+    def _given_at(self, u: Tensor, routes: slice | None) -> dict[str, Any]:
         """What the scan takes beside u (S, L, D), at each of its pixels."""
         chosen = slice(0, self.routes) if routes is None else routes
         low = functional.linear(u, self.x_proj_weight[chosen].flatten(0, 1))
         low = low.unflatten(-1, (chosen.stop - chosen.start, -1)).transpose(1, 2)  # (S, k, L, R+2N)
-        return self._parameters(low, chosen)
+        return self._given(low, chosen)
 
     def scan_steps(self, u: Tensor, order: Tensor) -> Tensor:
         """As `scan` of all routes, for those that visit a part of the pixels each: (S, L, D) from u (S, L, D).
@@ -104,10 +104,10 @@ class RoutedScan(MarkedParameters):
         """
         visited = u.index_select(1, order.flatten()).unflatten(1, (self.routes, -1))  # (S, K, M, D)
         low = visited @ self.x_proj_weight.transpose(1, 2)  # (S, K, M, R+2N)
-        y: Tensor = ops.selective_scan(u, **self._parameters(low, slice(0, self.routes)), order=order, step_params=True)
+        y: Tensor = ops.selective_scan(u, **self._given(low, slice(0, self.routes)), order=order, step_params=True)
         return y
 
-    def _parameters(self, low: Tensor, chosen: slice) -> dict[str, Any]:
+    def _given(self, low: Tensor, chosen: slice) -> dict[str, Any]:
         """What the scan takes for projections low (S, k, P, R+2N)."""
         dt_low, B, C = low.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         A = -torch.exp(accumulate_dtype(self.A_logs)).unflatten(0, (self.routes, -1))  # (K, D, N)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambasdk.models import Checkpoint, require_known
+from mambasdk.models import Checkpoint, require, require_known
 from mambasdk.models.upstream import layer_count, require_tensors
 from mambasdk_vision.families.hrvmamba.config import BRANCHES
 
@@ -23,7 +23,13 @@ _GIVEN = (
     "drop_path_rate",
     "multiscale_output",
 )
-_CLASSIFIER = ("neck.", "head.")
+_NECK = "neck.final_layer.conv.weight"
+# task -> what a file for it has to hold, and beginnings of the names that it does not use.
+_TASKS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "classification": ([_NECK, "head.weight"], ("outnorm",)),
+    "pose": ([], ("neck.", "head.", "outnorm")),
+    "segmentation": ([_NECK], ("head.",)),
+}
 
 
 def import_hrvmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
@@ -36,10 +42,12 @@ def import_hrvmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dic
     segmenter the part `backbone.` is taken.
     """
     require_known(config, _GIVEN, "every size is read off the tensors; give task, img_size or rates of dropout")
+    require(config, {"task": tuple(_TASKS)}, "hrvmamba")
     weights = weights.part("backbone.")
     require_tensors(weights, ["conv1.weight", f"{_FIRST}norm.weight", f"{_FIRST}op.in_proj.weight"], "HRVMamba")
     task = config.get("task", _task(weights))
-    unused = {"pose": (*_CLASSIFIER, "outnorm"), "segmentation": ("head.",), "classification": ("outnorm",)}[task]
+    needed, unused = _TASKS[task]
+    require_tensors(weights, needed, f"HRVMamba for {task}")
     weights = weights.rename(lambda name: None if name.startswith(unused) else name)
     tensors: dict[str, Tensor] = {name: _flat(name, weights) for name in weights}
     settings = _sizes(weights)

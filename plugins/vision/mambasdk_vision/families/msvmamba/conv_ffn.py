@@ -37,7 +37,7 @@ class ConvFFN(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, H, W, C) to the same shape. In inference a few images at a time, whose hidden maps stay in caches."""
+        """Map x (B, H, W, C) to the same shape; in inference a few images at a time, whose maps stay in caches."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._whole(x)
         images = max(1, _PIXELS // max(1, x.shape[1] * x.shape[2]))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm
 from mambasdk_vision.families.msvmamba.config import Version, check_full_res_index
-from mambasdk_vision.nn import MapConv2d
+from mambasdk_vision.nn import MapConv2d, channel_first, channel_last
 from mambasdk_vision.nn.in_place import silu_of, sum_of
 from mambasdk_vision.nn.routed_scan import RoutedScan
 from mambasdk_vision.nn.routes import cached_routes
@@ -127,8 +127,5 @@ class MS2D(RoutedScan):
 
 def _enlarged(m: Tensor, like: Tensor, mode: str) -> Tensor:
     """M (B, h, w, D) at the size of `like` (B, H, W, D); "bilinear" without aligned corners."""
-    exporting = torch.compiler.is_exporting()  # the compiler fails on strides that are products of free dims
-    m = m.permute(0, 3, 1, 2)
-    y = functional.interpolate(m.contiguous() if exporting else m, (like.shape[1], like.shape[2]), mode=mode)
-    y = y.permute(0, 2, 3, 1)
-    return y.contiguous() if exporting else y
+    maps = functional.interpolate(channel_first(m), (like.shape[1], like.shape[2]), mode=mode)
+    return channel_last(maps)

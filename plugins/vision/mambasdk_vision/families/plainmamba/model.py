@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -41,7 +42,7 @@ class PlainMambaStem(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map image (B, C, H, W) to (B, h, w, D)."""
-        x = self.convs(self.stem(image))
+        x = self.convs(self.stem(channel_first(image.permute(0, 2, 3, 1).contiguous())))
         short = [-side % self.half_patch for side in x.shape[-2:]]
         if torch.compiler.is_compiling():  # what is left of the zeros is not seen, and sizes are simpler expressions
             short = [self.half_patch - 1] * 2
@@ -95,18 +96,19 @@ class PlainMambaEncoder(MarkedParameters, ImageModel):
         )
         self.mark_parameters()
 
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """Maps (B, h, w, C) after every layer; image (B, 3, H, W), any size. Raises ShapeError, DtypeError."""
+    def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Maps (B, h, w, C) after each of `layers`; image (B, C, H, W), any size. Raises ShapeError, DtypeError."""
         check_image(image, self.config.in_channels, "PlainMamba")
         x: Tensor = self.patch_embed(image)
         rows, columns = x.shape[1:3]
         x = x + self.positions(rows, columns)
         routes = snakes(rows, columns, device=x.device)
-        maps = []
-        for layer in self.layers:
+        maps: dict[int, Tensor] = {}
+        for index, layer in enumerate(self.layers):
             x = layer(x, routes)
-            maps.append(x)
-        return maps
+            if index in layers:
+                maps[index] = x
+        return [maps[index] for index in layers]
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """The position table of a grid, (1, rows, columns, C): resized where the model was built for another."""
@@ -148,7 +150,7 @@ class PlainMambaClassifier(PlainMambaEncoder, ImageClassifier):
 
     def features(self, image: Tensor) -> Tensor:
         """What the head sees, (B, C)."""
-        y: Tensor = self.ln1(self.encode(image)[-1])
+        y: Tensor = self.ln1(*self.encode(image, [self.config.num_layers - 1]))
         return y.mean(dim=(1, 2))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -181,8 +183,9 @@ class PlainMambaFeatures(FeatureMaps, PlainMambaEncoder):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (B, C, h, w), one for each of out_indices; image (B, C, H, W). Raises ShapeError, DtypeError."""
-        maps = self.encode(image)
-        return [channel_first(self.get_submodule(self.norm_of(index))(maps[index])) for index in self.config.maps]
+        layers = self.config.maps
+        maps = zip(layers, self.encode(image, layers), strict=True)
+        return [channel_first(self.get_submodule(self.norm_of(index))(x)) for index, x in maps]
 
 
 def build(config: PlainMambaConfig) -> PlainMambaClassifier | PlainMambaFeatures:

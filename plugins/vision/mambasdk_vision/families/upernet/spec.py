@@ -7,23 +7,28 @@ from typing import Any
 from mambasdk.plugins import FamilySpec
 from mambasdk_vision.processors import IMAGENET
 
-# Segmenters of ADE20K whose papers give them: each is named after its encoder.
+# Segmenters of ADE20K that the encoders' papers publish (arXiv 2401.10166, 2405.14174, 2407.18559, 2410.03174).
 _PUBLISHED = (
-    "vmamba-tiny-vanilla",
-    "vmamba-small-vanilla",
-    "vmamba-base-vanilla",
-    "vmamba-tiny-s1l8",
-    "vmamba-small-s2l15",
-    "vmamba-base-s2l15",
+    *("vmamba-tiny-vanilla", "vmamba-small-vanilla", "vmamba-base-vanilla"),
+    *("vmamba-tiny-s1l8", "vmamba-small-s2l15", "vmamba-base-s2l15"),
+    *("msvmamba-micro", "msvmamba-tiny", "msvmamba-v3-tiny"),
+    *("vssd-micro", "vssd-tiny", "hrvmamba-base-seg"),
 )
-_VARIANTS: dict[str, dict[str, Any]] = {f"upernet-{backbone}": {"backbone": backbone} for backbone in _PUBLISHED}
-# arXiv 2401.09417: no class token; the head is as wide as the encoder. The smaller one takes the mixers' branches.
-for _name, _width, _stream in (("vim-tiny", 192, "mixer"), ("vim-small", 384, "residual")):
-    _VARIANTS[f"upernet-{_name}"] = {
-        "backbone": _name,
-        "backbone_config": {"task": "segmentation", "class_token": "none", "feature_stream": _stream},
-        "channels": _width,
-    }
+_SETTINGS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in _PUBLISHED},
+    # arXiv 2403.17695: the auxiliary head sees the last map.
+    **{f"plainmamba-{size}": {"auxiliary_index": 3} for size in ("l1", "l2", "l3")},
+    # arXiv 2403.09977; the smaller ones have the width of the head that gives the published counts.
+    "efficientvmamba-tiny": {"channels": 256},
+    "efficientvmamba-small": {"channels": 384},
+    "efficientvmamba-base": {},
+    # arXiv 2401.09417: the head is as wide as the encoder; the smaller one takes the branches of the mixers.
+    "vim-tiny": {"backbone_config": {"task": "segmentation", "feature_stream": "mixer"}, "channels": 192},
+    "vim-small": {"backbone_config": {"task": "segmentation", "feature_stream": "residual"}, "channels": 384},
+}
+_VARIANTS: dict[str, dict[str, Any]] = {
+    f"upernet-{encoder}": {"backbone": encoder, **settings} for encoder, settings in _SETTINGS.items()
+}
 # What the bare name means: it trains on two cores.
 _VARIANTS["upernet-mini"] = {
     "backbone": "vmamba-mini",

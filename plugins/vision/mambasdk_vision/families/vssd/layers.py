@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from mambasdk_vision.nn import channel_first, channel_last
 
 
 class ConvLayer(nn.Module):
@@ -31,10 +32,7 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, H, W, C) to (B, H', W', C')."""
-        exporting = torch.compiler.is_exporting()  # the compiler fails on strides that are products of free dims
-        x = x.permute(0, 3, 1, 2)
-        y: Tensor = self.act(self.norm(self.conv(x.contiguous() if exporting else x))).permute(0, 2, 3, 1)
-        return y.contiguous() if exporting else y
+        return channel_last(self.act(self.norm(self.conv(channel_first(x)))))
 
 
 class Stem(nn.Module):
