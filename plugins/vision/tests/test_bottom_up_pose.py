@@ -182,7 +182,7 @@ def test_train_evaluate_and_predict(
     model: Any = mambasdk.load(package)
     crops = PersonCrop(size=[48, 64], padding=1.0, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])(file)
     with torch.no_grad():
-        maps, moves = (tensor.numpy() for tensor in model.eval()(torch.from_numpy(crops["image"])))
+        maps, moves = (tensor.contiguous().numpy() for tensor in model.eval()(torch.from_numpy(crops["image"])))
     by_hand = BottomUpPose(center_threshold=-1)(maps, moves, crops=crops)
     np.testing.assert_allclose(by_hand["keypoints"], found["keypoints"], atol=1e-2)
 
