@@ -120,7 +120,7 @@ def write_pictures(folder: Path, count: int, seed: int) -> Path:
 
 
 def find(package: Path, folder: Path, annotations: Path) -> tuple[float, list[tuple[Path, Any]]]:
-    """PCK@0.1 of the figures of every picture, on the engine that C++ programs use, and what it said of each picture."""
+    """PCK@0.1 of the figures, on the engine that C++ programs use, and what it said of every picture."""
     pipeline = load_pipeline(package)
     data = read_coco(folder, annotations)
     right = seen = 0.0

@@ -2,7 +2,7 @@
 
     python examples/segmentation_shapes/shapes.py --out shapes
 
-Needs mambasdk-vision[train] and Pillow. A few minutes on two cores.
+Needs mambasdk-vision[train] and Pillow. Two minutes on one core.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=100, help="pictures to measure on (default: 100)")
     parser.add_argument("--steps", type=int, default=600, help="training steps of 8 pictures (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of pictures, initialisation and data order (default: 0)")
-    parser.add_argument("--threads", type=int, default=2, help="(default: 2)")
+    parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
     parser.add_argument("--goal", type=float, default=GOAL, help=f"least mIoU (default: {GOAL})")
     args = parser.parse_args()
     start = time.perf_counter()

@@ -8,10 +8,11 @@
 #include "seeds.hpp"
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  mambasdk::fuzz::make_seeds(*argc, *argv,
-                             {R"({"kind": "k", "size": [224, 192], "mean": [0.5, 0.25], "flag": true, "name": "x"})",
-                              R"({"labels": ["a", "b"], "size": 7, "mean": -1e300, "choice": "b"})",
-                              std::string(2000, '['), R"({"size": 1, "size": 2})", "", "{}"});
+  mambasdk::fuzz::make_seeds(
+      *argc, *argv,
+      {R"({"kind": "k", "size": [224, 192], "mean": [0.5, 0.25], "flag": true, "name": "x"})",
+       R"({"labels": ["a", "b"], "size": 7, "mean": -1e300, "choice": "b"})", R"({"pairs": [[0, 1], [16, 2]]})",
+       std::string(2000, '['), R"({"size": 1, "size": 2})", "", "{}"});
   return 0;
 }
 
@@ -19,13 +20,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using mambasdk::plugin::Config;
   try {
     const Config config({reinterpret_cast<const char*>(data), size}, "options",
-                        {"size", "mean", "flag", "name", "labels", "choice"});
+                        {"size", "mean", "flag", "name", "labels", "choice", "pairs"});
     const Config copy = config;  // NOLINT: a copy must be whole
     for (const std::int64_t n : copy.integers("size", {1, 1}, -5, 300)) {
       if (n < -5 || n > 300) std::abort();
     }
     for (const double v : copy.numbers("mean", {0, 0}, -10, 10)) {
       if (!(v >= -10 && v <= 10)) std::abort();
+    }
+    for (const auto& [a, b] : copy.pairs("pairs", 0, 16)) {
+      if (a < 0 || a > 16 || b < 0 || b > 16) std::abort();
     }
     (void)copy.flag("flag", false);
     (void)copy.text("name", "none");

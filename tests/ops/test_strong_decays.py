@@ -1,4 +1,4 @@
-"""Recurrences that forget at once take no longer than those that remember, though their decays are no normal numbers."""
+"""Recurrences that forget at once take no longer than others, though their decays are below normal numbers."""
 
 from __future__ import annotations
 

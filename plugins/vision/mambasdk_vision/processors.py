@@ -157,8 +157,8 @@ class PersonCrop(PluginProcessor):
 class PoseEstimation(PluginProcessor):
     """Heat maps of crops to the keypoints of each person in the original image.
 
-    Options: names, skeleton and flip_pairs (pairs of indices), stride (4), keypoint_threshold (0.2), input ("image") and
-    output ("heatmaps"); flip_test is for pipelines, whose model it runs a second time.
+    Options: names, skeleton and flip_pairs (pairs of indices), stride (4), keypoint_threshold (0.2), input ("image")
+    and output ("heatmaps"); flip_test is for pipelines, whose model it runs a second time.
     """
 
     plugin = "vision"

@@ -234,13 +234,17 @@ def test_a_classifier_generates_nothing(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_the_digits_example_beats_its_baseline(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["vim", "efficientvmamba"])
+def test_the_digits_example_beats_its_baseline(model: str, tmp_path: Path) -> None:
     script = Path(__file__).parents[3] / "examples" / "vision_digits" / "digits.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--out", str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, str(script), "--out", str(tmp_path), "--model", model],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["Vim"] >= 0.97
-    assert result["Vim"] > result["logistic regression"]
+    assert result[model] >= 0.97
+    assert result[model] > result["logistic regression"]
     assert Image.open(tmp_path / "digits.png").size == (1320, 624)

@@ -48,6 +48,10 @@ class PoseHead(TaskHead):
         """Of the target's Gaussians, in pixels of a heat map, for images of this height."""
         raise NotImplementedError
 
+    def head_options(self, keypoint_set: KeypointSet) -> dict[str, Any]:
+        """Of the package."""
+        return keypoint_set.head_options()
+
     def add_data_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Data, model, augmentation, engine."""
         data = parser.add_argument_group("data")
@@ -109,7 +113,7 @@ class PoseHead(TaskHead):
             model,
             task,
             processors={"image": entry},
-            head_options=train.keypoint_set.head_options(),
+            head_options=self.head_options(train.keypoint_set),
             engine=None if args.engine == "auto" else args.engine,
             curve={"loss_label": "squared error", "metric": "AP"},
             report=lambda trained: {
@@ -127,7 +131,7 @@ class PoseHead(TaskHead):
     def add_evaluate_arguments(self, parser: argparse.ArgumentParser) -> None:
         """The people of the images."""
         parser.add_argument("--annotations", required=True, metavar="FILE", help="the people as COCO keypoint JSON")
-        add_skip_bad_argument(parser)
+        add_skip_bad_argument(parser.add_argument_group("data"))
 
     def evaluate(self, args: argparse.Namespace) -> Evaluation:
         """COCO's scores of the package `args.model`."""
@@ -159,6 +163,10 @@ class PoseEstimationHead(PoseHead):
         from mambasdk_vision.pose.task import PoseTask
 
         return PoseTask(model, train, held_out, batch=batch, seed=seed, augmentation=augmentation, sigma=sigma)
+
+    def head_options(self, keypoint_set: KeypointSet) -> dict[str, Any]:
+        """What changes places in a mirrored image, too."""
+        return {**keypoint_set.head_options(), "flip_pairs": [list(pair) for pair in keypoint_set.flip_pairs]}
 
     def default_sigma(self, height: int) -> float:
         """2 of 64 rows and 3 of 96 (arXiv 1804.06208)."""

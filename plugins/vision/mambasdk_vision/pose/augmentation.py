@@ -19,7 +19,7 @@ class CropAugmentation:
 
     flip: mirror every second crop. scale: the largest change of size, as a share: sizes go from 1 - scale to
     1 + scale. rotation: the largest angle, degrees, of six crops in ten. shift: the largest movement, as a share of the
-    sides. half_body: share of the crops that show the upper or lower half of a body alone, where it has enough keypoints.
+    sides. half_body: share of the crops that show the upper or lower half of a body, where that has three keypoints.
     """
 
     flip: bool = True

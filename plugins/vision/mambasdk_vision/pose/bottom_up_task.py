@@ -78,8 +78,17 @@ class BottomUpTask:
                 made = head(_array(maps[row : row + 1]), _array(moves[row : row + 1]), crops=affine)
                 own = data.image == index
                 found, scores = (made[name].astype(np.float64) for name in ("keypoints", "scores"))
-                truth = (data.keypoints, data.areas, data.boxes, data.ignored, data.crowd)
-                poses.append(ImagePoses(*(part[own] for part in truth), found, scores))  # type: ignore[arg-type]
+                poses.append(
+                    ImagePoses(
+                        data.keypoints[own],
+                        data.areas[own],
+                        data.boxes[own],
+                        data.ignored[own],
+                        data.crowd[own],
+                        found,
+                        scores,
+                    )
+                )
         return poses, error / len(images)
 
     def _error(self, made: tuple[Tensor, Tensor], people: list[Array], images: WholeImages) -> Tensor:

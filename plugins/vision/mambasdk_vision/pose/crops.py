@@ -124,6 +124,6 @@ class WholeImages(_Crops):
 
     @staticmethod
     def _moved(people: Array, affine: Array) -> Array:
-        moved = people.copy()
+        moved: Array = people.copy()
         moved[..., :2] = undone(np.repeat(affine[None], len(people), 0), people[..., :2])
         return moved

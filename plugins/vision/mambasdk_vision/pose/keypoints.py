@@ -66,12 +66,8 @@ class KeypointSet:
         return [index for index, name in enumerate(self.names) if not any(part in name for part in lower)]
 
     def head_options(self) -> dict[str, Any]:
-        """What the native heads take of the set."""
-        return {
-            "names": list(self.names),
-            "skeleton": [list(pair) for pair in self.skeleton],
-            "flip_pairs": [list(pair) for pair in self.flip_pairs],
-        }
+        """What every native head of poses takes of the set."""
+        return {"names": list(self.names), "skeleton": [list(pair) for pair in self.skeleton]}
 
     @classmethod
     def of_names(cls, names: Sequence[str], lines: Sequence[tuple[str, str]] = ()) -> KeypointSet:

@@ -31,7 +31,10 @@ def gaussian_heat_maps(points: Tensor, visible: Tensor, size: tuple[int, int], s
 
 
 def heat_map_loss(found: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all pixels of the squared error times the keypoint's weight; found, targets (N, K, h, w), weights (N, K)."""
+    """Mean over all pixels of the squared error times the keypoint's weight.
+
+    found, targets: (N, K, h, w). weights: (N, K).
+    """
     return ((found - targets).square() * weights[..., None, None]).mean()
 
 
@@ -42,8 +45,8 @@ def centre_targets(
 
     people: of each image (n, K, 3), x and y in pixels of the map and visibility. Heat maps are of the keypoints and of
     centres, the mean of a person's annotated keypoints: the largest of the Gaussians, whose weight is 1 within three
-    sigmas and 0.1 elsewhere. sigmas: of centres and of keypoints. Displacements lead to every annotated keypoint from the
-    pixels at most sigmas[0] from a centre along both axes; where people meet, from those of the smaller one. Their
+    sigmas and 0.1 elsewhere. sigmas: of centres and of keypoints. Displacements lead to every annotated keypoint from
+    the pixels at most sigmas[0] from a centre along both axes; where people meet, from those of the smaller one. Their
     weight is 1 / the diagonal of the person, 0 elsewhere.
     """
     parts = [_image_targets(one, size, sigmas) for one in people]
@@ -84,7 +87,7 @@ def _image_targets(people: Tensor, size: tuple[int, int], sigmas: tuple[float, f
 
 
 def bottom_up_loss(heat_maps: Tensor, displacements: Tensor, targets: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    """Mean weighted squared error of heat maps, and 0.004 times the smooth L1 error of displacements that have a weight.
+    """Mean weighted squared error of heat maps, and 0.004 times the smooth L1 error of displacements with a weight.
 
     targets: as `centre_targets` gives them.
     """

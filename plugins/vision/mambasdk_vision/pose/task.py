@@ -20,8 +20,8 @@ from mambasdk_vision.processors import PoseEstimation
 class PoseTask:
     """Squared error of heat maps on augmented crops; metrics of held-out people whose boxes are given.
 
-    model: crops (B, 3, H, W) to heat maps (B, K, h, w). train, held_out: people. sigma: of the Gaussians, in pixels of a
-    heat map. flip_test: metrics are of the average with the mirrored crops.
+    model: crops (B, 3, H, W) to heat maps (B, K, h, w). train, held_out: people. sigma: of the Gaussians, in pixels of
+    a heat map. flip_test: metrics are of the average with the mirrored crops.
     """
 
     unit = "people"

@@ -1,4 +1,4 @@
-"""DEKR (arXiv 2104.02300), bottom-up pose: a centre for each person, and displacements to the keypoints. Needs torch."""
+"""DEKR (arXiv 2104.02300), bottom-up pose: centres of people, and displacements to their keypoints. Needs torch."""
 
 from mambasdk_vision.families.dekr.checkpoint import import_dekr
 from mambasdk_vision.families.dekr.config import DEKRConfig

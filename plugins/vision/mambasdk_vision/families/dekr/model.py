@@ -50,7 +50,7 @@ class AdaptiveConv(nn.Module):
         nn.init.normal_(self.weight, std=0.001)
 
     def forward(self, x: Tensor, taps: Tensor) -> Tensor:
-        """X (B, C, h, w); taps (B, h, w, groups, 2, 9), y and x of each tap from the pixel, row by row of the window."""
+        """X (B, C, h, w); taps (B, h, w, groups, 2, 9), y and x of each tap from the pixel, by rows of the window."""
         channel_last = x.permute(0, 2, 3, 1).contiguous()
         one = torch.ones_like(taps[..., :1, 0])
         samples = []
@@ -85,7 +85,7 @@ class AdaptiveBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, h, w) to the same shape."""
-        regular: Any = self.regular_matrix.to(x)  # type: ignore[operator, union-attr]
+        regular: Any = self.regular_matrix.to(x)
         affine = self.transform_matrix_conv(x).permute(0, 2, 3, 1)  # (B, h, w, 6 groups)
         affine = affine.unflatten(3, (self.groups, 2, 3))
         taps = affine @ regular + regular[:2]
@@ -136,10 +136,11 @@ class DEKR(nn.Module, PoseModel):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Heat maps (B, K + 1, h, w), the last of centres, and displacements (B, 2 K, h, w), x and y of each keypoint.
 
-        image: (B, 3, H, W); h and w are a quarter of H and W, rounded up. Maps of other strides are made as large as the
-        first one, linear between elements. Raises ShapeError.
+        image: (B, 3, H, W); h and w are a quarter of H and W, rounded up. Maps of other strides are made as large as
+        the first one, linear between elements. Raises ShapeError.
         """
-        first, *others = self.backbone(image)
+        encoder: Any = self.backbone
+        first, *others = encoder(image)
         size = (first.shape[2], first.shape[3])
         larger = [functional.interpolate(x, size, mode="bilinear", align_corners=False) for x in others]
         heatmaps, displacements = self.head(torch.cat([first, *larger], 1))

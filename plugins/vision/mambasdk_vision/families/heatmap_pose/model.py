@@ -48,9 +48,9 @@ class HeatmapPose(nn.Module, PoseModel):
         self.head = HeatmapHead(self.backbone.map_channels[self._map], config.keypoints)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Heat maps (B, K, h, w) of crops (B, 3, H, W); h and w are a quarter of H and W, rounded up. Raises ShapeError."""
-        maps = self.backbone(image)
-        y: Tensor = self.head(maps[self._map])
+        """Heat maps (B, K, h, w) of crops (B, 3, H, W); h and w are a quarter of H and W. Raises ShapeError."""
+        encoder: Any = self.backbone
+        y: Tensor = self.head(encoder(image)[self._map])
         return y
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
