@@ -53,7 +53,10 @@ class ImageModel(Model):
 
 
 class ImageClassifier(ImageModel):
-    """An ImageModel whose outputs are `logits` (B, classes), of `last_layer`, and `features`, what that layer sees."""
+    """An ImageModel whose outputs are `logits` (B, classes), of `last_layer`, and `features`, what that layer sees.
+
+    Before the encoder in the bases of a class, which has `features`.
+    """
 
     feature_outputs = ("features",)
 
@@ -61,6 +64,20 @@ class ImageClassifier(ImageModel):
         """The layer that tells the classes apart; the module's `head` unless a subclass says otherwise."""
         layer: nn.Linear = self.head  # type: ignore[attr-defined]
         return layer
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the last layer sees, (B, C)."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, classes); image (B, 3, H, W). Raises ShapeError."""
+        logits: Tensor = self.last_layer()(self.features(image))
+        return logits
+
+    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`logits` and, for other uses than classification, `features`."""
+        features = self.features(inputs["image"])
+        return {"logits": self.last_layer()(features), "features": features}
 
     @property
     def classes(self) -> int | None:

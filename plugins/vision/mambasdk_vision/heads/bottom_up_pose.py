@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mambasdk_vision.heads.pose_estimation import PoseHead
 from mambasdk_vision.pose.crops import WholeImages
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mambasdk.evaluation import Evaluation
-    from mambasdk_vision.pose.augmentation import CropAugmentation
+    from mambasdk_vision.pose.bottom_up_task import BottomUpTask
 
 
 class BottomUpPoseHead(PoseHead):
@@ -21,21 +19,11 @@ class BottomUpPoseHead(PoseHead):
     defaults: ClassVar = {"batch": 8, "lr": 1e-3, "weight_decay": 0.01}
     crops = WholeImages
 
-    def task(
-        self,
-        model: nn.Module,
-        train: Any,
-        held_out: Any,
-        *,
-        batch: int,
-        seed: int,
-        augmentation: CropAugmentation,
-        sigma: float,
-    ) -> Any:
+    def task_type(self) -> type[BottomUpTask]:
         """See PoseHead."""
         from mambasdk_vision.pose.bottom_up_task import BottomUpTask
 
-        return BottomUpTask(model, train, held_out, batch=batch, seed=seed, augmentation=augmentation, sigma=sigma)
+        return BottomUpTask
 
     def default_sigma(self, height: int) -> float:
         """2 of 160 rows (arXiv 2104.02300)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,37 +11,28 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, refuse_other_targets, start_model
 from mambasdk.training.readable import add_skip_bad_argument
 from mambasdk_vision.drawing.skeletons import draw_skeletons
+from mambasdk_vision.heads.arguments import add_engine_argument, add_size_argument, size_of
 from mambasdk_vision.pose.augmentation import CropAugmentation
 from mambasdk_vision.pose.coco import PoseData, read_coco, split
 from mambasdk_vision.pose.crops import PersonCrops, WholeImages
 from mambasdk_vision.pose.keypoints import KeypointSet
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from mambasdk.evaluation import Evaluation
+    from mambasdk.training.task import Task
+    from mambasdk_vision.pose.task import PoseTask
 
 
 class PoseHead(TaskHead):
-    """What the heads of poses share. A subclass says how images are cut, and has `task`, `default_sigma`, `evaluate`.
+    """What the heads of poses share. A subclass says how images are cut; it has `task_type` and `default_sigma` too.
 
     crops: what the model sees of a data set's images.
     """
 
     crops: ClassVar[type[PersonCrops] | type[WholeImages]]
 
-    def task(
-        self,
-        model: nn.Module,
-        train: Any,
-        held_out: Any,
-        *,
-        batch: int,
-        seed: int,
-        augmentation: CropAugmentation,
-        sigma: float,
-    ) -> Any:
-        """The task of the Trainer; train and held_out are `crops`."""
+    def task_type(self) -> Callable[..., Task]:
+        """Makes the Trainer's task, on `crops`. Needs torch."""
         raise NotImplementedError
 
     def default_sigma(self, height: int) -> float:
@@ -65,7 +56,7 @@ class PoseHead(TaskHead):
         add_skip_bad_argument(data)
         model = parser.add_argument_group("model")
         model.add_argument("--backbone", metavar="NAME", help="the encoder, a family or a variant")
-        model.add_argument("--size", type=int, nargs="+", metavar="PIXELS", help="height and width of a crop")
+        add_size_argument(model)
         model.add_argument(
             "--sigma",
             type=float,
@@ -86,12 +77,7 @@ class PoseHead(TaskHead):
             more.add_argument(
                 f"--{name.replace('_', '-')}", type=float, default=value, help=f"{what} (default: {value})"
             )
-        parser.add_argument(
-            "--engine",
-            choices=("auto", "native", "aoti", "torch"),
-            default="auto",
-            help="of the package (default: native, or torch where the native engine lacks an operation)",
-        )
+        add_engine_argument(parser)
 
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """People by their annotations, and a model for their keypoints."""
@@ -99,7 +85,7 @@ class PoseHead(TaskHead):
         augmentation = CropAugmentation(args.flip, args.scale, args.rotation, args.shift, args.half_body)
         model, entry = _model(args, train.keypoint_set)
         seen, unseen = (self.crops(part, entry, skip_bad=args.skip_bad) for part in (train, held_out))
-        task = self.task(
+        task = self.task_type()(
             model,
             seen,
             unseen,
@@ -148,21 +134,11 @@ class PoseEstimationHead(PoseHead):
     defaults: ClassVar = {"batch": 32, "lr": 5e-4, "weight_decay": 0.01}
     crops = PersonCrops
 
-    def task(
-        self,
-        model: nn.Module,
-        train: Any,
-        held_out: Any,
-        *,
-        batch: int,
-        seed: int,
-        augmentation: CropAugmentation,
-        sigma: float,
-    ) -> Any:
+    def task_type(self) -> type[PoseTask]:
         """See PoseHead."""
         from mambasdk_vision.pose.task import PoseTask
 
-        return PoseTask(model, train, held_out, batch=batch, seed=seed, augmentation=augmentation, sigma=sigma)
+        return PoseTask
 
     def head_options(self, keypoint_set: KeypointSet) -> dict[str, Any]:
         """What changes places in a mirrored image, too."""
@@ -201,7 +177,7 @@ def _model(args: argparse.Namespace, keypoint_set: KeypointSet) -> tuple[Any, di
     from mambasdk.lowering import as_model
     from mambasdk_vision.model import adapted, image_size
 
-    size, start = _size(args), Start.of(args)
+    size, start = size_of(args), Start.of(args)
     count = len(keypoint_set)
     if start.model is None:
         named = {"backbone": args.backbone} if args.backbone else {}
@@ -220,11 +196,3 @@ def _model(args: argparse.Namespace, keypoint_set: KeypointSet) -> tuple[Any, di
         model = as_model(model).resized(image=size)
     entry = {**as_model(model).package_processors()["image"], **(start.processor("image") or {})}
     return model, {**entry, "size": list(image_size(model))}
-
-
-def _size(args: argparse.Namespace) -> tuple[int, int] | None:
-    if not args.size:
-        return None
-    if len(args.size) > 2 or min(args.size) < 1:
-        raise InvalidArgumentError("bad --size", expected="one side, or height and width", got=args.size)
-    return args.size[0], args.size[-1]

@@ -88,7 +88,7 @@ class StagedEncoder(MarkedParameters, ImageModel):
         return {"image": ["B", self.config.in_chans, "H", "W"]}
 
 
-class StagedClassifier(StagedEncoder, ImageClassifier):
+class StagedClassifier(ImageClassifier, StagedEncoder):
     """Before an encoder in the bases of a class: image to logits (B, classes): norm, mean over the last map, linear."""
 
     def __init__(self, config: Any) -> None:
@@ -105,16 +105,6 @@ class StagedClassifier(StagedEncoder, ImageClassifier):
         """What the head sees, (B, C of the last stage)."""
         y: Tensor = self.classifier["norm"](self.stages(image)[-1])
         return y.mean(dim=(1, 2))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes); image (B, 3, H, W) of any size. Raises ShapeError."""
-        logits: Tensor = self.classifier["head"](self.features(image))
-        return logits
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`logits` and, for other uses than classification, `features`."""
-        features = self.features(inputs["image"])
-        return {"logits": self.classifier["head"](features), "features": features}
 
 
 class StageMaps(StagedEncoder, FeatureMaps):

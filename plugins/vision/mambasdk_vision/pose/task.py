@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from mambasdk.training import Batches
 from mambasdk.training.distributed import rank
 from mambasdk_vision.pose.augmentation import CropAugmentation
+from mambasdk_vision.pose.coco import PoseData
 from mambasdk_vision.pose.crops import PersonCrops
 from mambasdk_vision.pose.metrics import Array, ImagePoses, average_precision, correct_keypoints
 from mambasdk_vision.pose.targets import gaussian_heat_maps, heat_map_loss
 from mambasdk_vision.processors import PoseEstimation
 
 
-class PoseTask:
+class KeypointTask:
+    """What the tasks of poses share; a subclass has `unit`, `loss` and `evaluate`.
+
+    model: for the Trainer. train, held_out: what it sees. sigma: of the Gaussians, in pixels of a heat map.
+    """
+
+    unit = "images"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Any,
+        held_out: Any,
+        *,
+        batch: int,
+        seed: int = 0,
+        augmentation: CropAugmentation | None = None,
+        sigma: float = 2.0,
+    ) -> None:
+        self.model = model
+        self._train, self._held_out = train, held_out
+        self.data = f"{len(train):,} {self.unit}, {len(held_out):,} held out, {len(train.data.keypoint_set)} keypoints"
+        self._batches = Batches(len(train), batch, seed)
+        self._seed = seed
+        self._augmentation = augmentation or CropAugmentation()
+        self._sigma = sigma
+        first = next(model.parameters())
+        self._device, self._dtype = first.device, first.dtype
+
+    def sample_inputs(self) -> tuple[dict[str, Tensor], int]:
+        """The first of what the model sees."""
+        return {"image": self._tensor(self._train.take(np.zeros(1, np.int64))["image"])}, 1
+
+    def _held_out_batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        count = len(self._held_out)
+        for start in range(0, count, self._batches.batch):
+            yield np.arange(start, min(start + self._batches.batch, count))
+
+    def _tensor(self, images: Any) -> Tensor:
+        return torch.from_numpy(images).to(self._device, self._dtype)
+
+
+class PoseTask(KeypointTask):
     """Squared error of heat maps on augmented crops; metrics of held-out people whose boxes are given.
 
-    model: crops (B, 3, H, W) to heat maps (B, K, h, w). train, held_out: people. sigma: of the Gaussians, in pixels of
-    a heat map. flip_test: metrics are of the average with the mirrored crops.
+    model: crops (B, 3, H, W) to heat maps (B, K, h, w). train, held_out: people. flip_test: metrics are of the average
+    with the mirrored crops. The rest as KeypointTask has it.
     """
 
     unit = "people"
     goals: ClassVar = {"AP": "max", "AP50": "max", "AP75": "max", "AR": "max", "PCK": "max", "loss": "min"}
 
     def __init__(
-        self,
-        model: nn.Module,
-        train: PersonCrops,
-        held_out: PersonCrops,
-        *,
-        batch: int,
-        seed: int = 0,
-        augmentation: CropAugmentation | None = None,
-        sigma: float = 2.0,
-        flip_test: bool = True,
+        self, model: nn.Module, train: PersonCrops, held_out: PersonCrops, *, flip_test: bool = True, **options: Any
     ) -> None:
-        self.model = model
-        self._train, self._held_out = train, held_out
-        self.data = f"{len(train):,} people, {len(held_out):,} held out, {len(train.data.keypoint_set)} keypoints"
-        self._batches = Batches(len(train), batch, seed)
-        self._seed = seed
-        self._augmentation = augmentation or CropAugmentation()
-        self._sigma = sigma
+        super().__init__(model, train, held_out, **options)
         self._flip_test = flip_test
-        first = next(model.parameters())
-        self._device, self._dtype = first.device, first.dtype
 
     def loss(self, step: int) -> tuple[Tensor, int]:
         """(error of the step's batch, people in it)."""
         indices = self._batches.at(step)
         crops, keypoints = self._train.augmented(indices, self._augmentation, self._seed, step, rank())
         return self._error(self.model(self._tensor(crops)), keypoints, self._train), len(indices)
-
-    def sample_inputs(self) -> tuple[dict[str, Tensor], int]:
-        """The crop of one person."""
-        return {"image": self._tensor(self._train.take(np.zeros(1, np.int64))["image"])}, 1
 
     def evaluate(self) -> dict[str, float]:
         """COCO's scores, PCK@0.1 and the error of held-out people."""
@@ -70,14 +94,13 @@ class PoseTask:
         crops = self._held_out
         head = PoseEstimation(flip_pairs=[list(pair) for pair in crops.data.keypoint_set.flip_pairs])
         keypoints, scores, error = [], [], 0.0
-        for start in range(0, len(crops), self._batches.batch):
-            indices = np.arange(start, min(start + self._batches.batch, len(crops)))
+        for indices in self._held_out_batches():
             given = crops.take(indices)
             image = self._tensor(given["image"])
             maps = self.model(image)
             error += float(self._error(maps, crops.keypoints[indices], crops)) * len(indices)
-            mirrored = _array(self.model(image.flip(-1))) if self._flip_test else None
-            made = head(_array(maps), flipped=mirrored, crops=given)
+            mirrored = array_of(self.model(image.flip(-1))) if self._flip_test else None
+            made = head(array_of(maps), flipped=mirrored, crops=given)
             keypoints.append(made["keypoints"])
             scores.append(made["scores"])
         return (
@@ -93,27 +116,14 @@ class PoseTask:
         targets, weights = gaussian_heat_maps(points[..., :2] / stride, points[..., 2], size, self._sigma)
         return heat_map_loss(maps.float(), targets, weights)
 
-    def _tensor(self, crops: Any) -> Tensor:
-        return torch.from_numpy(crops).to(self._device, self._dtype)
-
 
 def scored(crops: PersonCrops, found: Array, scores: Array) -> dict[str, float]:
     """COCO's scores and PCK of keypoints (n, K, 3) that were found of the people of `crops`."""
     data = crops.data
     images = []
     for image in range(len(data.files)):
-        own, rows = data.image == image, data.image[crops.people] == image
-        images.append(
-            ImagePoses(
-                data.keypoints[own],
-                data.areas[own],
-                data.boxes[own],
-                data.ignored[own],
-                data.crowd[own],
-                found[rows],
-                scores[rows],
-            )
-        )
+        rows = data.image[crops.people] == image
+        images.append(poses_of(data, image, found[rows], scores[rows]))
     right, seen = correct_keypoints(found, data.keypoints[crops.people], data.boxes[crops.people])
     return {
         **average_precision(images, data.keypoint_set.sigmas),
@@ -121,5 +131,13 @@ def scored(crops: PersonCrops, found: Array, scores: Array) -> dict[str, float]:
     }
 
 
-def _array(maps: Tensor) -> Any:
+def poses_of(data: PoseData, image: int, found: Array, scores: Array) -> ImagePoses:
+    """The annotated people of an image beside those that were found, keypoints (n, K, 3) and scores (n)."""
+    own = data.image == image
+    annotated = (data.keypoints[own], data.areas[own], data.boxes[own], data.ignored[own], data.crowd[own])
+    return ImagePoses(*annotated, found, scores)
+
+
+def array_of(maps: Tensor) -> Any:
+    """As the heads take it."""
     return maps.float().cpu().contiguous().numpy()

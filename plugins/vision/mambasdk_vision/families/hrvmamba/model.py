@@ -100,7 +100,7 @@ class Neck(nn.Module):
         return [*out, self.final_layer(x)]
 
 
-class HRVMambaClassifier(HRVMambaEncoder, ImageClassifier):
+class HRVMambaClassifier(ImageClassifier, HRVMambaEncoder):
     """Image (B, 3, H, W) to logits (B, classes): neck, mean over the last map, linear."""
 
     def __init__(self, config: HRVMambaConfig) -> None:
@@ -113,16 +113,6 @@ class HRVMambaClassifier(HRVMambaEncoder, ImageClassifier):
         """What the head sees, (B, neck_features)."""
         last: Tensor = self.neck(self.branches(image))[-1]
         return last.mean(dim=(2, 3))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes); image (B, 3, H, W), sides of 32 or more. Raises ShapeError."""
-        logits: Tensor = self.head(self.features(image))
-        return logits
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`logits` and, for other uses than classification, `features`."""
-        features = self.features(inputs["image"])
-        return {"logits": self.head(features), "features": features}
 
 
 class HRVMambaBranches(HRVMambaEncoder, FeatureMaps):

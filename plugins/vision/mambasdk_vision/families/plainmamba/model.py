@@ -133,7 +133,7 @@ class PlainMambaEncoder(MarkedParameters, ImageModel):
         return value
 
 
-class PlainMambaClassifier(PlainMambaEncoder, ImageClassifier):
+class PlainMambaClassifier(ImageClassifier, PlainMambaEncoder):
     """Image (B, C, H, W) to logits (B, classes): norm, mean over the tokens, linear."""
 
     def __init__(self, config: PlainMambaConfig) -> None:
@@ -152,16 +152,6 @@ class PlainMambaClassifier(PlainMambaEncoder, ImageClassifier):
         """What the head sees, (B, C)."""
         y: Tensor = self.ln1(*self.encode(image, [self.config.num_layers - 1]))
         return y.mean(dim=(1, 2))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes); image (B, C, H, W) of any size. Raises ShapeError, DtypeError."""
-        logits: Tensor = self.head["fc"](self.features(image))
-        return logits
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`logits` and, for other uses than classification, `features`."""
-        features = self.features(inputs["image"])
-        return {"logits": self.head["fc"](features), "features": features}
 
 
 class PlainMambaFeatures(FeatureMaps, PlainMambaEncoder):

@@ -69,7 +69,7 @@ class VSSDEncoder(StagedEncoder):
         )
 
 
-class VSSDClassifier(VSSDEncoder, ImageClassifier):
+class VSSDClassifier(ImageClassifier, VSSDEncoder):
     """Image (B, 3, H, W) to logits (B, classes): norm, mean over the last map, linear."""
 
     def __init__(self, config: VSSDConfig) -> None:
@@ -82,16 +82,6 @@ class VSSDClassifier(VSSDEncoder, ImageClassifier):
         """What the head sees, (B, C of the last stage)."""
         y: Tensor = self.norm(self.stages(image)[-1])
         return y.mean(dim=(1, 2))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes); image (B, 3, H, W) of any size. Raises ShapeError."""
-        logits: Tensor = self.head(self.features(image))
-        return logits
-
-    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`logits` and, for other uses than classification, `features`."""
-        features = self.features(inputs["image"])
-        return {"logits": self.head(features), "features": features}
 
 
 class VSSDFeatures(StageMaps, VSSDEncoder):
