@@ -1,0 +1,259 @@
+"""Frames of a video: of a video file, which needs PyAV, or of a folder of pictures."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mambasdk.errors import InvalidArgumentError, require_module
+from mambasdk_tracking.mot import read_info
+
+PICTURES = (".jpg", ".jpeg", ".png")
+_FRAME_RATE = 30.0  # of pictures, and of files that do not say theirs
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ORIENTATION = 0x0112
+
+
+class Frame(Protocol):
+    """One frame. number: from 1. where: its name in errors."""
+
+    number: int
+    where: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def data(self) -> bytes | NDArray[np.uint8]:
+        """What a pipeline takes: the picture's file as bytes, or pixels, uint8 (H, W, 3), RGB."""
+
+    def picture(self) -> Any:
+        """An RGB picture of Pillow, upright."""
+
+
+class Video(Protocol):
+    """A video that can be read as often as one likes: name, size (width, height), frames per second.
+
+    length: how many frames there are; of a file what it says, None where it says nothing.
+    """
+
+    name: str
+    size: tuple[int, int]
+    frame_rate: float
+    length: int | None
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order. Raises InvalidArgumentError for one that is damaged or of another size."""
+
+
+def open_video(path: str | os.PathLike[str]) -> Video:
+    """The frames of a video file, or of a folder of pictures, sorted by the numbers and letters of their names.
+
+    Raises InvalidArgumentError where there are no frames, or the file is no video, and MissingDependencyError for a
+    file without PyAV, for a folder without Pillow.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InvalidArgumentError("no such file or folder", where=str(path), expected="a video, or a folder of frames")
+    return PictureFolder(place) if place.is_dir() else VideoFile(place)
+
+
+def frame_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The pictures of a video's folder (`img1` in it, where there is one), sorted by name: 2.png before 10.png.
+
+    Raises InvalidArgumentError where there is none.
+    """
+    place = Path(folder)
+    place = place / "img1" if (place / "img1").is_dir() else place
+    found = [path for path in place.glob("*") if path.suffix.lower() in PICTURES] if place.is_dir() else []
+    if not found:
+        raise InvalidArgumentError("no frames", where=str(place), expected=f"pictures: {', '.join(PICTURES)}")
+    return sorted(found, key=lambda path: (_numbered(path.name), path.name))
+
+
+class PictureFolder:
+    """A folder of pictures, one a frame; that of MOTChallenge has them in `img1`, and says the rate in seqinfo.ini."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        _require_pillow()
+        place = Path(folder).resolve()
+        self._files = frame_files(place)
+        self._folder = place.parent if place.name == "img1" else place
+        self.name = self._folder.name
+        self.length: int | None = len(self._files)
+        known = (self._folder / "seqinfo.ini").is_file()
+        self.frame_rate = read_info(self._folder).frame_rate if known else _FRAME_RATE
+        self.size = _PictureFile(self._files[0], 1).size
+
+    def frames(self) -> Iterator[Frame]:
+        """Pictures are opened when they are asked for."""
+        return (_PictureFile(path, number, self.size) for number, path in enumerate(self._files, 1))
+
+
+class _PictureFile:
+    """The frame that a picture is; expected: the size that it must have."""
+
+    def __init__(self, path: Path, number: int, expected: tuple[int, int] | None = None) -> None:
+        self.number = number
+        self.where = str(path)
+        self._path = path
+        self._expected = expected
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._opened()[1]
+
+    def data(self) -> bytes:
+        return self._opened()[0]
+
+    def picture(self) -> Any:
+        from PIL import Image, ImageOps
+
+        data, _ = self._opened()
+        try:
+            with Image.open(io.BytesIO(data)) as file:
+                return ImageOps.exif_transpose(file).convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InvalidArgumentError(f"cannot be read: {error}", where=self.where) from error
+
+    def _opened(self) -> tuple[bytes, tuple[int, int]]:
+        """The file's bytes, and the size of the upright picture."""
+        from PIL import Image
+
+        try:
+            data = self._path.read_bytes()
+            with Image.open(io.BytesIO(data)) as file:
+                width, height = file.size
+                turned = file.getexif().get(_ORIENTATION) in _TURNED
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InvalidArgumentError(f"cannot be read: {error}", where=self.where) from error
+        size = (height, width) if turned else (width, height)
+        if self._expected is not None:
+            check_size(self.where, size, self._expected)
+        return data, size
+
+
+class VideoFile:
+    """A video file, read by PyAV: MP4, Matroska, WebM, AVI, GIF and whatever else FFmpeg reads."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._av = require_av("reading a video file")
+        self._path = Path(path)
+        self.name = self._path.stem
+        with self._open() as container:
+            stream = self._stream(container)
+            rate = stream.average_rate or stream.guessed_rate
+            self.frame_rate = float(rate) if rate else _FRAME_RATE
+            length = stream.frames
+            if not length and stream.duration and stream.time_base and rate:
+                length = round(stream.duration * stream.time_base * rate)
+            self.length: int | None = length or None
+        first = next(self._decoded(), None)
+        if first is None:
+            raise InvalidArgumentError(
+                "no frames", where=str(path), expected="a video with at least one frame that can be decoded"
+            )
+        self.size = first.size
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames are decoded one after another, and not kept."""
+        for frame in self._decoded():
+            check_size(frame.where, frame.size, self.size)
+            yield frame
+
+    def _decoded(self) -> Iterator[_DecodedFrame]:
+        with self._open() as container:
+            stream = self._stream(container)
+            stream.thread_type = "AUTO"
+            frames = container.decode(stream)
+            number = 0
+            while True:
+                try:
+                    frame = next(frames, None)
+                except self._av.FFmpegError as error:
+                    way_out = f"--max-frames {number} ends before it" if number else "make the file anew"
+                    raise InvalidArgumentError(
+                        f"frame {number + 1} cannot be decoded: {error.strerror}", where=str(self._path),
+                        way_out=way_out
+                    ) from error  # fmt: skip
+                if frame is None:
+                    return
+                number += 1
+                yield _DecodedFrame(frame, number, f"{self._path}: frame {number}")
+
+    def _open(self) -> Any:
+        try:
+            return self._av.open(os.fspath(self._path))
+        except (OSError, ValueError, self._av.FFmpegError) as error:
+            raise InvalidArgumentError(
+                f"no video that can be read: {getattr(error, 'strerror', None) or error}", where=str(self._path),
+                expected="a video file, or a folder of pictures"
+            ) from error  # fmt: skip
+
+    def _stream(self, container: Any) -> Any:
+        if not container.streams.video:
+            raise InvalidArgumentError(
+                "it has no pictures", where=str(self._path), expected="a video stream",
+                got=", ".join(sorted({stream.type for stream in container.streams})) or "nothing",
+            )  # fmt: skip
+        return container.streams.video[0]
+
+
+class _DecodedFrame:
+    """A frame of PyAV, turned upright as the file says."""
+
+    def __init__(self, frame: Any, number: int, where: str) -> None:
+        self.number = number
+        self.where = where
+        self._frame = frame
+        self._turns = round(frame.rotation / 90) % 4
+
+    @property
+    def size(self) -> tuple[int, int]:
+        size = (self._frame.width, self._frame.height)
+        return size[::-1] if self._turns % 2 else size
+
+    def data(self) -> NDArray[np.uint8]:
+        pixels = self._frame.to_ndarray(format="rgb24")  # (H, W, 3)
+        return np.ascontiguousarray(np.rot90(pixels, self._turns))
+
+    def picture(self) -> Any:
+        from PIL import Image
+
+        return Image.fromarray(self.data())
+
+
+def check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Raises InvalidArgumentError where a frame has another size than the first one."""
+    if size != expected:
+        raise InvalidArgumentError(
+            "the frames change their size", where=where, expected=f"{expected[0]}x{expected[1]}, as the first frame",
+            got=f"{size[0]}x{size[1]}", way_out="track the parts of each size by themselves",
+        )  # fmt: skip
+
+
+def require_av(what: str) -> ModuleType:
+    """PyAV; MissingDependencyError says how to install it, and how to do without it."""
+    return require_module(
+        "av",
+        what,
+        "pip install 'mambasdk-tracking[video]'; or do without: a folder of pictures, one a frame "
+        "(ffmpeg -i VIDEO FOLDER/%06d.png), is read and written too",
+    )
+
+
+def _require_pillow() -> None:
+    require_module("PIL", "reading a folder of pictures", "pip install 'mambasdk-tracking[video]'")
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """A key that sorts digits as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
