@@ -209,7 +209,12 @@ def _track_video(
     assert source.video is not None
     motion = _motion(args)
     made = track_video(
-        source.video, detector, motion, every=args.every or 1, max_frames=args.max_frames, **_tracker_options(args)
+        source.video,
+        detector,
+        motion,
+        every=1 if args.every is None else args.every,
+        max_frames=args.max_frames,
+        **_tracker_options(args),
     )
     row: dict[str, Any] = {
         "video": source.name,

@@ -132,7 +132,9 @@ class _PictureFile:
             data = self._path.read_bytes()
             with Image.open(io.BytesIO(data)) as file:
                 width, height = file.size
-                turned = file.getexif().get(_ORIENTATION) in _TURNED
+                # Of a PNG that does not begin with EXIF data, getexif would decode the pixels.
+                said = file.format != "PNG" or "exif" in file.info
+                turned = said and file.getexif().get(_ORIENTATION) in _TURNED
         except (OSError, ValueError, SyntaxError) as error:
             raise InvalidArgumentError(f"cannot be read: {error}", where=self.where) from error
         size = (height, width) if turned else (width, height)
