@@ -37,10 +37,15 @@ class Detector:
     ) -> None:
         self.package = os.fspath(package)
         manifest = Manifest.read(package)
-        if len(manifest.processors) != 1:
+        kinds = [str(entry.get("kind")) for entry in manifest.processors.values()]
+        if kinds == ["detections"]:
+            raise InvalidArgumentError(
+                "it takes detections, and finds none", where=self.package, way_out="give it as --motion"
+            )
+        if len(kinds) != 1:
             raise InvalidArgumentError(
                 "it is no detector", where=self.package, expected="a package that takes a picture and nothing else",
-                got=", ".join(manifest.processors) or "a package without processors",
+                got=", ".join(kinds) or "a package without processors",
             )  # fmt: skip
         [self._slot] = manifest.processors
         given = {"score_threshold": conf, "iou_threshold": iou}

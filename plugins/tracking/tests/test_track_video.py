@@ -210,7 +210,7 @@ def test_errors_are_one_line(
         ([frames, "--every", "2"], "--every needs --detector"),
         ([frames, *with_detector, "--video", "a.png"], "no ending of a video"),
         ([package, frames, *with_detector, "--motion", "none"], "both a package and --motion"),
-        ([frames, "--detector", package], "it is no detector"),
+        ([frames, "--detector", package], "it takes detections, and finds none; give it as --motion"),
         ([frames, "--detector", tmp_path / "empty"], "mambasdk.json"),
     ):
         assert main(["track", *map(str, arguments)]) == 2, message
