@@ -190,10 +190,6 @@ def test_errors_are_one_line(
     Image.new("RGB", (40, 40)).save(tmp_path / "sizes" / "2.png")
     (tmp_path / "a.mp4").write_bytes(bytes(100))
     with_detector = ["--detector", str(detector)]
-    labels = moving_squares.write_detector(tmp_path / "labels")
-    manifest = json.loads((labels / "mambasdk.json").read_text())
-    manifest.update(head="image_classification", head_options={"input": "scores"})
-    (labels / "mambasdk.json").write_text(json.dumps(manifest))
     for arguments, message in (
         ([tmp_path / "none.mp4", *with_detector], "none.mp4: no such file or folder"),
         ([tmp_path / "empty", *with_detector], "no frames: expected pictures"),
@@ -215,12 +211,21 @@ def test_errors_are_one_line(
     ):
         assert main(["track", *map(str, arguments)]) == 2, message
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
-    with pytest.raises(InvalidArgumentError, match="it is no detector: expected a head that says detections"):
-        _labels(labels)
 
 
-def _labels(package: Path) -> None:
-    Detector(package)(moving_squares.pixels(1))
+def test_a_head_without_detections(tmp_path: Path) -> None:
+    program, weights = toy_pipelines.linear_classifier("image", [1, 3, 8, 8], 3)
+    package = toy_pipelines.write_package(
+        tmp_path / "labels",
+        program,
+        weights,
+        processors={"image": {"kind": "image", "size": 8}},
+        head="image_classification",
+        head_options={},
+        plugin="mambasdk-vision",
+    )
+    with pytest.raises(InvalidArgumentError, match=r"labels: it is no detector: .* object_detection, got labels"):
+        Detector(package)(moving_squares.pixels(1))
 
 
 def test_from_python_with_any_function_as_detector(detector: Path, frames: Path) -> None:
