@@ -10,8 +10,10 @@ namespace mambasdk::vision {
 // Options, with their defaults:
 //   size        224      height and width of the output, one integer or [height, width]
 //   resize      "shortest": the shorter side becomes size / crop_pct, then the centre is cut out;
-//               "exact": both sides are stretched to size / crop_pct, then the centre is cut out; "none": as it is
-//   crop_pct    1.0
+//               "exact": both sides are stretched to size / crop_pct, then the centre is cut out; "none": as it is;
+//               "letterbox": as large as fits into size with the aspect kept, centred, with borders of `fill`
+//   crop_pct    1.0      1 with "letterbox"
+//   fill        114      sample (0 to 255) of the borders of "letterbox"
 //   interpolation "bicubic" or "bilinear", both antialiased
 //   mean, std   [0, 0, 0], [1, 1, 1]   of samples from 0 to 1: (x - mean) / std
 //   layout      "channels_first" (1, 3, H, W) or "channels_last" (1, H, W, 3)
@@ -24,8 +26,8 @@ class ImageProcessor {
   static constexpr std::string_view kind = "image";
   static constexpr std::string_view doc =
       "PNG or JPEG bytes, or u8 (H, W, 3), to a resized, cropped and normalised f32 image.";
-  static constexpr std::string_view options[] = {"size", "resize", "crop_pct", "interpolation", "mean",
-                                                 "std",  "layout", "output",   "max_pixels"};
+  static constexpr std::string_view options[] = {"size", "resize", "crop_pct", "fill",   "interpolation",
+                                                 "mean", "std",    "layout",   "output", "max_pixels"};
   explicit ImageProcessor(const plugin::Config& config);
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
@@ -35,6 +37,7 @@ class ImageProcessor {
   std::vector<std::int64_t> size_;
   std::string resize_;
   double crop_pct_;
+  std::int64_t fill_;
   Filter filter_;
   std::vector<double> mean_;
   std::vector<double> std_;

@@ -1,22 +1,24 @@
 #include "nms.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
+#include <unordered_map>
+
+#include "kept_boxes.hpp"
 
 namespace mambasdk::vision {
 
 namespace {
 
-double area(const float* box) {
-  return std::max(0.0, static_cast<double>(box[2]) - box[0]) * std::max(0.0, static_cast<double>(box[3]) - box[1]);
-}
-
-double iou(const float* a, const float* b) {
-  const double width = static_cast<double>(std::min(a[2], b[2])) - std::max(a[0], b[0]);
-  const double height = static_cast<double>(std::min(a[3], b[3])) - std::max(a[1], b[1]);
-  if (!(width > 0.0 && height > 0.0)) return 0.0;
-  const double common = width * height;
-  return common / (area(a) + area(b) - common);
+Extent extent_of(std::span<const float> boxes) {
+  constexpr double kFar = std::numeric_limits<double>::infinity();
+  double x1 = kFar, y1 = kFar, x2 = -kFar, y2 = -kFar;
+  for (std::size_t i = 0; i + 3 < boxes.size(); i += 4) {
+    x1 = std::min<double>(x1, boxes[i]), y1 = std::min<double>(y1, boxes[i + 1]);
+    x2 = std::max<double>(x2, boxes[i + 2]), y2 = std::max<double>(y2, boxes[i + 3]);
+  }
+  return {x1, y1, x2 - x1, y2 - y1};
 }
 
 }  // namespace
@@ -27,13 +29,17 @@ std::vector<std::size_t> non_maximum_suppression(std::span<const float> boxes, s
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+  const Extent extent = extent_of(boxes);
+  std::unordered_map<std::int64_t, KeptBoxes> by_class;
   std::vector<std::size_t> kept;
   for (const std::size_t i : order) {
     if (kept.size() == most) break;
-    const bool covered = std::any_of(kept.begin(), kept.end(), [&](std::size_t k) {
-      return (classes.empty() || classes[k] == classes[i]) && iou(&boxes[k * 4], &boxes[i * 4]) > iou_threshold;
-    });
-    if (!covered) kept.push_back(i);
+    const std::int64_t id = classes.empty() ? 0 : classes[i];
+    KeptBoxes& rivals = by_class.try_emplace(id, extent, iou_threshold).first->second;
+    const Box box = box_at(&boxes[i * 4]);
+    if (rivals.cover(box)) continue;
+    rivals.keep(box);
+    kept.push_back(i);
   }
   return kept;
 }

@@ -101,6 +101,15 @@ class Config {
     return out;
   }
 
+  // A list of integers, however many.
+  [[nodiscard]] std::vector<std::int64_t> integer_list(const char* name, std::int64_t least, std::int64_t most) const {
+    std::vector<std::int64_t> out;
+    if (!has(name)) return out;
+    if (!value()[name].is_array()) bad(name, "a list of integers");
+    for (const nlohmann::json& item : value()[name]) out.push_back(integer_of(name, item, least, most));
+    return out;
+  }
+
   [[nodiscard]] bool flag(const char* name, bool otherwise) const {
     if (!has(name)) return otherwise;
     if (!value()[name].is_boolean()) bad(name, "true or false");

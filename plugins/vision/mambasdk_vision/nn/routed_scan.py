@@ -13,7 +13,7 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn import MarkedParameters, accumulate_dtype, initial_dt_bias
 
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
-ScanInit = Literal["v0", "v1", "v2"]
+ScanInit = Literal["v0", "v1", "v2", "normal"]
 
 
 class RoutedScan(MarkedParameters):
@@ -40,6 +40,7 @@ class RoutedScan(MarkedParameters):
     def init_scan(self, kind: ScanInit = "v0") -> None:
         """Draw the parameters, as VMamba's constructor: "v0" as Mamba, "v1" and "v2" as its later ones; and mark them.
 
+        "normal": every decay -1, steps from weights and biases of deviation 1 (arXiv 2406.05835).
         Raises InvalidArgumentError for another kind.
         """
         self.x_proj_weight.uniform_(-(self.d_inner**-0.5), self.d_inner**-0.5)
@@ -56,9 +57,13 @@ class RoutedScan(MarkedParameters):
             self.dt_projs_weight.uniform_().mul_(0.1)
             self.dt_projs_bias.uniform_().mul_(0.1)
             self.A_logs.zero_()
+        elif kind == "normal":
+            self.dt_projs_weight.normal_()
+            self.dt_projs_bias.normal_()
+            self.A_logs.zero_()
         else:
             raise InvalidArgumentError(
-                "bad ssm_init", where=type(self).__name__, expected="'v0', 'v1' or 'v2'", got=repr(kind)
+                "bad ssm_init", where=type(self).__name__, expected="'v0', 'v1', 'v2' or 'normal'", got=repr(kind)
             )
         self.mark_parameters()
 

@@ -2,9 +2,9 @@
 
 from mambasdk_vision.families.vmamba.checkpoint import import_vmamba
 from mambasdk_vision.families.vmamba.config import VMambaConfig
-from mambasdk_vision.families.vmamba.forward_type import ForwardType
 from mambasdk_vision.families.vmamba.model import VMambaClassifier, VMambaFeatures, build
-from mambasdk_vision.families.vmamba.ss2d import SS2D
+from mambasdk_vision.nn.forward_type import ForwardType
+from mambasdk_vision.nn.ss2d import SS2D
 
 __all__ = [
     "SS2D",

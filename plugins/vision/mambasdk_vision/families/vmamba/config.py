@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.families.vmamba.forward_type import ForwardType
 from mambasdk_vision.nn import pair
+from mambasdk_vision.nn.forward_type import ForwardType
 from mambasdk_vision.nn.stages import check_out_indices, stage_widths
 
 _CHOICES = {

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mambasdk.errors import ShapeError
 from mambasdk.nn import DropPath, LayerNorm
 from mambasdk_vision.families.vmamba.config import VMambaConfig
-from mambasdk_vision.families.vmamba.ss2d import SS2D
 from mambasdk_vision.nn.downsampling import PatchMerging, conv_downsample
 from mambasdk_vision.nn.mlp import Mlp
 from mambasdk_vision.nn.positions import resize_grid
+from mambasdk_vision.nn.ss2d import SS2D
 from mambasdk_vision.nn.stages import StagedClassifier, StagedEncoder, StageMaps, init_linear, make_stages
 from mambasdk_vision.nn.stems import overlapping_stem, patch_stem
 

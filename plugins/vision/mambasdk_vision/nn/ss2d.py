@@ -1,4 +1,4 @@
-"""SS2D: the selective scan of a map along four routes, which all read and add to the map where it lies."""
+"""SS2D: the selective scan of a map along four routes or eight, which all read and add to the map where it lies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mambasdk import ops
 from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm
-from mambasdk_vision.families.vmamba.forward_type import ForwardType
 from mambasdk_vision.nn import MapConv2d, activation
+from mambasdk_vision.nn.forward_type import ForwardType
 from mambasdk_vision.nn.routed_scan import RoutedScan, ScanInit
-from mambasdk_vision.nn.routes import ROUTES, cross_routes
+from mambasdk_vision.nn.routes import ROUTES, cross_routes, diagonal_routes
 
 
 class SS2D(RoutedScan):
@@ -24,9 +23,10 @@ class SS2D(RoutedScan):
 
     d_model: C. d_state: N. ssm_ratio: D = ssm_ratio * C. dt_rank: R, "auto" is ceil(C / 16). d_conv: side of the
     depthwise convolution before the scan, 1 for none. conv_bias, bias: of that convolution and of the linear layers.
-    act: of the convolution. dropout: after the output. ssm_init: "v0" as Mamba, "v1" and "v2" as upstream's later
-    initialisations. forward_type: see ForwardType. A_logs (4D, N), Ds (4D) and dt_projs_bias (4, D) stay float32.
-    Parameter names are upstream's. Source: arXiv 2401.10166.
+    act: of the convolution. gate_act: of the gate. dropout: after the output. ssm_init: see RoutedScan. forward_type:
+    see ForwardType. diagonals: eight routes, see `diagonal_routes`, in place of the four of a cross scan. A_logs
+    (K*D, N), Ds (K*D) and dt_projs_bias (K, D) stay float32, for K routes. Parameter names are upstream's.
+    Source: arXiv 2401.10166.
     """
 
     def __init__(
@@ -40,16 +40,21 @@ class SS2D(RoutedScan):
         conv_bias: bool = True,
         bias: bool = False,
         act: str = "silu",
+        gate_act: str = "silu",
         dropout: float = 0.0,
         ssm_init: ScanInit = "v0",
         forward_type: str = "v05",
+        diagonals: bool = False,
     ) -> None:
         inner = int(ssm_ratio * d_model)
-        super().__init__(inner, d_state, math.ceil(d_model / 16) if dt_rank == "auto" else int(dt_rank), ROUTES)
+        rank = math.ceil(d_model / 16) if dt_rank == "auto" else int(dt_rank)
+        super().__init__(inner, d_state, rank, 2 * ROUTES if diagonals else ROUTES)
         self.kind = ForwardType.parse(forward_type)
+        self.diagonals = diagonals
         self.d_model = d_model
         self.in_proj = nn.Linear(d_model, 2 * inner if self.kind.gate else inner, bias=bias)
         self.act = activation(act, "SS2D")
+        self.gate_act = activation(gate_act, "SS2D")
         self.conv2d = (
             MapConv2d(inner, inner, d_conv, padding=(d_conv - 1) // 2, groups=inner, bias=conv_bias)
             if d_conv > 1
@@ -75,19 +80,24 @@ class SS2D(RoutedScan):
     def _gated(self, y: Tensor, z: Tensor | None) -> Tensor:
         """Norm, activation and gate of y (B, H, W, D)."""
         norm = self.out_norm
-        if z is not None and isinstance(norm, LayerNorm) and self.kind.gate_act and not self.kind.out_act:
+        fused = isinstance(self.gate_act, nn.SiLU) and self.kind.gate_act and not self.kind.out_act
+        if z is not None and isinstance(norm, LayerNorm) and fused:
             gated: Tensor = ops.layer_norm(y, norm.weight, norm.bias, z=z, eps=norm.eps)
             return gated
         y = self.out_act(norm(y))
         if z is None:
             return y
-        return y * (functional.silu(z) if self.kind.gate_act else z)
+        return y * (self.gate_act(z) if self.kind.gate_act else z)
 
     def _routed(self, u: Tensor) -> Tensor:
-        """The four routes over u (B, H, W, D), summed; projections are taken at pixels, so nothing is copied."""
+        """The routes over u (B, H, W, D), summed; projections are taken at pixels, so nothing is copied."""
         batch, height, width, _ = u.shape
         scan: Any = self.kind.scan  # a cascade is none of them, and does not come here
-        y = self.scan(u.flatten(1, 2), cross_routes(height, width, scan, device=u.device))
+        if self.diagonals:
+            order = diagonal_routes(height, width, device=u.device)
+        else:
+            order = cross_routes(height, width, scan, device=u.device)
+        y = self.scan(u.flatten(1, 2), order)
         return y.view(batch, height, width, self.d_inner)
 
     def _cascade(self, u: Tensor) -> Tensor:
