@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Scene:
 
     paths: Floats
     kinds: NDArray[np.int64]
-    colours: NDArray[np.int64]  # (shapes, 3)
+    colours: NDArray[np.uint8]  # (shapes, 3)
     pillars: Floats  # (pillars, 2), left and width
     background: NDArray[np.uint8]  # (HEIGHT, WIDTH, 3)
 
@@ -47,6 +48,10 @@ def swing(chance: np.random.Generator, count: int, frames: int, centres: Floats 
         frequency = chance.uniform(0.01, 0.07, (count, 3, 1))
         phase = chance.uniform(0, 2 * np.pi, (count, 3, 1))
         waves.append((amplitude * np.sin(2 * np.pi * frequency * time + phase)).sum(1))
+    # As far as the image reaches: nobody leaves it.
+    for wave, centre, side in zip(waves, centres.T, (WIDTH, HEIGHT), strict=True):
+        room = np.minimum(centre, side - centre)[:, None] - 0.6 * size
+        wave *= np.minimum(1, room / np.abs(wave).max(1, keepdims=True))
     sides = []
     for _ in range(2):
         share = chance.uniform(0.08, 0.2, (count, 1))
@@ -64,7 +69,7 @@ def make_scene(chance: np.random.Generator, frames: int) -> Scene:
     return Scene(
         swing(chance, SHAPES, frames, np.stack([x, y], 1)),
         chance.integers(0, len(LABELS), SHAPES),
-        chance.integers(60, 256, (SHAPES, 3)),
+        np.uint8([_bright(chance) for _ in range(SHAPES)]),
         np.stack([left, width], 1),
         _texture(chance),
     )
@@ -108,6 +113,11 @@ def _mask(kind: str, box: Floats) -> Any:
     else:
         pen.polygon(((left, bottom), ((left + right) / 2, top), (right, bottom)), fill=255)
     return large.reduce(_FINER)
+
+
+def _bright(chance: np.random.Generator) -> list[int]:
+    red, green, blue = colorsys.hsv_to_rgb(chance.random(), chance.uniform(0.3, 0.9), chance.uniform(0.75, 1))
+    return [round(255 * red), round(255 * green), round(255 * blue)]
 
 
 def _texture(chance: np.random.Generator) -> NDArray[np.uint8]:
