@@ -7,28 +7,27 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mambasdk.atomic import replacing_file
-from mambasdk.cli.predict_files import Reader, find_files
+from mambasdk.cli.predict_files import Input, Reader, find_files
+from mambasdk.cli.predict_outputs import Outputs, python_head
 from mambasdk.command_line.arguments import add_loading_arguments, check_package
+from mambasdk.command_line.heads import HeadCommand
 from mambasdk.command_line.tables import format_rows
 from mambasdk.errors import InvalidArgumentError
-from mambasdk.package.manifest import Manifest
+from mambasdk.package.manifest import Manifest, is_package
 from mambasdk.pipeline import load_pipeline
-from mambasdk.plugins.host import get_host
-from mambasdk.plugins.interfaces import DrawingHead
-from mambasdk.plugins.specs import resolve
+from mambasdk.plugins.interfaces import PredictingHead
 from mambasdk.progress import track
 
 _TEXT = "text"  # the slot of texts
 _INPUT = "input"  # in a result: the text that was given itself
-_OTHER_PICTURES = {".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf"}
 
 
-class PredictCommand:
+class PredictCommand(HeadCommand):
     """Each file goes to the package's processor; what its head says is printed, of a folder as one table."""
+
+    verb = "predict"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Package, files, options of the head."""
@@ -60,6 +59,13 @@ class PredictCommand:
             help="draw each result: a .png for one file, otherwise a folder that gets one NAME.png for each file",
         )
 
+    def add_head_arguments(self, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+        """Those of the head of the package that the command line names."""
+        package = next((argument for argument in arguments if is_package(argument)), None)
+        head = None if package is None else python_head(package)
+        if isinstance(head, PredictingHead):
+            head.add_predict_arguments(parser)
+
     def run(self, args: argparse.Namespace) -> Mapping[str, Any]:
         """Run every file; unless told to skip it, the first one that cannot be read or run ends the command."""
         check_package(args.package, "predict")
@@ -67,31 +73,32 @@ class PredictCommand:
         reader = Reader(args.package, slot)
         files, folders = find_files(args.files, reader)
         texts = _texts(args, slot)
-        drawing = _Drawing(args.package, files, args.plot) if args.plot else None
-        options = _options(args)
+        outputs = Outputs(args, files, [name for name in files if reader.has_frames(name)])
+        options = {**outputs.options, **_options(args)}
         if Manifest.read(args.package).executes_code and not args.allow_code:
             print(
                 "the package's compiled code is not run without --allow-code: the model runs in PyTorch",
                 file=sys.stderr,
             )
         pipeline = load_pipeline(args.package, verify=args.verify, allow_code=args.allow_code)
-        results = []
-        inputs = [*texts, *(("file", name) for name in files)]
-        for kind, name in track(inputs, "predicting", len(inputs)):
-            if not args.keep_state:
+        results: list[dict[str, Any]] = []
+        inputs = [Input(_INPUT, text, text.encode()) for text in texts]
+        tabular = folders or bool(outputs.videos)
+        for one in track(itertools.chain(inputs, reader.inputs(files)), "predicting", len(inputs) + len(files)):
+            if not args.keep_state and not one.frame:
                 pipeline.reset()
             try:
-                results.append({kind: name, **_predict(pipeline, reader, slot, (kind, name), options)})
+                results.append({**one.named(), **_predict(pipeline, slot, one, options)})
             except InvalidArgumentError as error:
                 if not args.skip_bad:
                     raise
-                results.append({kind: name, "error": str(error)})
+                results.append({**one.named(), "error": str(error)})
                 continue
-            if drawing and kind == "file":
-                results[-1]["plot"] = drawing.draw(name, results[-1])
-            if not args.json and not folders:
-                _show(results[-1], titled=len(inputs) > 1)
-        if not args.json and folders:
+            if one.kind == "file":
+                results[-1].update(outputs.write(one, results[-1]))
+            if not args.json and not tabular:
+                _show(results[-1], titled=len(inputs) + len(files) > 1)
+        if not args.json and tabular:
             print(format_rows([_row(result) for result in results]))
         skipped = [result["error"] for result in results if "error" in result]
         for reason in skipped:
@@ -101,86 +108,23 @@ class PredictCommand:
         return {"package": args.package, "results": results}
 
 
-def _texts(args: argparse.Namespace, slot: str) -> list[tuple[str, str]]:
+def _texts(args: argparse.Namespace, slot: str) -> list[str]:
     """The texts of the command line. Raises InvalidArgumentError where there is neither text nor file."""
     if args.text and slot != _TEXT:
         raise InvalidArgumentError("it reads no text", where=f"--text: {args.package}", expected=f"files for {slot}")
     if not args.text and not args.files:
         raise InvalidArgumentError("nothing to predict", where="predict", expected="files, folders or --text")
-    return [(_INPUT, text) for text in args.text]
+    texts: list[str] = args.text
+    return texts
 
 
-def _predict(
-    pipeline: Any, reader: Reader, slot: str, given: tuple[str, str], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the head says of one file or text. Raises InvalidArgumentError that names it."""
-    kind, name = given
-    data = name.encode() if kind == _INPUT else reader.read(name)
+def _predict(pipeline: Any, slot: str, given: Input, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the head says of one file, frame or text. Raises InvalidArgumentError that names it."""
+    data = given.read()
     try:
         return _result(pipeline.run({slot: data}, dict(options) or None))
     except (ValueError, LookupError, RuntimeError, TypeError) as error:
-        raise InvalidArgumentError(str(error), where=name) from error
-
-
-class _Drawing:
-    """The pictures of `--plot`: which head draws, and into which file; both are known before anything is run."""
-
-    def __init__(self, package: str, files: Sequence[str], plot: str) -> None:
-        self._package = Path(package)
-        self._head = _drawing_head(package)
-        target = Path(plot)
-        ending = target.suffix.lower()
-        if ending in _OTHER_PICTURES and not target.is_dir():
-            raise InvalidArgumentError(
-                f"pictures are written as PNG, not as {ending}", where=f"--plot {plot}", expected="a .png or a folder"
-            )
-        single = ending == ".png" and not target.is_dir()
-        if single and len(files) != 1:
-            raise InvalidArgumentError(
-                "one picture for several files", where=f"--plot {plot}", expected="a folder", got=f"{len(files)} files"
-            )
-        folder = target.parent if single else target
-        self._pictures = dict.fromkeys(files, target) if single else _pictures(files, folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot be made: {error.strerror or error}", where=f"--plot {plot}") from error
-
-    def draw(self, file: str, result: Mapping[str, Any]) -> str:
-        """Draw one result; returns where."""
-        out = self._pictures[file]
-        said = {key: value for key, value in result.items() if key != "file"}
-        with replacing_file(out) as partial:
-            self._head.draw(Path(file), said, partial, package=self._package)
-        return str(out)
-
-
-def _drawing_head(package: str) -> DrawingHead:
-    name = Manifest.read(package).head
-    if name is None:
-        raise InvalidArgumentError("the package has no head, so nothing draws its results", where=f"--plot: {package}")
-    heads = get_host().registrations.heads
-    head = resolve(heads[name].implementation)() if name in heads else None
-    if not isinstance(head, DrawingHead):
-        able = "has no part in Python" if head is None else "draws nothing"
-        way_out = "leave --plot out, or install the plugin that draws it"
-        raise InvalidArgumentError(f"head {name} {able}", where=f"--plot: {package}", way_out=way_out)
-    return head
-
-
-def _pictures(files: Sequence[str], folder: Path) -> dict[str, Path]:
-    """A picture for each file, named after it; a number tells apart those of one name."""
-    pictures: dict[str, Path] = {}
-    taken: set[str] = set()
-    for file in files:
-        if file in pictures:
-            continue
-        stem = Path(file).stem
-        numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        name = stem if stem not in taken else next(name for name in numbered if name not in taken)
-        taken.add(name)
-        pictures[file] = folder / f"{name}.png"
-    return pictures
+        raise InvalidArgumentError(str(error), where=given.where) from error
 
 
 def _slot(package: str, wanted: str | None, texts: Sequence[str]) -> str:

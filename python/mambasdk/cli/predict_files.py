@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from mambasdk.errors import InvalidArgumentError, MambaSDKError
 from mambasdk.package.manifest import Manifest
 from mambasdk.plugins.host import get_host
 from mambasdk.plugins.specs import resolve
+
+
+@dataclass
+class Input:
+    """One thing to run.
+
+    kind: "file", or "input" for a text. name: the file, or the text. content: what the processor gets, or what makes it
+    when it is first asked for. frame: its number in a file that holds many, from 0.
+    """
+
+    kind: str
+    name: str
+    content: Any
+    frame: int | None = None
+
+    def read(self) -> Any:
+        """What the processor gets. Raises InvalidArgumentError that names the file."""
+        if callable(self.content):
+            self.content = self.content()
+        return self.content
+
+    def named(self) -> dict[str, Any]:
+        """What a result says of where it comes from."""
+        return {self.kind: self.name, **({} if self.frame is None else {"frame": self.frame})}
+
+    @property
+    def where(self) -> str:
+        """For errors."""
+        return self.name if self.frame is None else f"{self.name}: frame {self.frame}"
 
 
 class Reader:
@@ -22,6 +54,8 @@ class Reader:
         self._read: Callable[[Path], bytes] = Path.read_bytes
         if spec is not None and spec.reader is not None:
             self._read = resolve(spec.reader)
+        self._frame_patterns = () if spec is None or spec.frames is None else spec.frame_patterns
+        self._frames = None if spec is None else spec.frames
 
     def read(self, name: str) -> bytes:
         """What the processor gets of a file. Raises InvalidArgumentError that names it."""
@@ -37,7 +71,34 @@ class Reader:
     def takes(self, path: Path) -> bool:
         """Whether a file of a folder is one of those that the processor reads, by its name."""
         name = path.name.lower()
-        return not name.startswith(".") and (not self.patterns or any(fnmatch(name, p) for p in self.patterns))
+        patterns = (*self.patterns, *self._frame_patterns) if self.patterns else ()
+        return not name.startswith(".") and (not patterns or any(fnmatch(name, p) for p in patterns))
+
+    def has_frames(self, name: str) -> bool:
+        """Whether a file holds many inputs, by its name."""
+        return any(fnmatch(Path(name).name.lower(), pattern) for pattern in self._frame_patterns)
+
+    def inputs(self, files: Sequence[str]) -> Iterator[Input]:
+        """What there is to run, one after another; a file that cannot be read is an input that raises."""
+        for name in files:
+            if not self.has_frames(name):
+                yield Input("file", name, lambda name=name: self.read(name))
+                continue
+            number = 0
+            try:
+                for frame in resolve(str(self._frames))(Path(name)):
+                    yield Input("file", name, frame, number)
+                    number += 1
+            except InvalidArgumentError as error:
+                yield Input("file", name, functools.partial(_raise, error), number if number else None)
+                continue
+            if not number:
+                error = InvalidArgumentError("the video has no frames", where=name)
+                yield Input("file", name, functools.partial(_raise, error))
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def find_files(given: Sequence[str], reader: Reader) -> tuple[list[str], bool]:

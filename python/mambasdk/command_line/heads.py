@@ -17,7 +17,7 @@ from mambasdk.plugins.specs import resolve
 class HeadCommand:
     """A command whose first argument is the model; `args.head` is the model's head."""
 
-    verb: Literal["train", "generate", "evaluate"]
+    verb: Literal["train", "generate", "evaluate", "predict"]
 
     def add_head_arguments(self, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         """Add the arguments of the head that the command line's model has."""

@@ -11,6 +11,7 @@ from mambasdk.plugins.interfaces import (
     Head,
     ModelHead,
     PipelineHead,
+    PredictingHead,
     TrainingHead,
 )
 from mambasdk.plugins.record import PluginRecord
@@ -30,6 +31,7 @@ __all__ = [
     "PipelineHead",
     "PluginHost",
     "PluginRecord",
+    "PredictingHead",
     "ProcessorSpec",
     "TrainingHead",
     "collect_families",

@@ -85,6 +85,27 @@ class DrawingHead(Protocol):
         """
 
 
+@runtime_checkable
+class PredictingHead(Protocol):
+    """A head that adds arguments of its own to `mambasdk predict`, and may write files about the results."""
+
+    def add_predict_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the head's own arguments."""
+
+    def predict_options(self, args: argparse.Namespace, package: Path) -> Mapping[str, Any]:
+        """Options of every run, as `--option` gives them; read before anything is run.
+
+        package: the package's directory. Raises InvalidArgumentError for what cannot be used.
+        """
+
+    def save(self, args: argparse.Namespace, name: str, data: Any, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write what the arguments ask for about one result; entries to add to it, such as where that is.
+
+        name: of the file without folder and ending, distinct among those of the command; of a frame with its number.
+        data: what the processor got: the file's bytes, or an array. result: what the native head said.
+        """
+
+
 class ModelHead:
     """Base of heads that are written in Python: the head runs its model itself, as often as its task needs.
 
@@ -120,5 +141,5 @@ class PipelineHead(Protocol):
         """
 
 
-Head = TrainingHead | GeneratingHead | EvaluatingHead | DrawingHead | PipelineHead
-"""What a HeadSpec's implementation makes: at least one of the five abilities."""
+Head = TrainingHead | GeneratingHead | EvaluatingHead | DrawingHead | PredictingHead | PipelineHead
+"""What a HeadSpec's implementation makes: at least one of the six abilities."""

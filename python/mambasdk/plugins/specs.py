@@ -130,7 +130,7 @@ class HeadSpec:
     """A head: what a family's models are trained and used for.
 
     implementation: import string of a class or factory without arguments that makes a `mambasdk.plugins.Head`:
-        any of TrainingHead, GeneratingHead, EvaluatingHead, DrawingHead.
+        any of TrainingHead, GeneratingHead, EvaluatingHead, DrawingHead, PredictingHead.
     """
 
     name: str
@@ -154,6 +154,9 @@ class ProcessorSpec:
         where it takes fewer formats than users have; None: the file's bytes.
     patterns: names of the files that it reads, for example ("*.png", "*.jpg"), whatever their case: what
         `mambasdk predict` takes of a folder. Empty: any file.
+    frames: import string of a callable `(path: Path) -> Iterator` of what the native processor takes, for files that
+        hold many inputs, as videos do; None: there are none.
+    frame_patterns: names of these files.
     """
 
     slot: str
@@ -162,6 +165,8 @@ class ProcessorSpec:
     factory: str
     reader: str | None = None
     patterns: tuple[str, ...] = ()
+    frames: str | None = None
+    frame_patterns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -175,13 +180,16 @@ class ProcessorSpec:
         _check_dotted(f"processor {self.name}: factory", self.factory)
         if self.reader is not None:
             _check_dotted(f"processor {self.name}: reader", self.reader)
-        if not isinstance(self.patterns, tuple) or not all(isinstance(pattern, str) for pattern in self.patterns):
-            raise PluginError(
-                "bad patterns",
-                where=f"processor {self.name}",
-                expected='a tuple of names as "*.png"',
-                got=repr(self.patterns),
-            )
+        if self.frames is not None:
+            _check_dotted(f"processor {self.name}: frames", self.frames)
+        for patterns in (self.patterns, self.frame_patterns):
+            if not isinstance(patterns, tuple) or not all(isinstance(pattern, str) for pattern in patterns):
+                raise PluginError(
+                    "bad patterns",
+                    where=f"processor {self.name}",
+                    expected='a tuple of names as "*.png"',
+                    got=repr(patterns),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.package.manifest import is_package
-from mambasdk.training.options import TrainingOptions
+from mambasdk.training.options import OPTIMIZERS, TrainingOptions
 
 _STEPS = 1000
 _CHECKPOINT_MINUTES = 5.0
@@ -45,6 +45,17 @@ def add_training_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> 
     add("warmup", float, "share of the run for warm-up")
     add("weight_decay", float, "of matrices")
     add("clip", float, "largest gradient norm")
+    group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, default=values["optimizer"], help=f"(default: {values['optimizer']})"
+    )
+    add("momentum", float, "of sgd, Nesterov's")
+    add("ema", float, "decay of averaged weights, which the package gets; 0 for those of the last step")
+    group.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="N_OR_NAME",
+        help="leave parts as they are: the first N layers, or what begins with NAME",
+    )
     group.add_argument("--yes", action="store_true", help="start although the memory estimate exceeds the machine's")
     _add_evaluation_arguments(parser)
     _add_output_arguments(parser)

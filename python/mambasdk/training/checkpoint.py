@@ -112,21 +112,25 @@ def check_optimizer(own: Mapping[str, Any], theirs: Mapping[str, Any], parameter
                 refuse(f"option {name} of the optimizer is {type(other[name]).__name__}")
     if unknown := set(state or ()) - set(range(len(parameters))):
         refuse(f"the optimizer has a state for parameter {next(iter(unknown))!r}"[:120])
+    moments = ("exp_avg", "exp_avg_sq") if "betas" in own["param_groups"][0] else ("momentum_buffer",)
     for index, entry in (state or {}).items():
-        _check_moments(entry, parameters[index], f"parameter {index}", refuse)
+        _check_moments(entry, moments, parameters[index], f"parameter {index}", refuse)
 
 
-def _check_moments(entry: Any, parameter: Tensor, name: str, refuse: Any) -> None:
-    """AdamW's state of one parameter: step, exp_avg, exp_avg_sq."""
-    if not isinstance(entry, dict) or set(entry) != {"step", "exp_avg", "exp_avg_sq"}:
+def _check_moments(entry: Any, moments: tuple[str, ...], parameter: Tensor, name: str, refuse: Any) -> None:
+    """The state of one parameter: AdamW's step, exp_avg and exp_avg_sq, or the momentum of SGD, None without one."""
+    counted = "exp_avg" in moments
+    if not isinstance(entry, dict) or set(entry) != {*moments, *(("step",) if counted else ())}:
         refuse(f"the optimizer's state of {name} is malformed")
-    for field in ("exp_avg", "exp_avg_sq"):
+    for field in moments:
         moment = entry[field]
+        if moment is None and not counted:
+            continue
         if _kind(moment) != (parameter.shape, parameter.dtype):
             got = f"{tuple(moment.shape)} {moment.dtype}" if isinstance(moment, Tensor) else type(moment).__name__
             refuse(f"{field} of {name} is {got}, expected {tuple(parameter.shape)} {parameter.dtype}")
-    step = entry["step"]
-    if not (isinstance(step, Tensor) and step.numel() == 1 and step.is_floating_point() and float(step) >= 0):
+    step = entry.get("step")
+    if counted and not (isinstance(step, Tensor) and step.numel() == 1 and step.is_floating_point() and float(step) >= 0):
         refuse(f"the step of {name} is malformed")
 
 

@@ -140,6 +140,8 @@ def train_from_arguments(
         trainer.model.load_state_dict(trainer.best.weights)
         metrics, best_step = dict(trainer.best.metrics), trainer.best.step
         _say(f"the package gets the weights of step {best_step:,}, the best {trainer.best.metric}")
+    elif trainer.average is not None:
+        trainer.average.put(trainer.model)
     files = {"checkpoint": str(checkpoint), "log": str(log_path(args))}
     trained = Trained(out, result, metrics, engine or "native", best_step, resumed_at, files)
     if distributed.rank() == 0:
@@ -251,6 +253,7 @@ def _check_space(trainer: Trainer, out: Path, checkpoint: Path) -> None:
     """Raise InvalidArgumentError where package and checkpoint will not fit on their disks."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.model.parameters())
     copies = 4 if trainer.best is not None and trainer.best.keep else 3  # weights, two moments, the best weights
+    copies += trainer.average is not None
     # A new checkpoint is whole before the old one goes.
     needs = {out.parent: weights, checkpoint.parent: 2 * copies * weights}
     by_disk: dict[int, tuple[Path, int]] = {}

@@ -72,6 +72,10 @@ class TaskHead:
         out = check_output(args)
         options = options_from_arguments(args)
         run = self.prepare(args, options)
+        if args.freeze:
+            from mambasdk.training.freezing import freeze
+
+            freeze(run.model, args.freeze)
         trained = train_from_arguments(
             (run.trainer or Trainer)(run.model, run.task, run.options or options),
             args,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mambasdk.errors import InvalidArgumentError
 
+OPTIMIZERS = ("adamw", "sgd")
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -14,7 +16,9 @@ class TrainingOptions:
     steps, minutes: when to end, whichever comes first; the learning rate follows the nearer one. batch: rows per step.
     lr: peak learning rate, reached after the share `warmup` of the run, from where a cosine falls to the share
     `final_lr` of it. weight_decay: of matrices (`nn.parameter_groups`). clip: largest norm of all gradients together.
-    beta1, beta2: of AdamW. seed: of the data's order and of every random number that a step draws. autocast:
+    optimizer: "adamw", with beta1 and beta2, or "sgd" with Nesterov's momentum. ema: decay of an exponential moving
+    average of the weights, which is then evaluated and packaged (0.9999 for example); 0 for the weights themselves.
+    seed: of the data's order and of every random number that a step draws. autocast:
     "bfloat16" for matrix products in it, None for the parameters' own dtype; float16 has too small a range for
     gradients. Raises InvalidArgumentError for values that cannot be used.
     """
@@ -31,6 +35,9 @@ class TrainingOptions:
     beta2: float = 0.95
     seed: int = 0
     autocast: str | None = None
+    optimizer: str = "adamw"
+    momentum: float = 0.937
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
@@ -39,7 +46,7 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidArgumentError(f"bad {name}", where="training", expected="more than 0", got=value)
-        for name in ("warmup", "beta1", "beta2"):
+        for name in ("warmup", "beta1", "beta2", "momentum", "ema"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InvalidArgumentError(f"bad {name}", where="training", expected="from 0 to below 1", got=value)
@@ -47,6 +54,9 @@ class TrainingOptions:
             value = getattr(self, name)
             if not value >= 0:
                 raise InvalidArgumentError(f"bad {name}", where="training", expected="0 or more", got=value)
+        if self.optimizer not in OPTIMIZERS:
+            expected = " or ".join(OPTIMIZERS)
+            raise InvalidArgumentError("bad optimizer", where="training", expected=expected, got=repr(self.optimizer))
         if self.autocast not in (None, "bfloat16"):
             raise InvalidArgumentError(
                 "bad autocast",

@@ -1,4 +1,4 @@
-"""Files that cannot be read are found before training starts, all of them, and named."""
+"""What of the data cannot be used is found before training starts, all of it, and named."""
 
 from __future__ import annotations
 
@@ -34,16 +34,26 @@ def readable(files: Sequence[Path], read: Callable[[int], object], *, skip_bad: 
             bad.append(f"{files[index]}: {reason}")
         else:
             good.append(index)
-    if bad and not skip_bad:
+    leave_out(bad, len(files), what, "cannot be read", skip_bad=skip_bad)
+    return good
+
+
+def leave_out(bad: Sequence[str], count: int, what: str, fault: str, *, skip_bad: bool, where: str = "--data") -> None:
+    """Name what is bad of `count` things: on stderr where `skip_bad` is set (the first twenty, and how many there are),
+    else as an InvalidArgumentError that names all. That all are bad is an error too.
+
+    bad: a line for each. what, fault: "images", "cannot be read". where: the argument that they are of.
+    """
+    if not bad:
+        return
+    if not skip_bad:
         raise InvalidArgumentError(
-            f"{len(bad)} of {len(files)} {what} cannot be read:\n  " + "\n  ".join(bad) + "\n",
-            where="--data",
+            f"{len(bad)} of {count} {what} {fault}:\n  " + "\n  ".join(bad) + "\n",
+            where=where,
             way_out="mend or remove them, or pass --skip-bad to go on without them",
         )
-    if bad and not good:
-        raise InvalidArgumentError(f"none of {len(files)} {what} can be read; the first: {bad[0]}", where="--data")
-    if bad:
-        more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        lines = "\n  ".join(bad[:_NAMED])
-        print(f"left out {len(bad)} of {len(files)} {what} that cannot be read:\n  {lines}{more}", file=sys.stderr)
-    return good
+    if len(bad) == count:
+        raise InvalidArgumentError(f"all {count} {what} {fault}; the first: {bad[0]}", where=where)
+    more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    lines = "\n  ".join(bad[:_NAMED])
+    print(f"left out {len(bad)} of {count} {what} that {fault}:\n  {lines}{more}", file=sys.stderr)

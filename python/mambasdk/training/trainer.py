@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, clipping, autocast, many processes, exact resumption. Needs torch."""
+"""The training loop: AdamW or SGD, averaged weights, warm-up and cosine, clipping, autocast, many processes, exact resumption. Needs torch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import nn
 from mambasdk.errors import CheckpointError, InvalidArgumentError, MambaSDKError
 from mambasdk.nn import parameter_groups
 from mambasdk.training import distributed
+from mambasdk.training.averaging import WeightAverage
 from mambasdk.training.bar import Bar
 from mambasdk.training.best import Best
 from mambasdk.training.checkpoint import (
@@ -27,12 +28,14 @@ from mambasdk.training.checkpoint import (
     result_of,
     write_checkpoint,
 )
+from mambasdk.training.freezing import frozen_norms
 from mambasdk.training.log import Log
 from mambasdk.training.options import TrainingOptions
 from mambasdk.training.result import TrainingResult
 from mambasdk.training.task import Task
 
 _ENDS = ("steps", "minutes")  # what may differ in a run that goes on
+_LATER_OPTIONS = {name: getattr(TrainingOptions, name) for name in ("optimizer", "momentum", "ema")}
 _RETRY_SECONDS = 60.0  # after a checkpoint that could not be written
 
 
@@ -59,12 +62,14 @@ class Trainer:
             raise InvalidArgumentError("no parameter of the model requires a gradient", where="training")
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._device = self._parameters[0].device
-        self._optimizer = torch.optim.AdamW(groups, lr=options.lr, betas=(options.beta1, options.beta2), fused=True)
+        self._optimizer = _optimizer(groups, options)
+        self._frozen_norms = frozen_norms(model)
         loss_unit: tuple[str, float] = getattr(task, "loss_unit", ("", 1.0))
         self._loss_unit, self._loss_size = loss_unit
         self._stop: Callable[[], bool] = lambda: False
         self._stopped = False
         distributed.broadcast_model(model)
+        self.average = WeightAverage(model, options.ema) if options.ema else None
 
     def run(
         self,
@@ -161,17 +166,20 @@ class Trainer:
         return self.result.losses[-1]
 
     def evaluate(self) -> dict[str, float]:
-        """The task's metrics now; also noted in the result and in `best`. Rank 0 of several processes measures."""
+        """The task's metrics now, of the averaged weights where the options ask for these; also noted in the result and
+        in `best`. Rank 0 of several processes measures.
+        """
         training = self.model.training
         self.model.eval()
         metrics: dict[str, float] = {}
-        if distributed.rank() == 0:
-            with torch.no_grad():
-                metrics = {name: float(value) for name, value in self.task.evaluate().items()}
-        metrics = distributed.broadcast_object(metrics)
+        with self.average.applied(self.model) if self.average is not None else contextlib.nullcontext():
+            if distributed.rank() == 0:
+                with torch.no_grad():
+                    metrics = {name: float(value) for name, value in self.task.evaluate().items()}
+            metrics = distributed.broadcast_object(metrics)
+            self.result.evaluations.append((self.result.steps, metrics))
+            self._is_best = self.best is not None and self.best.update(self.result.steps, metrics, self.model)
         self.model.train(training)
-        self.result.evaluations.append((self.result.steps, metrics))
-        self._is_best = self.best is not None and self.best.update(self.result.steps, metrics, self.model)
         return metrics
 
     _is_best = False
@@ -197,6 +205,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate(share)
         self._optimizer.zero_grad(set_to_none=True)
+        for norm in self._frozen_norms:
+            norm.eval()
         with _seeded((options.seed, step, *[rank for rank in (distributed.rank(),) if rank]), self._device):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=options.autocast is not None):
                 loss, units = self.task.loss(step)
@@ -214,6 +224,8 @@ class Trainer:
                     way_out="use a smaller learning rate, and look at the data of that step",
                 )
         self._optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step + 1)
         return value, int(everyone)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -228,6 +240,7 @@ class Trainer:
             "result": asdict(self.result),
             "best": self.best.state_dict() if self.best is not None else {},
             "command": self.command,
+            "average": self.average.state_dict() if self.average is not None else {},
         }
         write_checkpoint(content, path)
 
@@ -238,7 +251,7 @@ class Trainer:
         """
         where = str(path)
         content = read_checkpoint(path, self._device)
-        ours, theirs = asdict(self.options), content["options"]
+        ours, theirs = asdict(self.options), {**_LATER_OPTIONS, **content["options"]}
         if changed := [name for name in ours if name not in _ENDS and ours[name] != theirs.get(name)]:
             raise CheckpointError(
                 f"trained with other options: {', '.join(f'{name} = {theirs.get(name)}' for name in changed)}",
@@ -254,12 +267,16 @@ class Trainer:
         check_optimizer(self._optimizer.state_dict(), content["optimizer"], parameters, where)
         result = result_of(content["result"], where)
         check_best(content.get("best", {}), content["model"], where)
+        if self.average is not None:
+            check_model(self.average.state_dict(), content.get("average", {}), where)
         # Nothing is changed up to here, and nothing below refuses but the task, which comes first.
         take = getattr(self.task, "load_state_dict", None)
         if take is not None and distributed.rank() == 0:  # whose state it is; other ranks begin theirs anew
             take(content["task"])
         self._optimizer.load_state_dict(content["optimizer"])
         self.model.load_state_dict(content["model"])
+        if self.average is not None:
+            self.average.load_state_dict(content["average"])
         self.result = result
         if self.best is not None and content.get("best"):
             self.best.load_state_dict(content["best"])
@@ -276,6 +293,12 @@ class Trainer:
                     expected=str(theirs.get(name))[:80],
                     got=str(self.command.get(name))[:80],
                 )
+
+
+def _optimizer(groups: list[dict[str, Any]], options: TrainingOptions) -> torch.optim.Optimizer:
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.momentum > 0)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(options.beta1, options.beta2), fused=True)
 
 
 @contextlib.contextmanager
