@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 320, 192
-SHAPES = 6  # in a video
+SHAPES = 5  # in a video
 PILLARS = 2
-VISIBLE = 0.35  # least share of a shape that has to be seen for a box
+VISIBLE = 0.5  # least share of a shape that has to be seen for a box
 LABELS = ("disc", "square", "triangle")
 _FINER = 2  # shapes are drawn so much larger, then reduced
 
@@ -38,12 +38,12 @@ class Scene:
 
 def swing(chance: np.random.Generator, count: int, frames: int, centres: Floats | None = None) -> Floats:
     """Boxes (count, frames, 4), centre x, centre y, width, height: three sine waves an axis about a centre."""
-    size = chance.uniform(26, 46, (count, 1))
+    size = chance.uniform(34, 54, (count, 1))
     if centres is None:
         centres = chance.uniform((60, 60), (WIDTH - 60, HEIGHT - 60), (count, 2))
     time = np.arange(frames)
     waves = []
-    for low, high in ((0.2, 0.9), (0.05, 0.3)):  # of the size: x, y
+    for low, high in ((0.2, 0.8), (0.05, 0.3)):  # of the size: x, y
         amplitude = chance.uniform(low, high, (count, 3, 1)) * size[..., None]
         frequency = chance.uniform(0.01, 0.07, (count, 3, 1))
         phase = chance.uniform(0, 2 * np.pi, (count, 3, 1))
@@ -51,7 +51,7 @@ def swing(chance: np.random.Generator, count: int, frames: int, centres: Floats 
     # As far as the image reaches: nobody leaves it.
     for wave, centre, side in zip(waves, centres.T, (WIDTH, HEIGHT), strict=True):
         room = np.minimum(centre, side - centre)[:, None] - 0.6 * size
-        wave *= np.minimum(1, room / np.abs(wave).max(1, keepdims=True))
+        np.multiply(wave, np.minimum(1, room / np.abs(wave).max(1, keepdims=True)), out=wave)
     sides = []
     for _ in range(2):
         share = chance.uniform(0.08, 0.2, (count, 1))
