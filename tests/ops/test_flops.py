@@ -137,6 +137,20 @@ def test_convolutions_of_maps_count_as_torchs(groups: int, transposed: bool) -> 
         assert _flops(lambda: ops.call(f"{name}_packed", x=given, weight=matrix, **options)) == expected
 
 
+def _deformable_taps(taps: int) -> None:
+    y = N_
+    for _ in range(4 * taps):
+        y = y + N_ * N_
+
+
+def test_deformable_sampling() -> None:
+    """36 multiply-adds a channel and position, as DCNv4's own count (arXiv 2401.06197) has them."""
+    x, entries = torch.ones(2, 5, 6, 8, requires_grad=True), torch.ones(2, 5, 6, 56)
+    call = lambda: ops.deformable_sample(x, entries, groups=2)  # noqa: E731
+    assert _flops(call) == 2 * 30 * 8 * _counted(lambda: _deformable_taps(9)) == 2 * 36 * (2 * 30 * 8)
+    assert _flops(lambda: call().sum().backward()) == 3 * _flops(call)
+
+
 @pytest.mark.parametrize("lead", [(), (4,), (2, 3)])
 def test_products_of_matrices_count_as_torchs(lead: tuple[int, ...]) -> None:
     x, y = torch.ones(*lead, 3, 5), torch.ones(*lead, 5, 7)

@@ -38,6 +38,10 @@ def _ssd(B: int, L: int) -> dict[str, Tensor]:
     return sequences | {"A": -_randn(4).exp(), "D": _randn(4), "initial_state": _randn(B, 4, 8, 6)}
 
 
+def _sampling(B: int, L: int) -> dict[str, Tensor]:
+    return {"x": _randn(B, L, 3, 12), "offset_mask": _randn(B, L, 3, 56)}
+
+
 CALLS: dict[str, tuple[Callable[..., Any], Callable[[int, int], dict[str, Tensor]], dict[str, Any]]] = {
     "selective_scan": (ops.selective_scan, _scan, {"delta_softplus": True, "return_final_state": True}),
     "selective_scan routed": (ops.selective_scan, _routed, {"delta_softplus": True}),
@@ -58,6 +62,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[int, int], dict[str, Tensor
         {},
     ),
     "layer_norm": (ops.layer_norm, lambda B, L: {"x": _randn(B, L, 12), "z": _randn(B, L, 12)}, {"group_size": 4}),
+    "deformable_sample": (ops.deformable_sample, _sampling, {"groups": 2, "kernel_size": (3, 3)}),
     "diagonal_scan": (
         ops.diagonal_scan,
         lambda B, L: {"b": _randn(B, L, 12), "a": _randn(12).tanh(), "initial_state": _randn(B, 12)},

@@ -100,42 +100,123 @@ void reference_grid(const Tensor& x, const Tensor& grid, const Rule& rule, const
   }
 }
 
+namespace {
+
+// An output position, and where its entries of offset_mask begin.
+struct Place {
+  std::int64_t at[3];  // batch, height, width
+  std::int64_t row;
+
+  Place(std::int64_t i, const DeformableArgs& a, const Tensor& offset_mask)
+      : at{i / a.size[1] / a.size[0], i / a.size[1] % a.size[0], i % a.size[1]},
+        row(at[0] * offset_mask.stride(0) + at[1] * offset_mask.stride(1) + at[2] * offset_mask.stride(2)) {}
+};
+
+// Where tap t of group g samples, (height, width), and its mask.
+struct Point {
+  double at[2];
+  double mask;
+
+  Point(const Place& place, std::int64_t g, std::int64_t t, const DeformableArgs& a, const Tensor& offset_mask) {
+    const std::int64_t taps = a.kernel[0] * a.kernel[1], tap[2] = {t % a.kernel[0], t / a.kernel[0]};
+    const auto read = [&](std::int64_t entry) {
+      return load_element(offset_mask.data, offset_mask.dtype,
+                          place.row + (g * 3 * taps + entry) * offset_mask.stride(3));
+    };
+    for (int axis = 0; axis < 2; ++axis) {
+      const std::int64_t half = a.dilation[axis] * (a.kernel[axis] - 1) / 2;
+      const auto center = static_cast<double>(place.at[axis + 1] * a.stride[axis] - a.padding[axis] + half);
+      const auto within = static_cast<double>(tap[axis] * a.dilation[axis] - half);
+      at[axis] = center + (within + read(2 * t + (1 - axis))) * a.offset_scale;
+    }
+    mask = read(2 * taps + t);
+  }
+};
+
+// How the weights of taps_of change with the position: both neighbours, but none outside.
+Taps slopes_of(double x, std::int64_t extent) {
+  const auto size = static_cast<double>(extent);
+  Taps slopes;
+  if (!(x > -1.0 && x < size)) return slopes;
+  const double first = std::floor(x);
+  add(slopes, first, -1.0, size, Rule{});
+  add(slopes, first + 1.0, 1.0, size, Rule{});
+  return slopes;
+}
+
+}  // namespace
+
 void reference_deformable(const Tensor& x, const Tensor& offset_mask, const DeformableArgs& a, const Tensor& y) {
   const std::int64_t taps = a.kernel[0] * a.kernel[1], depth = x.size(3) / a.groups;
-  const std::int64_t half[2] = {a.dilation[0] * (a.kernel[0] - 1) / 2, a.dilation[1] * (a.kernel[1] - 1) / 2};
   std::vector<double> sum(static_cast<std::size_t>(depth));
   std::int64_t to = 0;
   for (std::int64_t i = 0; i < x.size(0) * a.size[0] * a.size[1]; ++i) {
-    const std::int64_t place[3] = {i / a.size[1] / a.size[0], i / a.size[1] % a.size[0], i % a.size[1]};
-    const std::int64_t row =
-        place[0] * offset_mask.stride(0) + place[1] * offset_mask.stride(1) + place[2] * offset_mask.stride(2);
-    const auto read = [&](std::int64_t entry) {
-      return load_element(offset_mask.data, offset_mask.dtype, row + entry * offset_mask.stride(3));
-    };
+    const Place place(i, a, offset_mask);
     for (std::int64_t g = 0; g < a.groups; ++g) {
       std::fill(sum.begin(), sum.end(), 0.0);
       for (std::int64_t t = 0; t < taps; ++t) {
-        const std::int64_t entry = g * 3 * taps, tap[2] = {t % a.kernel[0], t / a.kernel[0]};
-        Taps found[2];
-        for (int axis = 0; axis < 2; ++axis) {
-          const auto center = static_cast<double>(place[axis + 1] * a.stride[axis] - a.padding[axis] + half[axis]);
-          const auto within = static_cast<double>(tap[axis] * a.dilation[axis] - half[axis]);
-          const double moved = within + read(entry + 2 * t + (1 - axis));
-          found[axis] = taps_of(center + moved * a.offset_scale, x.size(axis + 1), Rule{});
-        }
-        const double mask = read(entry + 2 * taps + t);
-        for (const Tap& v : found[0])
-          for (const Tap& u : found[1])
+        const Point point(place, g, t, a, offset_mask);
+        for (const Tap& v : taps_of(point.at[0], x.size(1), Rule{}))
+          for (const Tap& u : taps_of(point.at[1], x.size(2), Rule{}))
             for (std::int64_t c = 0; c < depth; ++c)
               sum[static_cast<std::size_t>(c)] +=
-                  mask * v.weight * u.weight *
+                  point.mask * v.weight * u.weight *
                   load_element(x.data, x.dtype,
-                               place[0] * x.stride(0) + v.index * x.stride(1) + u.index * x.stride(2) +
+                               place.at[0] * x.stride(0) + v.index * x.stride(1) + u.index * x.stride(2) +
                                    (g * depth + c) * x.stride(3));
       }
       for (const double value : sum) store_element(y.data, y.dtype, to++, value);
     }
   }
+}
+
+void reference_deformable_backward(const Tensor& grad_y, const Tensor& x, const Tensor& offset_mask,
+                                   const DeformableArgs& a, const Tensor& grad_x, const Tensor& grad_offset_mask) {
+  const std::int64_t taps = a.kernel[0] * a.kernel[1], channels = x.size(3), depth = channels / a.groups;
+  const std::int64_t entries = offset_mask.size(3);
+  std::vector<double> sums(static_cast<std::size_t>(x.numel()));
+  for (std::int64_t i = 0; i < x.size(0) * a.size[0] * a.size[1]; ++i) {
+    const Place place(i, a, offset_mask);
+    const std::int64_t from =
+        place.at[0] * grad_y.stride(0) + place.at[1] * grad_y.stride(1) + place.at[2] * grad_y.stride(2);
+    const auto store = [&](std::int64_t entry, double value) {
+      store_element(grad_offset_mask.data, grad_offset_mask.dtype, i * entries + entry, value);
+    };
+    for (std::int64_t e = a.groups * 3 * taps; e < entries; ++e) store(e, 0.0);
+    for (std::int64_t g = 0; g < a.groups; ++g) {
+      // grad_y times what an element of x holds, over the group's channels; with `weight` it is added to its gradient.
+      const auto visit = [&](const Tap& v, const Tap& u, double weight) {
+        double dot = 0.0;
+        for (std::int64_t c = g * depth; c < (g + 1) * depth; ++c) {
+          const double grad = load_element(grad_y.data, grad_y.dtype, from + c * grad_y.stride(3));
+          dot += grad * load_element(x.data, x.dtype,
+                                     place.at[0] * x.stride(0) + v.index * x.stride(1) + u.index * x.stride(2) +
+                                         c * x.stride(3));
+          const std::int64_t to = ((place.at[0] * x.size(1) + v.index) * x.size(2) + u.index) * channels + c;
+          sums[static_cast<std::size_t>(to)] += weight * grad;
+        }
+        return dot;
+      };
+      for (std::int64_t t = 0; t < taps; ++t) {
+        const Point point(place, g, t, a, offset_mask);
+        const Taps rows = taps_of(point.at[0], x.size(1), Rule{}), columns = taps_of(point.at[1], x.size(2), Rule{});
+        double of_u = 0.0, of_v = 0.0, of_mask = 0.0;
+        for (const Tap& v : rows)
+          for (const Tap& u : columns) of_mask += v.weight * u.weight * visit(v, u, point.mask * v.weight * u.weight);
+        const double change = point.mask * a.offset_scale;
+        for (const Tap& v : rows)
+          for (const Tap& u : slopes_of(point.at[1], x.size(2)))
+            of_u += change * v.weight * u.weight * visit(v, u, 0.0);
+        for (const Tap& v : slopes_of(point.at[0], x.size(1)))
+          for (const Tap& u : columns) of_v += change * v.weight * u.weight * visit(v, u, 0.0);
+        store(g * 3 * taps + 2 * t, of_u);
+        store(g * 3 * taps + 2 * t + 1, of_v);
+        store((g * 3 + 2) * taps + t, of_mask);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    store_element(grad_x.data, grad_x.dtype, static_cast<std::int64_t>(i), sums[i]);
 }
 
 }  // namespace mambasdk::sampling

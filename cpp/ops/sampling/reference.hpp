@@ -1,4 +1,4 @@
-// The scalar kernels of grid_sample and deformable_sample: double accumulation, every dtype.
+// The scalar kernels of grid_sample, deformable_sample and its derivative: double accumulation, every dtype.
 #pragma once
 
 #include "core/op.hpp"
@@ -9,5 +9,7 @@ namespace mambasdk::sampling {
 void reference_grid(const Tensor& x, const Tensor& grid, const Rule& rule, const Tensor& y);
 // a: the window; its pointers and strides are not read.
 void reference_deformable(const Tensor& x, const Tensor& offset_mask, const DeformableArgs& a, const Tensor& y);
+void reference_deformable_backward(const Tensor& grad_y, const Tensor& x, const Tensor& offset_mask,
+                                   const DeformableArgs& a, const Tensor& grad_x, const Tensor& grad_offset_mask);
 
 }  // namespace mambasdk::sampling

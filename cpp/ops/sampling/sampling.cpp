@@ -19,12 +19,13 @@ constexpr Declaration kDeformable =
     "deformable_sample(x: T[B,H,W,C], offset_mask: T[B,h,w,E], groups: int = 1, kernel_h: int = 3, kernel_w: int = 3, "
     "stride_h: int = 1, stride_w: int = 1, padding_h: int = 1, padding_w: int = 1, dilation_h: int = 1, "
     "dilation_w: int = 1, offset_scale: float = 1) -> (y: T[B,h,w,C])";
+constexpr Declaration kDeformableBackward = kDeformable.derivative();
 
 // ---- checks ----
 
 // Positions of x that float32 and 32-bit offsets can name, and an element to read.
-void check_map(const std::string& operation, const Tensor& x, const Tensor& y) {
-  if (y.numel() == 0) return;
+void check_map(const std::string& operation, const Tensor& x, bool is_sampled) {
+  if (!is_sampled) return;
   if (x.numel() == 0) {
     fail(ErrorCode::invalid_argument, operation, ": x is ", x.shape_text(), ", expected an element to sample");
   }
@@ -66,7 +67,7 @@ void check_grid(const CallOf<kGrid>& c) {
   if (mode == static_cast<std::int64_t>(Mode::cubic) && axes != 2) {
     fail(ErrorCode::invalid_argument, c.operation(), ": grid has 3 coordinates, expected 2: mode is cubic");
   }
-  check_map(c.operation(), c.tensor<"x">(), c.output<"y">());
+  check_map(c.operation(), c.tensor<"x">(), c.output<"y">().numel() > 0);
 }
 
 // The window of one axis, and that offset_mask has an entry for each place that it takes.
@@ -92,7 +93,7 @@ struct Slide {
   }
 };
 
-void check_deformable(const CallOf<kDeformable>& c) {
+void check_deformable(const InputsOf<kDeformable>& c) {
   const std::int64_t kernel[2] = {c.integer<"kernel_h">(), c.integer<"kernel_w">()};
   const Slide h{"h",
                 c.dim<"H">(),
@@ -127,7 +128,8 @@ void check_deformable(const CallOf<kDeformable>& c) {
     fail(ErrorCode::invalid_argument, c.operation(), ": offset_scale is ", c.number<"offset_scale">(),
          ", expected a finite number");
   }
-  check_map(c.operation(), c.tensor<"x">(), c.output<"y">());
+  const bool is_sampled = c.dim<"B">() > 0 && c.dim<"h">() > 0 && c.dim<"w">() > 0 && channels > 0;
+  check_map(c.operation(), c.tensor<"x">(), is_sampled);
 }
 
 // ---- kernels ----
@@ -155,25 +157,18 @@ void vector_grid(const CallOf<kGrid>& c) {
   MAMBASDK_PICK(grid_sample)(a, c.context().parallel());
 }
 
-DeformableArgs window_of(const CallOf<kDeformable>& c) {
-  const Tensor& y = c.output<"y">();
-  DeformableArgs a{.groups = c.integer<"groups">(),
-                   .kernel = {c.integer<"kernel_h">(), c.integer<"kernel_w">()},
-                   .stride = {c.integer<"stride_h">(), c.integer<"stride_w">()},
-                   .padding = {c.integer<"padding_h">(), c.integer<"padding_w">()},
-                   .dilation = {c.integer<"dilation_h">(), c.integer<"dilation_w">()},
-                   .offset_scale = c.number<"offset_scale">(),
-                   .size = {y.size(1), y.size(2)},
-                   .y = y.data};
-  return a;
+DeformableArgs window_of(const InputsOf<kDeformable>& c) {
+  return {.groups = c.integer<"groups">(),
+          .kernel = {c.integer<"kernel_h">(), c.integer<"kernel_w">()},
+          .stride = {c.integer<"stride_h">(), c.integer<"stride_w">()},
+          .padding = {c.integer<"padding_h">(), c.integer<"padding_w">()},
+          .dilation = {c.integer<"dilation_h">(), c.integer<"dilation_w">()},
+          .offset_scale = c.number<"offset_scale">(),
+          .size = {c.dim<"h">(), c.dim<"w">()}};
 }
 
-void scalar_deformable(const CallOf<kDeformable>& c) {
-  reference_deformable(c.tensor<"x">(), c.tensor<"offset_mask">(), window_of(c), c.output<"y">());
-}
-
-void vector_deformable(const CallOf<kDeformable>& c) {
-  Context::Workspace copy{nullptr, {}};
+// The same with its tensors: x may be copied to `copy`.
+DeformableArgs sampled_window_of(const InputsOf<kDeformable>& c, Context::Workspace& copy) {
   const Tensor x = sampled(c.tensor<"x">(), c.context(), copy), &offset_mask = c.tensor<"offset_mask">();
   DeformableArgs a = window_of(c);
   a.x = {.data = x.data,
@@ -185,7 +180,46 @@ void vector_deformable(const CallOf<kDeformable>& c) {
          .stride = {0, x.stride(1), x.stride(2)}};
   a.offset_mask = offset_mask.data;
   for (int d = 0; d < 4; ++d) a.offset_mask_stride[d] = offset_mask.stride(d);
+  return a;
+}
+
+void scalar_deformable(const CallOf<kDeformable>& c) {
+  reference_deformable(c.tensor<"x">(), c.tensor<"offset_mask">(), window_of(c), c.output<"y">());
+}
+
+void vector_deformable(const CallOf<kDeformable>& c) {
+  Context::Workspace copy{nullptr, {}};
+  DeformableArgs a = sampled_window_of(c, copy);
+  a.y = c.output<"y">().data;
   MAMBASDK_PICK(deformable_sample)(a, c.context().parallel());
+}
+
+void check_deformable_backward(const CallOf<kDeformableBackward>& c) {
+  check_deformable(c.inputs_of<kDeformable>());
+}
+
+void scalar_deformable_backward(const CallOf<kDeformableBackward>& c) {
+  reference_deformable_backward(c.tensor<"grad_y">(), c.tensor<"x">(), c.tensor<"offset_mask">(),
+                                window_of(c.inputs_of<kDeformable>()), c.output<"grad_x">(),
+                                c.output<"grad_offset_mask">());
+}
+
+void vector_deformable_backward(const CallOf<kDeformableBackward>& c) {
+  Context::Workspace copies[3] = {{nullptr, {}}, {nullptr, {}}, {nullptr, {}}};
+  const Tensor grad_y = channel_last(c.tensor<"grad_y">(), c.context(), copies[0]), &grad_x = c.output<"grad_x">();
+  DeformableGradientArgs d{.forward = sampled_window_of(c.inputs_of<kDeformable>(), copies[1]),
+                           .grad_y = grad_y.data,
+                           .grad_y_stride = {grad_y.stride(0), grad_y.stride(1), grad_y.stride(2)},
+                           .grad_x = grad_x.data,
+                           .grad_offset_mask = c.output<"grad_offset_mask">().data,
+                           .entries = c.dim<"E">()};
+  if (grad_x.dtype == dtype::f32) {
+    d.sums = grad_x.ptr<float>();
+  } else {
+    copies[2] = c.context().workspace((Extent(grad_x.numel()) * sizeof(float)).bytes());
+    d.sums = reinterpret_cast<float*>(copies[2].get());
+  }
+  MAMBASDK_PICK(deformable_sample_backward)(d, c.context().parallel());
 }
 
 }  // namespace
@@ -208,10 +242,17 @@ void register_sampling(Registry& registry) {
              "channels the sum over kernel_h x kernel_w taps of mask * x at center + (tap + offset) * offset_scale, "
              "linear, 0 outside of x. Group g owns entries [27 g, 27 g + 27) of offset_mask for a 3 x 3 window: 18 "
              "offsets, (width, height) of each tap, then 9 masks, taps along the height first; entries past the last "
-             "group's are not read. For inference: it has no derivative.",
-      .check = check_deformable,
+             "group's are not read.",
+      .check = [](const CallOf<kDeformable>& c) { check_deformable(c); },
       .reference = scalar_deformable,
       .cpu = vector_deformable,
+  });
+  registry.define<kDeformableBackward>({
+      .doc = "Derivative of deformable_sample. Of a position between elements it is that of the line through both; of "
+             "one on an element that towards the next one. Entries past the last group's get 0.",
+      .check = check_deformable_backward,
+      .reference = scalar_deformable_backward,
+      .cpu = vector_deformable_backward,
   });
 }
 

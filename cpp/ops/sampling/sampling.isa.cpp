@@ -2,6 +2,7 @@
 // positions; then for each of them the weighted sum, as vectors of channels.
 #include "ops/sampling/sampling_args.hpp"
 
+#include "ops/sampling/offsets_simd.hpp"
 #include "ops/sampling/taps_simd.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -141,33 +142,6 @@ void grid_of(const GridArgs& a, const Parallel& parallel) {
   return a.rule.mode == Mode::nearest ? grid_of<1, 3, T>(a, parallel) : grid_of<2, 3, T>(a, parallel);
 }
 
-// The points of groups [first, first + groups) at one output position, tap by tap, width-major.
-template <class T>
-MAMBASDK_SIMD Index read_offsets(const DeformableArgs& a, const T* row, Index first, Index groups, Index h, Index w,
-                                 Points<4>& p) {
-  const Index taps = a.kernel[0] * a.kernel[1], step = a.offset_mask_stride[3];
-  // Offsets are scaled with the window, about its centre.
-  const Index half_h = a.dilation[0] * (a.kernel[0] - 1) / 2, half_w = a.dilation[1] * (a.kernel[1] - 1) / 2;
-  const auto scale = static_cast<float>(a.offset_scale);
-  const auto center_h = static_cast<float>(h * a.stride[0] - a.padding[0] + half_h);
-  const auto center_w = static_cast<float>(w * a.stride[1] - a.padding[1] + half_w);
-  Index n = 0;
-  for (Index g = first; g < first + groups; ++g) {
-    const T *offset = row + g * 3 * taps * step, *mask = offset + 2 * taps * step;
-    for (Index u = 0; u < a.kernel[1]; ++u) {
-      for (Index v = 0; v < a.kernel[0]; ++v, ++n, offset += 2 * step, mask += step) {
-        const float x = static_cast<float>(u * a.dilation[1] - half_w) + to_float(offset[0]);
-        const float y = static_cast<float>(v * a.dilation[0] - half_h) + to_float(offset[step]);
-        p.at[0][n] = center_w + x * scale;
-        p.at[1][n] = center_h + y * scale;
-        p.factor[n] = to_float(*mask);
-      }
-    }
-  }
-  for (Index i = n; i % kLanes != 0; ++i) p.at[0][i] = p.at[1][i] = p.factor[i] = 0.0f;
-  return n;
-}
-
 // n channels of a group: the sum over points [first, first + taps).
 template <class T>
 MAMBASDK_SIMD void sum_group(const Points<4>& p, Index first, Index taps, const T* x, Index n, T* y) {
@@ -198,7 +172,9 @@ void deformable(const DeformableArgs& a, const Parallel& parallel) {
       T* y = static_cast<T*>(a.y) + i * channels;
       for (Index g = 0; g < a.groups; g += together) {
         const Index groups = a.groups - g < together ? a.groups - g : together;
-        const Index n = read_offsets(a, row, g, groups, h, w, p);
+        Index n = 0;
+        for (Index k = 0; k < groups; ++k) n = read_taps(a, row, g + k, h, w, p, n);
+        clear_rest(p, n);
         find_elements<2, 2>(p, n, a.x, rule);
         for (Index k = 0; k < groups; ++k)
           sum_group(p, k * taps, taps, x + (g + k) * depth, depth, y + (g + k) * depth);

@@ -47,9 +47,20 @@ struct DeformableArgs {
   void* y = nullptr;              // (batch, size, channels) of x's type
 };
 
+struct DeformableGradientArgs {
+  DeformableArgs forward;  // but for y
+  const void* grad_y = nullptr;
+  std::int64_t grad_y_stride[3] = {0, 0, 0};  // channels are side by side
+  float* sums = nullptr;             // (batch, height, width, channels) of x: grad_x itself where it is float32
+  void* grad_x = nullptr;            // contiguous, of x's type
+  void* grad_offset_mask = nullptr;  // contiguous, of x's type
+  std::int64_t entries = 0;          // of offset_mask at a position
+};
+
 }  // namespace sampling
 
 MAMBASDK_DECLARE_KERNEL(void, grid_sample, const sampling::GridArgs&, const Parallel&);
 MAMBASDK_DECLARE_KERNEL(void, deformable_sample, const sampling::DeformableArgs&, const Parallel&);
+MAMBASDK_DECLARE_KERNEL(void, deformable_sample_backward, const sampling::DeformableGradientArgs&, const Parallel&);
 
 }  // namespace mambasdk

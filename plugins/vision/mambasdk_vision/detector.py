@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ class Detector(ImageModel, abc.ABC):
     def with_classes(self, count: int) -> nn.Module:
         """The model for `count` kinds of objects: what tells them apart is drawn anew, all else has these weights."""
         module: nn.Module = self  # type: ignore[assignment]
-        made: Detector = adapted(module, **{field_of(module, "num_classes"): count})  # type: ignore[assignment]
+        changes: dict[str, Any] = {field_of(module, "num_classes"): count}
+        made: Detector = adapted(module, **changes)  # type: ignore[assignment]
         made.draw_classes()
         return made  # type: ignore[return-value]
 
@@ -73,6 +75,10 @@ class Detector(ImageModel, abc.ABC):
     def input_shapes(self) -> dict[str, list[int | str]]:
         """Batch and size are free."""
         return {"image": ["B", self.config.in_chans, "H", "W"]}
+
+    def package_head_options(self) -> Mapping[str, Any]:
+        """What the head `object_detection` has to know: the format of the boxes; one class a box, as YOLO predicts."""
+        return {"box_format": "cxcywh", "multi_label": False, "score_threshold": 0.25, "iou_threshold": 0.7}
 
     def check_image(self, image: Tensor) -> None:
         """Raise ShapeError or DtypeError unless image is (B, C, H, W) with sides that are multiples of `multiple`."""

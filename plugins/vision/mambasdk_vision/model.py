@@ -24,11 +24,13 @@ class ImageModel(Model):
     config: has the property or field image_size, the height and width that the model was built for.
     ends: beginnings of the names of tensors that another task, other classes or another size need anew.
     maps_config: overrides of the configuration that make FeatureMaps of the model; empty where there is no such form.
+    first_map_config: overrides that make FeatureMaps of the first map alone, where that needs fewer weights.
     """
 
     config: Any
     ends: tuple[str, ...] = ()
     maps_config: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    first_map_config: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def package_processors(self) -> Mapping[str, Mapping[str, Any]]:
         """The family's image processor (else ImageNet's), for images of the size that the model was built for."""

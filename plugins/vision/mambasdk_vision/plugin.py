@@ -8,6 +8,7 @@ from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, collect_famili
 
 LIBRARY = Path(__file__).parent / "libmambasdk_vision.so"
 SUFFIXES = (".png", ".jpg", ".jpeg")  # of images
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 
 
 @hookimpl
@@ -18,19 +19,29 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images."""
+    """Labels of images, and objects in them."""
     return [
         HeadSpec(
             name="image_classification",
             summary="labels of images: training from folders, pictures with probabilities",
             implementation="mambasdk_vision.heads.image_classification:ImageClassificationHead",
-        )
+        ),
+        HeadSpec(
+            name="object_detection",
+            summary="boxes of objects: training on YOLO, COCO and Pascal VOC labels, pictures with boxes",
+            implementation="mambasdk_vision.heads.object_detection:ObjectDetectionHead",
+        ),
+        HeadSpec(
+            name="pose_estimation",
+            summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
+            implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
+        ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processor `image`; heads `image_classification` and `object_detection`."""
+    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection`, `pose_estimation`."""
     return [LIBRARY]
 
 
@@ -44,5 +55,14 @@ def mambasdk_processors() -> list[ProcessorSpec]:
             summary="PNG, JPEG or pixels to a normalised tensor",
             factory="mambasdk_vision.processors:ImageProcessor.from_manifest",
             patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
-        )
+            frames="mambasdk_vision.video:read_frames",
+            frame_patterns=tuple(f"*{suffix}" for suffix in VIDEOS),
+        ),
+        ProcessorSpec(
+            slot="image",
+            kind="person_crop",
+            summary="PNG, JPEG or pixels, and boxes of people, to normalised crops",
+            factory="mambasdk_vision.processors:PersonCrop.from_manifest",
+            patterns=tuple(f"*{suffix}" for suffix in SUFFIXES),
+        ),
     ]

@@ -17,6 +17,14 @@ IMAGENET: dict[str, Any] = {
     "std": [0.229, 0.224, 0.225],
 }
 
+# A person's crop as top-down pose models are trained (arXiv 1804.06208); mean and deviation are ImageNet's.
+PERSON_CROP: dict[str, Any] = {
+    "kind": "person_crop",
+    "size": [256, 192],
+    "mean": IMAGENET["mean"],
+    "std": IMAGENET["std"],
+}
+
 
 class ImageProcessor(PluginProcessor):
     """A PNG or JPEG file, or pixels, to the tensor that a model takes.
@@ -75,3 +83,65 @@ class ObjectDetection(PluginProcessor):
             inputs.update({name: image[name] for name in ("image_size", "image_transform")})
         detections: list[dict[str, Any]] = self.run(**inputs)["json"]["detections"]
         return detections
+
+
+class PersonCrop(PluginProcessor):
+    """An image and the boxes of the people in it to crops of one size, for top-down pose.
+
+    Options, all by keyword: size ([256, 192], height and width), padding (1.25, of a box), mean and std (of samples
+    from 0 to 1), output ("image"), max_people (1000), max_pixels (67108864).
+    """
+
+    plugin = "vision"
+    kind = "person_crop"
+
+    def __call__(
+        self,
+        image: str | os.PathLike[str] | bytes | Any,
+        boxes: Any = None,
+        *,
+        box_scores: Any = None,
+        affines: Any = None,
+    ) -> dict[str, Any]:
+        """image: a path, a file's bytes, or uint8 (H, W, 3). boxes: float32 (n, 4), x1, y1, x2, y2; None: the whole
+        image is one person. affines: float64 (n, 6) in their place, from crops to the image. Returns
+
+        image: float32 (n, 3, H, W), bilinear samples; what is outside the image is 0 before the normalisation;
+        affines: float64 (n, 6): x = a[0] u + a[1] v + a[2], y = a[3] u + a[4] v + a[5] for column u and row v;
+        boxes: float32 (n, 4); box_scores: float32 (n), 1 where none are given; image_size: int64 (2).
+
+        Points are in pixels, (0, 0) the centre of the first one. Raises ValueError as ImageProcessor does, and for
+        boxes that are empty or no numbers.
+        """
+        given = {"image": raw_input(image), "image.boxes": boxes, "image.box_scores": box_scores}
+        given["image.affines"] = affines
+        return self.run_named({name: value for name, value in given.items() if value is not None})
+
+
+class PoseEstimation(PluginProcessor):
+    """Heat maps of crops to the keypoints of each person in the original image.
+
+    Options: names, skeleton and flip_pairs (pairs of indices), stride (4), keypoint_threshold (0.2), input ("image") and
+    output ("heatmaps"); flip_test is for pipelines, whose model it runs a second time.
+    """
+
+    plugin = "vision"
+    kind = "pose_estimation"
+    head = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._output = str(options.get("output", "heatmaps"))
+
+    def __call__(self, heatmaps: Any, *, flipped: Any = None, crops: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """heatmaps: float32 (n, K, h, w); flipped: of the mirrored crops, to be averaged with them. crops: what
+        PersonCrop made; without it keypoints stay in pixels of the crop. Returns
+
+        keypoints: float32 (n, K, 3), x, y, score; scores: float32 (n); boxes: float32 (n, 4); and all of it as "json".
+        """
+        inputs = {self._output: heatmaps}
+        if flipped is not None:
+            inputs["heatmaps_flipped"] = flipped
+        if crops is not None:
+            inputs.update({name: crops[name] for name in ("affines", "boxes", "box_scores")})
+        return self.run_named(inputs)

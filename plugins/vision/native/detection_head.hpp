@@ -23,9 +23,9 @@ namespace mambasdk::vision {
 //   boxes, scores, classes  names of the model's outputs
 // Takes boxes f32 (N, 4) or (1, N, 4); scores f32 (N, C) or (1, N, C), or (N) or (1, N) with classes i64 or i32 of the
 // same shape; image_size and image_transform of the processor `image` where it ran, by which boxes go back to the
-// original and, after suppression, are clipped to it. A run may override the options from score_threshold to only_classes.
-// Emits json {"detections": [{"box": [x1, y1, x2, y2], "label", "index", "score"}]}, best first, and boxes f32 (n, 4),
-// scores f32 (n), classes i64 (n).
+// original and, after suppression, are clipped to it. A run may override the options from score_threshold to
+// only_classes. Emits json {"detections": [{"box": [x1, y1, x2, y2], "label", "index", "score"}]}, best first, and
+// boxes f32 (n, 4), scores f32 (n), classes i64 (n).
 class ObjectDetection {
  public:
   static constexpr std::string_view kind = "object_detection";

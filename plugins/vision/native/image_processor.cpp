@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "image_input.hpp"
+
 namespace mambasdk::vision {
 
 namespace {
@@ -56,16 +58,7 @@ Image ImageProcessor::read(const plugin::Inputs& inputs) const {
   if (inputs.size() != 1) {
     plugin::invalid("image: expected one input, a file's bytes or pixels; got " + std::to_string(inputs.size()));
   }
-  const TensorView input = inputs[0];
-  const auto shape = input.shape();
-  if (shape.size() == 1) return decode_image(input.bytes(), max_pixels_);
-  if (shape.size() != 3 || shape[2] != 3) {
-    plugin::invalid("image: expected u8 (n), the bytes of a PNG or JPEG file, or u8 (H, W, 3), RGB pixels; got " +
-                    plugin::to_text(shape));
-  }
-  check_image_size(shape[1], shape[0], max_pixels_);
-  const auto pixels = input.data<std::uint8_t>();  // (H, W, 3)
-  return {shape[0], shape[1], {pixels.begin(), pixels.end()}};
+  return read_image(inputs[0], max_pixels_, kind);
 }
 
 void ImageProcessor::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {

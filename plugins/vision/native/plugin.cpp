@@ -4,6 +4,8 @@
 #include "detection_head.hpp"
 #include "image_processor.hpp"
 #include "mambasdk/plugin/classification.hpp"
+#include "person_crop.hpp"
+#include "pose_head.hpp"
 
 namespace mambasdk::vision {
 
@@ -17,6 +19,8 @@ struct ImageClassification : plugin::Classification {
 
 MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
   registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::ImageProcessor>>();
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::PersonCrop>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ImageClassification>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ObjectDetection>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::PoseEstimation>>();
 });

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detection_golden import sizes, suppressed
 from safetensors.torch import load_file
@@ -76,20 +77,29 @@ def _decoded(raw: list[Tensor], given: Recorded) -> Tensors:
     boxes = decode_boxes(rows, *cells(raw, _STRIDES))
     share = boxes / boxes.new_tensor([width, height, width, height])
     chances = rows[..., 4:].sigmoid()
-    nms = given.config["nms"]
-    # Those of the whole letterboxed image, as they are before they are cut off at its border.
-    scale = min(height / nms["image_shape"][0], width / nms["image_shape"][1])
-    inner = [round(side * scale) for side in nms["image_shape"]]
-    scales = [side / part for side, part in zip(nms["image_shape"], inner, strict=True)]
-    margins = [(whole - part) / 2 for whole, part in zip((height, width), inner, strict=True)]
-    offsets = [-margin * by for margin, by in zip(margins, scales, strict=True)]
-    transform = torch.tensor([scales[1], scales[0], offsets[1], offsets[0]], dtype=torch.float64).numpy()
-    det = suppressed(boxes[0], (chances[..., :1] * chances[..., 1:])[0], nms, {"image_transform": transform})
-    if "nms.det" in given:  # rows y1, x1, y2, x2, objectness, probability of the class, class
-        theirs = given["nms.det"].double()
-        rows_like_ours = torch.cat([theirs[:, [1, 0, 3, 2]], theirs[:, 4:5] * theirs[:, 5:6], theirs[:, 6:]], dim=1)
-        Tolerance(1e-5, "largest").check(det, rows_like_ours, "nms.det")
+    if "nms.det" in given:
+        det = _suppressed(boxes[0], chances[0], given)
+        theirs = given["nms.det"].double()  # y1, x1, y2, x2, objectness, probability of the class, class
+        rows = torch.cat([theirs[:, [1, 0, 3, 2]], theirs[:, 4:5] * theirs[:, 5:6], theirs[:, 6:]], dim=1)
+        height, width = given.config["nms"]["image_shape"]
+        rows[:, :4] = rows[:, :4].clamp(torch.zeros(4), torch.tensor([width, height, width, height]))
+        Tolerance(1e-5, "largest").check(det, rows, "nms.det")
     return {"decode.out": torch.cat([share, chances], dim=-1)}
+
+
+def _suppressed(boxes: Tensor, chances: Tensor, given: Recorded) -> Tensor:
+    """Rows of the head, which cuts boxes off at the border of the original; chances: of an object, of the classes."""
+    size, nms = _size(given), given.config["nms"]
+    original = nms["image_shape"]
+    scale = min(whole / side for whole, side in zip(size, original, strict=True))
+    inner = [round(side * scale) for side in original]
+    scales = [side / part for side, part in zip(original, inner, strict=True)]
+    offsets = [-(whole - part) / 2 * by for whole, part, by in zip(size, inner, scales, strict=True)]
+    image = {
+        "image_size": np.array(original),
+        "image_transform": np.array([scales[1], scales[0], offsets[1], offsets[0]]),
+    }
+    return suppressed(boxes, chances[:, :1] * chances[:, 1:], nms, image)
 
 
 def _losses(raw: list[Tensor], given: Recorded) -> Tensors:

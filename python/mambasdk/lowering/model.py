@@ -83,6 +83,13 @@ class Model(Protocol):
         """The manifest's `processors` for packages of this model. Default: the family's."""
         return {} if self.mambasdk_identity is None else self.mambasdk_identity.processors
 
+    def package_head_options(self) -> Mapping[str, Any]:
+        """What the head of this model's packages has to know of its outputs; what is given for a package comes on top.
+
+        Default: nothing.
+        """
+        return {}
+
     @property
     def classes(self) -> int | None:
         """How many classes the last layer tells apart; None for a model that tells none."""
@@ -203,3 +210,9 @@ class _Partial(Model):
         own = self._own("package_processors")
         processors: Mapping[str, Mapping[str, Any]] = super().package_processors() if own is None else own()
         return processors
+
+    def package_head_options(self) -> Mapping[str, Any]:
+        """See Model."""
+        own = self._own("package_head_options")
+        options: Mapping[str, Any] = {} if own is None else own()
+        return options

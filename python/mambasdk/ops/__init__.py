@@ -14,6 +14,7 @@ require_torch("mambasdk.ops")
 from mambasdk.ops._call import call, describe, list_ops, use_reference  # noqa: E402
 from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update  # noqa: E402
 from mambasdk.ops.norm import layer_norm, rms_norm  # noqa: E402
+from mambasdk.ops.sampling import deformable_sample  # noqa: E402
 from mambasdk.ops.scan import diagonal_scan, selective_scan, selective_state_update  # noqa: E402
 from mambasdk.ops.state_space_duality import ssd, ssd_state_update  # noqa: E402
 
@@ -21,6 +22,7 @@ __all__ = [
     "call",
     "causal_conv1d",
     "causal_conv1d_update",
+    "deformable_sample",
     "describe",
     "diagonal_scan",
     "layer_norm",

@@ -92,6 +92,15 @@ def _convolution_backward(d: Dims, given: Given, rows: int) -> int:
     return 2 * _convolution(d, given, rows)  # for the input, for the weights
 
 
+def _deformable(d: Dims, _: Given, __: int) -> int:
+    """Of each channel: four elements a tap, times their weight and added. Weights, which a group shares, are none."""
+    return 2 * 4 * d["kernel_h"] * d["kernel_w"] * d["B"] * d["h"] * d["w"] * d["C"]
+
+
+def _deformable_backward(d: Dims, given: Given, rows: int) -> int:
+    return 2 * _deformable(d, given, rows)  # added to x; the sums over channels of grad * x, for offsets and masks
+
+
 def _scan(d: Dims, given: Given, _: int) -> int:
     steps = d["B"] * d.get("K", 1) * d.get("M", 1) * d["D"]
     # delta * A per state, delta * u per channel.
@@ -150,6 +159,8 @@ FORMULAS: dict[str, Callable[[Dims, Given, int], int]] = {
     "convolution_packed": _maps,
     "convolution_transposed": _maps_transposed,
     "convolution_transposed_packed": _maps_transposed,
+    "deformable_sample": _deformable,
+    "deformable_sample_backward": _deformable_backward,
     "causal_conv1d": _convolution,
     "causal_conv1d_backward": _convolution_backward,
     "causal_conv1d_update": _convolution,

@@ -90,6 +90,8 @@ def save_package(
     contract = as_model(model)
     head = contract.package_head
     options = _head_options(head, family, who.head_options if head_options is None else head_options)
+    if own := contract.package_head_options():
+        options = {**own, **(options or {})}
     stored = _stored_dtype(dtype)
     _check_values(model)
     program = _program(model, engine, stored, products)

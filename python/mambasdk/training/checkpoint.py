@@ -130,7 +130,9 @@ def _check_moments(entry: Any, moments: tuple[str, ...], parameter: Tensor, name
             got = f"{tuple(moment.shape)} {moment.dtype}" if isinstance(moment, Tensor) else type(moment).__name__
             refuse(f"{field} of {name} is {got}, expected {tuple(parameter.shape)} {parameter.dtype}")
     step = entry.get("step")
-    if counted and not (isinstance(step, Tensor) and step.numel() == 1 and step.is_floating_point() and float(step) >= 0):
+    if counted and not (
+        isinstance(step, Tensor) and step.numel() == 1 and step.is_floating_point() and float(step) >= 0
+    ):
         refuse(f"the step of {name} is malformed")
 
 

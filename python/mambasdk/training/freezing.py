@@ -41,9 +41,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> int:
 def frozen_norms(model: nn.Module) -> list[nn.Module]:
     """Batch norms none of whose weights are trained: they keep their statistics, and use them."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    return [
-        norm for norm in norms if list(norm.parameters()) and not any(p.requires_grad for p in norm.parameters())
-    ]
+    return [norm for norm in norms if list(norm.parameters()) and not any(p.requires_grad for p in norm.parameters())]
 
 
 def _first_layers(model: nn.Module, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The training loop: AdamW or SGD, averaged weights, warm-up and cosine, clipping, autocast, many processes, exact resumption. Needs torch."""
+"""The training loop: AdamW or SGD, averaged weights, many processes, exact resumption. Needs torch."""
 
 from __future__ import annotations
 

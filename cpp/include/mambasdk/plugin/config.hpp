@@ -14,6 +14,7 @@
 #define MAMBASDK_PLUGIN_CONFIG_HPP_
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <initializer_list>
 #include <memory>
@@ -140,6 +141,19 @@ class Config {
     for (const nlohmann::json& item : value()[name]) {
       if (!item.is_string()) bad(name, "a list of strings");
       out.push_back(item.get<std::string>());
+    }
+    return out;
+  }
+
+  // A list of pairs of integers, such as [[1, 2], [3, 4]].
+  [[nodiscard]] std::vector<std::array<std::int64_t, 2>> pairs(const char* name, std::int64_t least,
+                                                               std::int64_t most) const {
+    std::vector<std::array<std::int64_t, 2>> out;
+    if (!has(name)) return out;
+    if (!value()[name].is_array()) bad(name, "a list of pairs of integers");
+    for (const nlohmann::json& item : value()[name]) {
+      if (!item.is_array() || item.size() != 2) bad(name, "a list of pairs of integers");
+      out.push_back({integer_of(name, item[0], least, most), integer_of(name, item[1], least, most)});
     }
     return out;
   }

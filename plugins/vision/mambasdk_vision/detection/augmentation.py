@@ -95,9 +95,7 @@ class BoxAugmentation:
             boxes.append(np.concatenate([targets[:, :1], shares], 1))
         return np.stack(made), boxes
 
-    def _one(
-        self, images: LabelledPixels, index: int, chance: np.random.Generator, fill: int
-    ) -> tuple[Image, Array]:
+    def _one(self, images: LabelledPixels, index: int, chance: np.random.Generator, fill: int) -> tuple[Image, Array]:
         """One image of the model's size, and its targets (n, 5) in pixels."""
         size = images.size
         if chance.random() < self.mosaic:

@@ -122,9 +122,7 @@ class Collected:
         they are no box in that image; a hundredth of it outside passes.
         """
         height, width = size
-        x, y, w, h = (
-            float(value) / unit for value, unit in zip(values, (width, height, width, height), strict=True)
-        )
+        x, y, w, h = (float(value) / unit for value, unit in zip(values, (width, height, width, height), strict=True))
         if not np.isfinite([x, y, w, h]).all():
             raise ValueError("not all numbers are finite")
         if w < 0 or h < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -15,15 +16,23 @@ _ORIENTATION = 0x0112
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width). Raises ValueError for another format or a damaged head, OSError as reading does."""
     with path.open("rb") as file:
-        head = file.read(24)
-        if head.startswith(_PNG) and head[12:16] == b"IHDR":
-            width, height = struct.unpack(">II", head[16:24])
-            size = height, width
-            turned = _png_turned(file)
-        elif head.startswith(b"\xff\xd8"):
-            size, turned = _jpeg(file)
-        else:
-            raise ValueError("neither PNG nor JPEG")
+        return _size(file)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """The same of a file's bytes."""
+    return _size(io.BytesIO(data))
+
+
+def _size(file: BinaryIO) -> tuple[int, int]:
+    head = file.read(24)
+    if head.startswith(_PNG) and head[12:16] == b"IHDR" and len(head) == 24:
+        width, height = struct.unpack(">II", head[16:24])
+        size, turned = (height, width), _png_turned(file)
+    elif head.startswith(b"\xff\xd8"):
+        size, turned = _jpeg(file)
+    else:
+        raise ValueError("neither PNG nor JPEG")
     if min(size) < 1:
         raise ValueError("it has no pixels")
     return (size[1], size[0]) if turned else size

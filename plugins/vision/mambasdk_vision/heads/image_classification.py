@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, start_model
 from mambasdk.training.readable import add_skip_bad_argument
-from mambasdk_vision.drawing import draw_labels
+from mambasdk_vision.drawing.labels import draw_labels
 from mambasdk_vision.processors import IMAGENET
 from mambasdk_vision.training.augmentation import Augmentation
 from mambasdk_vision.training.folder import ClassFolders, Pixels, read_folders, readable_pixels, split

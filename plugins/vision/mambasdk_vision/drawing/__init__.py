@@ -1,0 +1,1 @@
+"""Pictures of results, for `mambasdk predict --plot`; a module for each kind. They need matplotlib."""
