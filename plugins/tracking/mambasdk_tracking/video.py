@@ -7,17 +7,21 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mambasdk import video
 from mambasdk.errors import InvalidArgumentError, require_module
 from mambasdk_tracking.mot import read_info
 
 PICTURES = (".jpg", ".jpeg", ".png")
-_FRAME_RATE = 30.0  # of pictures, and of files that do not say theirs
+_FRAME_RATE = 30.0  # of pictures
+INSTALL_AV = (
+    "pip install 'mambasdk-tracking[video]'; or do without: a folder of pictures, one a frame "
+    "(ffmpeg -i VIDEO FOLDER/%06d.png), is read and written too"
+)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION = 0x0112
 
@@ -147,85 +151,23 @@ class VideoFile:
     """A video file, read by PyAV: MP4, Matroska, WebM, AVI, GIF and whatever else FFmpeg reads."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._av = require_av("reading a video file")
-        self._path = Path(path)
-        self.name = self._path.stem
-        with self._open() as container:
-            stream = self._stream(container)
-            rate = stream.average_rate or stream.guessed_rate
-            self.frame_rate = float(rate) if rate else _FRAME_RATE
-            length = stream.frames
-            if not length and stream.duration and stream.time_base and rate:
-                length = round(stream.duration * stream.time_base * rate)
-            self.length: int | None = length or None
-        first = next(self._decoded(), None)
-        if first is None:
-            raise InvalidArgumentError(
-                "no frames", where=str(path), expected="a video with at least one frame that can be decoded"
-            )
-        self.size = first.size
+        self._file = video.VideoFile(path, command=INSTALL_AV)
+        self.name, self.size = self._file.name, self._file.size
+        self.frame_rate, self.length = self._file.frame_rate, self._file.length
 
     def frames(self) -> Iterator[Frame]:
         """Frames are decoded one after another, and not kept."""
-        for frame in self._decoded():
+        for frame in self._file.frames():
             check_size(frame.where, frame.size, self.size)
-            yield frame
-
-    def _decoded(self) -> Iterator[_DecodedFrame]:
-        with self._open() as container:
-            stream = self._stream(container)
-            stream.thread_type = "AUTO"
-            frames = container.decode(stream)
-            number = 0
-            while True:
-                try:
-                    frame = next(frames, None)
-                except self._av.FFmpegError as error:
-                    way_out = f"--max-frames {number} ends before it" if number else "make the file anew"
-                    raise InvalidArgumentError(
-                        f"frame {number + 1} cannot be decoded: {error.strerror}", where=str(self._path),
-                        way_out=way_out
-                    ) from error  # fmt: skip
-                if frame is None:
-                    return
-                number += 1
-                yield _DecodedFrame(frame, number, f"{self._path}: frame {number}")
-
-    def _open(self) -> Any:
-        try:
-            return self._av.open(os.fspath(self._path))
-        except (OSError, ValueError, self._av.FFmpegError) as error:
-            raise InvalidArgumentError(
-                f"no video that can be read: {getattr(error, 'strerror', None) or error}", where=str(self._path),
-                expected="a video file, or a folder of pictures"
-            ) from error  # fmt: skip
-
-    def _stream(self, container: Any) -> Any:
-        if not container.streams.video:
-            raise InvalidArgumentError(
-                "it has no pictures", where=str(self._path), expected="a video stream",
-                got=", ".join(sorted({stream.type for stream in container.streams})) or "nothing",
-            )  # fmt: skip
-        return container.streams.video[0]
+            yield _DecodedFrame(frame)
 
 
 class _DecodedFrame:
-    """A frame of PyAV, turned upright as the file says."""
+    """A frame of a file, as a picture too."""
 
-    def __init__(self, frame: Any, number: int, where: str) -> None:
-        self.number = number
-        self.where = where
-        self._frame = frame
-        self._turns = round(frame.rotation / 90) % 4
-
-    @property
-    def size(self) -> tuple[int, int]:
-        size = (self._frame.width, self._frame.height)
-        return size[::-1] if self._turns % 2 else size
-
-    def data(self) -> NDArray[np.uint8]:
-        pixels = self._frame.to_ndarray(format="rgb24")  # (H, W, 3)
-        return np.ascontiguousarray(np.rot90(pixels, self._turns))
+    def __init__(self, frame: video.VideoFrame) -> None:
+        self.number, self.where, self.size = frame.number, frame.where, frame.size
+        self.data = frame.data
 
     def picture(self) -> Any:
         from PIL import Image
@@ -240,16 +182,6 @@ def check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> 
             "the frames change their size", where=where, expected=f"{expected[0]}x{expected[1]}, as the first frame",
             got=f"{size[0]}x{size[1]}", way_out="track the parts of each size by themselves",
         )  # fmt: skip
-
-
-def require_av(what: str) -> ModuleType:
-    """PyAV; MissingDependencyError says how to install it, and how to do without it."""
-    return require_module(
-        "av",
-        what,
-        "pip install 'mambasdk-tracking[video]'; or do without: a folder of pictures, one a frame "
-        "(ffmpeg -i VIDEO FOLDER/%06d.png), is read and written too",
-    )
 
 
 def _require_pillow() -> None:

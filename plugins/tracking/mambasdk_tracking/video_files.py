@@ -12,7 +12,8 @@ import numpy as np
 
 from mambasdk.atomic import replacing_file
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_tracking.video import require_av
+from mambasdk.video import require_av
+from mambasdk_tracking.video import INSTALL_AV
 
 _GIF_SIDE = 640  # longest side of a GIF, in pixels
 _ENDINGS = (".mp4", ".mkv", ".mov", ".avi")
@@ -28,7 +29,7 @@ def writer_of(target: Path) -> Write:
     """
     ending = target.suffix.lower()
     if ending in _ENDINGS:
-        require_av("writing a video file")
+        require_av("writing a video file", INSTALL_AV)
         return write_video
     if ending == ".gif":
         return write_gif
@@ -41,7 +42,7 @@ def writer_of(target: Path) -> Write:
 
 def write_video(target: Path, pictures: Iterator[Any], frame_rate: float) -> None:
     """Encode pictures of one size: H.264 where PyAV has it, else MPEG-4. An odd side gets one more row or column."""
-    av = require_av("writing a video file")
+    av = require_av("writing a video file", INSTALL_AV)
     codec, options = ("libx264", {"crf": "23"}) if "libx264" in av.codecs_available else ("mpeg4", {"q": "4"})
     rate = Fraction(max(frame_rate, 1e-3)).limit_denominator(1001)
     with replacing_file(target) as partial, av.open(os.fspath(partial), "w", format=_muxer(target)) as container:

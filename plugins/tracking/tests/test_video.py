@@ -126,9 +126,7 @@ def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
     starts = [at for at in range(len(data) - 2) if data[at : at + 3] == b"\xff\xd8\xff"]
     data[starts[3] + 2 : starts[4] - 16] = bytes(starts[4] - 18 - starts[3])
     whole.write_bytes(data)
-    with pytest.raises(
-        InvalidArgumentError, match=r"a\.avi: frame 4 cannot be decoded: .*; --max-frames 3 ends before"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"a\.avi: frame 4 cannot be decoded: .*; the 3 before it can be"):
         list(open_video(whole).frames())
     assert len(list(itertools.islice(open_video(whole).frames(), 3))) == 3
 
