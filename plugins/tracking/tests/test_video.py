@@ -48,6 +48,27 @@ def test_frames_of_a_file(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(frame.picture()), data)
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_file_that_says_how_it_is_turned(degrees: int, tmp_path: Path) -> None:
+    """A quarter of the picture is white: after so many degrees against the clock it is where it was seen."""
+    av = pytest.importorskip("av")
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :32] = 255
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV writes no rotation")
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    video = open_video(tmp_path / "a.mp4")
+    expected = np.rot90(pixels, degrees // 90)
+    assert video.size == expected.shape[1::-1]
+    [frame] = video.frames()
+    assert np.abs(np.asarray(frame.picture()).astype(int) - expected).mean() < 4
+
+
 def test_pictures_of_a_folder(tmp_path: Path) -> None:
     """Names sort as numbers, a turned photo counts as it is seen, and the pipeline gets the files themselves."""
     for number in (1, 2, 10):
