@@ -3,13 +3,14 @@
     python examples/video_tracking/video_tracking.py --out video-tracking
 
 What it shows, and what has to hold, is in README.md, with the figures. Needs mambasdk-vision[train] and
-mambasdk-tracking[train,metrics,plot]; with mambasdk-tracking[video] the first video is written as video.mp4 too.
+mambasdk-tracking[train,metrics,plot]; with mambasdk-tracking[video] the first video is written as a file too.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import time
@@ -21,7 +22,12 @@ import numpy as np
 from scenes import HEIGHT, SHAPES, VISIBLE, WIDTH, Floats, Scene, corners, make_scene, render, swing
 
 from mambasdk.command_line import main as mambasdk
-from mambasdk_tracking.mot import SequenceInfo, make_table, write_ground_truth, write_info
+from mambasdk_tracking.frames import draw_frames
+from mambasdk_tracking.interpolation import filled_gaps
+from mambasdk_tracking.metrics import evaluate_folder
+from mambasdk_tracking.mot import SequenceInfo, make_table, read_table, write_ground_truth, write_info
+from mambasdk_tracking.video import open_video
+from mambasdk_tracking.video_files import write_video
 
 FRAME_RATE = 25
 NOISE = 0.03  # of a detector's boxes, as a share of their size: what the motion predictor is trained with
@@ -110,19 +116,25 @@ def train(out: Path, data: Path, args: argparse.Namespace) -> dict[str, Any]:
     return {"detector": detector, "motion": motion}
 
 
-def track(out: Path) -> dict[str, dict[str, float]]:
+def track(out: Path) -> dict[str, dict[str, Any]]:
     """Detect once and track with the learned motion; then track the same detections with other motions."""
-    options = ["--conf", 0.3]
-    video = ["--video", out / "tracked"]
-    learned = run("track", out / "videos", "--detector", out / "detector", "--motion", out / "motion", "--out",
-                  out / "tracks", *options, *video)  # fmt: skip
-    found = {"MambaTrack": learned}
-    for place in sorted((out / "videos").iterdir()):  # so that what was detected is tracked and measured anew
-        (out / "tracks" / place.name / "gt").mkdir(exist_ok=True)
-        (out / "tracks" / place.name / "gt" / "gt.txt").write_bytes((place / "gt" / "gt.txt").read_bytes())
+    learned = run("track", out / "videos", "--detector", out / "detector", "--motion", out / "motion",
+                  "--conf", 0.3, "--out", out / "tracks")  # fmt: skip
+    found = {"MambaTrack": learned["metrics"]}
     for name, motion in (("IoU + Kalman filter", "kalman"), ("IoU alone", "none")):
-        found[name] = run("track", out / "tracks", "--motion", motion)
-    return {name: report["metrics"] for name, report in found.items()}
+        run("track", out / "tracks", "--motion", motion, "--out", out / f"tracks-{motion}")
+        found[name] = evaluate_folder(out / "videos", out / f"tracks-{motion}").total
+    return found
+
+
+def draw(out: Path) -> None:
+    """The first video as it is and with its tracks: a GIF, and video files where PyAV is there."""
+    video = open_video(out / "videos" / "video-1")
+    tracks = read_table(out / "tracks" / "video-1" / "track.txt")
+    draw_frames(out / "tracked.gif", tracks, gaps=filled_gaps(tracks), video=video)
+    if importlib.util.find_spec("av") is not None:
+        draw_frames(out / "tracked.mp4", tracks, gaps=filled_gaps(tracks), video=video)
+        write_video(out / "video.mp4", (frame.picture() for frame in video.frames()), video.frame_rate)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -146,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         write_video(args.out / "videos" / f"video-{number}", make_scene(chance, args.frames))
     report: dict[str, Any] = {"training": train(args.out, data, args)}
     report["metrics"] = track(args.out)
+    draw(args.out)
     report["seconds"] = time.perf_counter() - start
     print(f"\n{args.videos} videos of {args.frames} frames, {SHAPES} shapes in each")
     print(f"{'the same detections, tracked by':<32}" + "".join(f"{name:>7}" for name in METRICS) + f"{'IDSW':>7}")
@@ -155,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     learned, kalman = (report["metrics"][name] for name in ("MambaTrack", "IoU + Kalman filter"))
     report["pass"] = {name: learned[name] > kalman[name] for name in ("HOTA", "IDF1", "MOTA")}
     (args.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{report['seconds']:.0f} s; drawn frames, packages, tracks and report.json: {args.out}/")
+    print(f"\n{report['seconds']:.0f} s; tracked.gif, packages, tracks and report.json: {args.out}/")
     if not all(report["pass"].values()):
         raise SystemExit(f"not above the Kalman filter: {report['pass']}")
     return report

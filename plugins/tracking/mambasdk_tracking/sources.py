@@ -55,16 +55,16 @@ def _detections(path: Path) -> list[tuple[Path, Path | None]]:
             raise InvalidArgumentError(
                 "pictures, and nothing that finds objects in them", where=str(path), way_out="give --detector PACKAGE"
             )
-        found: list[tuple[Path, Path | None]] = [
-            (folder / "det" / "det.txt", folder) for folder in find_sequences(path)
-        ]
+        found = [(folder / "det" / "det.txt", folder) for folder in find_sequences(path)]
     else:
         around = path.resolve().parent.parent
         found = [(path, around if (around / "seqinfo.ini").is_file() else None)]
     for file, _ in found:
         if not file.is_file():
             raise InvalidArgumentError("no such file", where=str(file))
-        if b"\0" in file.open("rb").read(512):
+        with file.open("rb") as opened:
+            is_text = b"\0" not in opened.read(512)
+        if not is_text:
             raise InvalidArgumentError(
                 "no text", where=str(file), expected="det.txt", way_out="of a video: give --detector PACKAGE"
             )
