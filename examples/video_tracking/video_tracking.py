@@ -64,7 +64,7 @@ def write_motion(folder: Path, chance: np.random.Generator, count: int, frames: 
     write_ground_truth(folder / "gt" / "gt.txt", make_table(numbers, ids, left_top(paths).reshape(-1, 4)))
 
 
-def write_video(folder: Path, scene: Scene) -> None:
+def write_scene(folder: Path, scene: Scene) -> None:
     """A video as PNG frames in MOTChallenge's layout; who is hidden has no box."""
     (folder / "img1").mkdir(parents=True, exist_ok=True)
     rows = []
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     data = write_images(args.out / "images", chance, args.images, 60)
     write_motion(args.out / "motion-data", chance, 1000)
     for number in range(1, args.videos + 1):
-        write_video(args.out / "videos" / f"video-{number}", make_scene(chance, args.frames))
+        write_scene(args.out / "videos" / f"video-{number}", make_scene(chance, args.frames))
     report: dict[str, Any] = {"training": train(args.out, data, args)}
     report["metrics"] = track(args.out)
     draw(args.out)
