@@ -434,3 +434,90 @@ def test_curve_of_a_run_without_steps(tmp_path: Path) -> None:
 def test_everything_but_the_trainer_imports_without_torch() -> None:
     program = "import sys; from mambasdk.training import Batches, write_curve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_averaged_weights_are_evaluated_and_the_run_goes_on_with_its_own(tmp_path: Path) -> None:
+    """By definition, step by step; training itself is the same with an average or without."""
+    plain, averaged = trainer(), trainer(ema=0.9)
+    assert averaged.average is not None
+    expected = {name: value.clone() for name, value in averaged.model.state_dict().items()}
+    for step in range(1, 9):
+        plain.step()
+        averaged.step()
+        share = 0.9 * (1 - math.exp(-step / 2000))
+        for name, value in averaged.model.state_dict().items():
+            expected[name] = share * expected[name] + (1 - share) * value
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(value, averaged.model.state_dict()[name])
+        torch.testing.assert_close(averaged.average.state_dict()[name], expected[name])
+    seen = []
+    averaged.task.evaluate = lambda: seen.append(averaged.model.state_dict()["0.weight"].clone()) or {"a": 1.0}  # type: ignore[func-returns-value,method-assign]
+    averaged.evaluate()
+    torch.testing.assert_close(seen[0], expected["0.weight"])
+    assert torch.equal(averaged.model.state_dict()["0.weight"], plain.model.state_dict()["0.weight"])
+    averaged.save(tmp_path / "checkpoint")
+    resumed = trainer(ema=0.9)
+    resumed.resume(tmp_path / "checkpoint")
+    assert resumed.average is not None
+    for name, value in averaged.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name])
+    with pytest.raises(CheckpointError, match=r"other options: ema = 0\.9"):
+        trainer().resume(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_torchs_and_resumes_with_the_same_bits(tmp_path: Path, momentum: float) -> None:
+    changes: dict[str, Any] = {
+        "optimizer": "sgd",
+        "momentum": momentum,
+        "clip": 1e9,
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+    }
+    ours = trainer(**changes)
+    other = trainer(**changes)
+    reference = torch.optim.SGD(other.model.parameters(), momentum=momentum, nesterov=momentum > 0)
+    for step in range(3):
+        rate = ours.learning_rate(ours.share_done())
+        ours.step()
+        with _same_numbers(step):
+            loss, _ = other.task.loss(step)
+        reference.zero_grad()
+        loss.backward()
+        reference.param_groups[0]["lr"] = rate
+        reference.step()
+    for one, two in zip(ours.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+    ours.save(tmp_path / "checkpoint")
+    resumed = trainer(**changes)
+    resumed.resume(tmp_path / "checkpoint")
+    assert [ours.step() for _ in range(5)] == [resumed.step() for _ in range(5)]
+    with pytest.raises(CheckpointError, match=r"other options: .*optimizer = sgd"):
+        trainer().resume(tmp_path / "checkpoint")
+    with pytest.raises(InvalidArgumentError, match="bad optimizer: expected adamw or sgd"):
+        options(optimizer="lion")
+
+
+def _same_numbers(step: int) -> Any:
+    """The random numbers that the Trainer gives a step."""
+    from mambasdk.training.trainer import _seeded
+
+    return _seeded((options().seed, step), torch.device("cpu"))
+
+
+def test_frozen_parts_keep_weights_and_statistics() -> None:
+    from mambasdk.training.freezing import freeze
+
+    new = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2), nn.BatchNorm1d(2))
+    assert freeze(new, ["1"]) == 80  # a number: the first layers of the first list
+    assert freeze(new, ["0.bias"]) == 0
+    assert freeze(new, ["2"]) == 32
+    before = {name: value.clone() for name, value in new.state_dict().items()}
+    run = Trainer(new, Blobs(new, options()), options())
+    run.run(progress=False)
+    changed = {name.split(".")[0] for name, value in new.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"3", "4"}
+    with pytest.raises(InvalidArgumentError, match="--freeze head: no such part of the model"):
+        freeze(new, ["head"])
+    with pytest.raises(InvalidArgumentError, match="nothing is left to train"):
+        freeze(new, ["3", "4", "9"])

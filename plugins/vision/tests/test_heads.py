@@ -120,3 +120,74 @@ def test_no_boxes_and_boxes_that_are_no_numbers() -> None:
         head(np.zeros((3, 5), np.float32), np.zeros((3, 1), np.float32))
     with pytest.raises(ValueError, match="a row per box"):
         head(np.zeros((3, 4), np.float32), np.zeros((2, 1), np.float32))
+
+
+def test_one_class_a_box_or_several() -> None:
+    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
+    scores = np.array([[0.6, 0.9, 0.3], [0.5, 0.5, 0.1]], np.float32)
+    several = ObjectDetection(score_threshold=0.25)(boxes, scores)
+    assert [(entry["index"], entry["box"][0]) for entry in several] == [(1, 0), (0, 0), (0, 50), (1, 50), (2, 0)]
+    best = ObjectDetection(score_threshold=0.25, multi_label=False)
+    assert [(entry["index"], entry["box"][0]) for entry in best(boxes, scores)] == [(1, 0), (0, 50)]
+    # A box whose best class is not asked for is not reported as another one.
+    asked = best.run(boxes=boxes, scores=scores, options='{"only_classes": [2, 0]}')["json"]["detections"]
+    assert [(entry["index"], entry["box"][0]) for entry in asked] == [(0, 50)]
+    asked = best.run(boxes=boxes, scores=scores, options='{"only_classes": [0], "multi_label": true}')["json"]
+    assert [entry["box"][0] for entry in asked["detections"]] == [0, 50]
+
+
+def test_suppression_between_classes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 11], [30, 30, 40, 40]], np.float32)
+    scores, classes = np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 1, 1])
+    assert len(ObjectDetection()(boxes, scores, classes)) == 3
+    assert [entry["index"] for entry in ObjectDetection(agnostic=True)(boxes, scores, classes)] == [0, 1]
+    asked = ObjectDetection().run(boxes=boxes, scores=scores, classes=classes, options='{"agnostic": true}')
+    assert asked["scores"].tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_only_the_best_candidates_are_compared() -> None:
+    """Of equal scores the first ones are taken."""
+    chance = np.random.default_rng(0)
+    boxes = random_boxes(500, 1)
+    scores = (chance.integers(0, 20, 500) / 20).astype(np.float32)
+    best = np.sort(np.argsort(-scores, kind="stable")[:60])
+    kept = best[greedy(boxes[best].astype(np.float64), scores[best], np.zeros(60, int), 0.3)]
+    head = ObjectDetection(score_threshold=0.0, iou_threshold=0.3, max_candidates=60)
+    found = head(boxes, scores, np.zeros(500, np.int64))
+    np.testing.assert_array_equal(np.array([entry["box"] for entry in found], np.float32), boxes[kept])
+
+
+BAD_DETECTION_OPTIONS = [
+    ('{"only_classes": [-1]}', "only_classes: expected an integer from 0 to"),
+    ('{"only_classes": 3}', "only_classes: expected a list of integers"),
+    ('{"only_classes": [1.5]}', "only_classes: expected an integer"),
+    ('{"agnostic": 1}', "agnostic: expected true or false"),
+    ('{"max_candidates": 0}', "max_candidates: expected an integer from 1"),
+    ('{"classes": [0]}', 'no option "classes"; it has score_threshold'),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_DETECTION_OPTIONS)
+def test_bad_options_of_a_run_are_named(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ObjectDetection().run(boxes=np.zeros((1, 4), np.float32), scores=np.ones((1, 1), np.float32), options=options)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_suppression_of_boxes_of_any_size(seed: int) -> None:
+    """Thin, tiny and huge boxes, and every threshold, beside the plain reference."""
+    chance = np.random.default_rng(seed)
+    reach = 10.0 ** chance.integers(-3, 7)
+    sides = 10.0 ** chance.uniform(-14 if seed % 3 == 0 else -2, 9 if seed % 3 == 1 else 2, (400, 2))
+    corner = chance.uniform(0, reach, (400, 2))
+    boxes = np.concatenate([corner, corner + sides], 1).astype(np.float32)
+    boxes[200:300] = boxes[:100]  # the same box twice
+    boxes[300:350, 2:] = boxes[300:350, :2] + np.float32(0.01) * chance.integers(1, 40, (50, 2)).astype(np.float32)
+    scores = (chance.integers(1, 50, 400) / 50).astype(np.float32)
+    classes = chance.integers(0, 2, 400)
+    usable = ((boxes[:, 2:] > boxes[:, :2]).all(1)).nonzero()[0]
+    for threshold in (0.0, 0.1, 0.5, 0.9, 1.0):
+        kept = usable[greedy(boxes[usable].astype(np.float64), scores[usable], classes[usable], threshold)]
+        head = ObjectDetection(score_threshold=0.0, iou_threshold=threshold, max_detections=1000)
+        found = head(boxes, scores, classes)
+        np.testing.assert_array_equal(np.array([entry["box"] for entry in found], np.float32), boxes[kept])

@@ -89,6 +89,50 @@ def test_shortest_side_and_centre_crop(height: int, width: int, crop_pct: float)
     assert made["image_size"].tolist() == [height, width]
 
 
+LETTERBOXES = [
+    (60, 91, 32, 32),
+    (91, 60, 32, 32),
+    (33, 33, 32, 64),
+    (17, 400, 64, 96),
+    (5, 9, 64, 31),
+    (400, 1, 32, 32),
+]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize(("height", "width", "to_height", "to_width"), LETTERBOXES)
+def test_letterbox_keeps_the_aspect_between_borders(
+    name: str, height: int, width: int, to_height: int, to_width: int
+) -> None:
+    """The largest whole sides that fit, in the middle; of an odd border the smaller part is first."""
+    source = photo(height, width)
+    made = ImageProcessor(size=[to_height, to_width], resize="letterbox", interpolation=name)(source)
+    scale = min(to_height / height, to_width / width)
+    new_height, new_width = max(round(height * scale), 1), max(round(width * scale), 1)
+    top, left = (to_height - new_height) // 2, (to_width - new_width) // 2
+    expected = np.full((to_height, to_width, 3), 114, np.uint8)
+    narrowed = Image.fromarray(source).resize((new_width, height), FILTERS[name])
+    expected[top : top + new_height, left : left + new_width] = narrowed.resize((new_width, new_height), FILTERS[name])
+    np.testing.assert_array_equal(pixels_of(made), expected)
+    # The corners of the picture in the output are those of the original.
+    scale_x, scale_y, offset_x, offset_y = made["image_transform"]
+    ends = (
+        scale_x * np.array([left, left + new_width]) + offset_x,
+        scale_y * np.array([top, top + new_height]) + offset_y,
+    )
+    np.testing.assert_allclose(ends, [[0, width], [0, height]], atol=1e-9)
+    assert made["image_size"].tolist() == [height, width]
+
+
+def test_letterbox_of_another_grey_and_of_a_thin_image() -> None:
+    made = pixels_of(ImageProcessor(size=32, resize="letterbox", fill=128)(photo(8, 16)))
+    assert (made[:8] == 128).all()
+    assert (made[24:] == 128).all()
+    thin = pixels_of(ImageProcessor(size=64, resize="letterbox")(photo(1, 100_000)))
+    assert (thin[:31] == 114).all()
+    assert (thin[32:] == 114).all()
+
+
 def test_normalisation_and_layout() -> None:
     source = photo(9, 7)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -215,7 +259,9 @@ BAD_OPTIONS = [
     ({"sise": 224}, 'image has no option "sise"; it has size, resize'),
     ({"size": 0}, "image: size: expected an integer from 1 to 16384, got 0"),
     ({"size": [1, 2, 3]}, r"image: size: expected 2 integers, got \[1,2,3\]"),
-    ({"resize": "letterbox"}, "image: resize: expected one of shortest, exact, none"),
+    ({"resize": "stretch"}, "image: resize: expected one of shortest, exact, none, letterbox"),
+    ({"resize": "letterbox", "crop_pct": 0.9}, "image: crop_pct: expected a number from 1.0 to 1.0"),
+    ({"fill": 256}, "image: fill: expected an integer from 0 to 255, got 256"),
     ({"std": [1, 0, 1]}, "image: std: expected a number from"),
     ({"crop_pct": 1.5}, "image: crop_pct: expected a number from 0.01 to 1.0"),
 ]

@@ -1,1 +1,1 @@
-"""Finding objects: labelled data, augmentation, training, scores. What needs torch is imported when it is first used."""
+"""Finding objects: labelled data, augmentation, training, scores. What needs torch is imported late."""

@@ -88,7 +88,7 @@ class BoxAugmentation:
                 targets = np.concatenate([targets, more])
             gains = chance.uniform(-1, 1, 3) * (self.hsv_h, self.hsv_s, self.hsv_v)
             if gains.any():
-                pixels = shift_colours(pixels, gains + (0, 1, 1))
+                pixels = shift_colours(pixels, gains + np.array([0, 1, 1]))
             pixels, targets = self._mirrored(pixels, targets, chance)
             made.append(pixels)
             shares = centres(targets[:, 1:]) / (width, height, width, height)
@@ -159,7 +159,7 @@ def _framed(pixels: Image, targets: Array, size: tuple[int, int], fill: int) -> 
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     canvas = np.full((*size, 3), fill, np.uint8)
     canvas[top : top + height, left : left + width] = pixels
-    return canvas, targets + (0, left, top, left, top)
+    return canvas, targets + np.array([0, left, top, left, top])
 
 
 def _mosaic(images: LabelledPixels, index: int, chance: np.random.Generator, fill: int) -> tuple[Image, Array]:
@@ -174,5 +174,5 @@ def _mosaic(images: LabelledPixels, index: int, chance: np.random.Generator, fil
         left, top = x - w * (corner % 2 == 0), y - h * (corner < 2)
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, 2 * width), min(top + h, 2 * height)
         canvas[y1:y2, x1:x2] = pixels[y1 - top : y2 - top, x1 - left : x2 - left]
-        found.append(targets + (0, left, top, left, top))
+        found.append(targets + np.array([0, left, top, left, top]))
     return canvas, clip_targets(np.concatenate(found), (2 * height, 2 * width))

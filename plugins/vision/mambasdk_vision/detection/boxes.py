@@ -26,7 +26,8 @@ def centres(boxes: Any) -> Array:
 def areas(boxes: Any) -> Array:
     """(n) of (n, 4) corners."""
     values = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.prod(np.maximum(values[:, 2:] - values[:, :2], 0), 1)
+    sides: Array = np.maximum(values[:, 2:] - values[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
 
 
 def overlaps(found: Any, truth: Any, crowd: Any = None) -> Array:
@@ -36,9 +37,11 @@ def overlaps(found: Any, truth: Any, crowd: Any = None) -> Array:
     """
     a, b = np.asarray(found, np.float64).reshape(-1, 4), np.asarray(truth, np.float64).reshape(-1, 4)
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    common = np.prod(np.maximum(sides, 0), 2)  # (n, m)
+    sides = np.maximum(sides, 0)
+    common = sides[..., 0] * sides[..., 1]  # (n, m)
     own = areas(a)[:, None]
     union = own + areas(b)[None] - common
     if crowd is not None:
         union = np.where(np.asarray(crowd, bool)[None], own, union)
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    shares: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return shares

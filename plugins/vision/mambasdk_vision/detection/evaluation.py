@@ -111,5 +111,5 @@ def draw_predictions(path: Path, data: DetectionData, images: Sequence[ImageBoxe
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if value == value]
+    known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

@@ -92,7 +92,7 @@ def _exchanges_axes(tiff: bytes) -> bool:
             tag, kind = struct.unpack_from(order + "HH", tiff, start + 2 + 12 * index)
             if tag == _ORIENTATION:
                 (value,) = struct.unpack_from(order + "H", tiff, start + 10 + 12 * index)
-                return kind == 3 and 5 <= value <= 8
+                return bool(kind == 3 and 5 <= value <= 8)
     except struct.error:
         return False
     return False

@@ -53,7 +53,7 @@ class ImageBoxes:
 
 @dataclass(frozen=True)
 class CocoScores:
-    """precision: (10 thresholds, 101 recalls, C classes, 4 sizes) with 100 boxes an image; recall: (10, C, 4, 3 limits).
+    """precision: (10 thresholds, 101 recalls, C classes, 4 sizes), of 100 boxes an image; recall: (10, C, 4, 3 limits).
 
     Both are -1 where a class has no object of a size.
     """
@@ -199,7 +199,7 @@ def voc_average_precision(
     """AP of a class as Pascal VOC defines it; NaN where it has no object that counts.
 
     method: "all", the area under the curve (2010 and later), or "11", the mean at recalls 0, 0.1, …, 1 (2007). A found
-    box belongs to the object that it overlaps most, which the first one takes; overlap is IoU above or at the threshold.
+    box belongs to the object that it overlaps most, which the first one takes; the least IoU is the threshold.
     Areas are of corners as they are, where VOC's own program counts pixels (a side more by one).
     """
     rows: list[tuple[float, bool, bool]] = []  # score, right, counts
@@ -242,7 +242,7 @@ def _area(recall: Any, precision: Any) -> float:
 
 
 def _eleven(recall: Any, precision: Any) -> float:
-    points = np.linspace(0.0, 1.0, 11)
+    points = np.arange(11) / 10
     return float(np.mean([precision[recall >= point].max(initial=0.0) for point in points]))
 
 
@@ -271,6 +271,6 @@ def detection_confusion(
                     matrix[image.classes[other], names[one]] += 1
         on_crowd = overlaps(found, image.truth[image.crowd], np.ones(int(image.crowd.sum()), bool))
         unmatched = free_found & ~(on_crowd >= threshold).any(1)
-        np.add.at(matrix, (classes, names[unmatched]), 1)
-        np.add.at(matrix, (image.classes[free_truth & ~skipped], classes), 1)
+        np.add.at(matrix[classes], names[unmatched], 1)
+        np.add.at(matrix[:, classes], image.classes[free_truth & ~skipped], 1)
     return matrix

@@ -100,7 +100,7 @@ def draw_precision_recall(
     figure = Figure(figsize=(6.5, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    known = [index for index, score in enumerate(scores) if score == score]
+    known = [index for index, score in enumerate(scores) if not np.isnan(score)]
     for index in known:
         name = f"{labels[index]} {scores[index]:.3f}" if len(known) <= 10 else None
         axes.plot(recalls, precisions[index], color=colour_of(index), linewidth=1.2, alpha=0.8, label=name)

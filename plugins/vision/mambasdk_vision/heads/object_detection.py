@@ -138,7 +138,9 @@ class ObjectDetectionHead(TaskHead):
         group = parser.add_argument_group("detection")
         group.add_argument("--conf", type=float, help="least score of a box (default: 0.25)")
         group.add_argument("--iou", type=float, help="overlap of suppression (default: the package's)")
-        group.add_argument("--classes", nargs="+", metavar="CLASS", help="report these alone, by number or name")
+        group.add_argument(
+            "--classes", action="append", metavar="CLASS,…", help="report these alone, by number or name"
+        )
         group.add_argument("--max-det", type=int, help="most boxes of an image (default: 300)")
         group.add_argument(
             "--agnostic-nms", action="store_true", help="boxes of different classes suppress each other too"
@@ -183,7 +185,8 @@ def _indices(given: list[str], package: Path) -> list[int]:
     """Classes by number or by name, or several with commas."""
     labels = (Manifest.read(package).head_options or {}).get("labels") or []
     found = []
-    for word in (part for text in given for part in text.split(",") if part):
+    parts = [[text] if text in labels else text.split(",") for text in given]
+    for word in (word.strip() for part in parts for word in part):
         if word.isdecimal() and word not in labels:
             index = int(word)
         elif word in labels:
@@ -243,9 +246,10 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
     if not isinstance(model, Detector):
         raise InvalidArgumentError(f"{type(model).__name__} is no detector", where=args.model)
     contract = as_model(model)
-    if start.model is not None and start.labels != classes:
-        if start.labels is not None or contract.classes != len(classes):
-            model = contract.with_classes(len(classes))
+    # Other classes need another end, even where they are as many.
+    others = start.labels is not None or contract.classes != len(classes)
+    if start.model is not None and start.labels != classes and others:
+        model = contract.with_classes(len(classes))
     entry = dict(start.processor("image") or as_model(model).package_processors()["image"])
     entry["size"] = list(size or _sides(entry.get("size")) or image_size(model))
     if any(side % model.multiple for side in entry["size"]):
