@@ -182,18 +182,9 @@ def _alone(engine: str, folder: Path, threads: int) -> Row:
 
 def _limits(workload: Any, ours: Row, folder: Path, args: argparse.Namespace) -> Row:
     """Shares of what the machine does at best; nothing where the C++ programs were not built."""
-    program = Path(args.programs) / "machine_bench"
-    if not program.is_file():
-        return {}
-    command = [str(program), "--benchmark_format=json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rates: dict[str, float] = {}  # "multiply_adds", "multiply_pairs", "read/256", … with as many threads as here
-    for entry in json.loads(done.stdout)["benchmarks"]:
-        if "per_second" not in entry:
-            continue  # this processor has no such instructions
-        name, threads = entry["name"].split("/min_time")[0].rsplit("/", 1)
-        if int(threads) == args.threads:
-            rates[name] = entry["per_second"]
+    from machine import machine_rates
+
+    rates = machine_rates(args.programs, args.threads)
     if not rates:
         return {}
     if workload.decode:

@@ -27,6 +27,8 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
             yield "resize", partial(_resize, 1, side, channels, mode)
     for side, channels in ((128, 64), (512, 3)):
         yield "grid_sample", partial(_grid_sample, 1, side, channels)
+    for batch, side, channels in ((1, 64, 64), (8, 28, 160)):
+        yield "deformable_sample", partial(_deformable_sample, batch, side, channels)
 
 
 def map_case(
@@ -93,4 +95,20 @@ def _grid_sample(batch: int, side: int, channels: int) -> Case:
         {"x": _map(batch, side, channels), "grid": grid + random(batch, 1, side, side, 2, scale=2 / side)},
         maps.grid_sample,
         "channels_last",
+    )
+
+
+def _deformable_sample(batch: int, side: int, channels: int) -> Case:
+    """Offsets of an element or so, 32 channels to a group as in HRVMamba."""
+    groups = channels // 32
+    return Case(
+        "deformable_sample",
+        f"B{batch} {side}x{side} C{channels} G{groups}",
+        {
+            "x": random(batch, side, side, channels),
+            "offset_mask": random(batch, side, side, -(-27 * groups // 8) * 8),
+        },
+        call("deformable_sample", groups=groups),
+        partial(maps.deformable_sample, groups=groups),
+        "torch grid_sample",
     )

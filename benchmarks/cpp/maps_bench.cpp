@@ -35,15 +35,16 @@ class Problem {
   // Measured beside reading `inputs` arrays and writing one, all of a size that makes it the tensors' traffic.
   void run(benchmark::State& state, const char* name, const std::vector<Value>& inputs, int reads = 1) {
     const Op& op = ops_.get(name);
-    Tensor y = op.plan(inputs).outputs[0];
-    std::int64_t bytes = y.nbytes();
+    std::vector<Tensor> outputs = op.plan(inputs).outputs;
+    std::int64_t bytes = 0;
+    for (Tensor& y : outputs) {
+      if (y.numel() == 0) continue;
+      y.data = memory_.emplace_back(static_cast<std::size_t>(y.numel())).data();
+      bytes += y.nbytes();
+    }
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (op.signature.inputs[i].kind == Argument::Kind::tensor && inputs[i].tensor != nullptr)
         bytes += inputs[i].tensor->nbytes() * (i == 0 ? reads : 1);
-    bench::Array<float> memory(static_cast<std::size_t>(y.numel()));
-    y.data = memory.data();
-    std::vector<Tensor> outputs = {y};
-    outputs.resize(op.signature.outputs.size());
     bench::run(state, reads, 1, bytes / (reads + 1), [&] { op.call(default_context(), inputs, outputs); });
   }
 
@@ -116,15 +117,17 @@ void sample(benchmark::State& state, std::int64_t mode) {
   p.run(state, "grid_sample", {arg(x), arg(grid), arg(mode), arg(std::int64_t{0}), arg(false)});
 }
 
-void deformable(benchmark::State& state) {
+// Offsets within an element; `backward` the derivative, which reads x and the gradient and writes both gradients.
+void deformable(benchmark::State& state, bool backward) {
   Problem p(state);
   const std::int64_t groups = p.channels / 16;
-  const Tensor x = p.tensor({1, p.side, p.side, p.channels});
+  const Tensor x = p.tensor({1, p.side, p.side, p.channels}), grad = p.tensor({1, p.side, p.side, p.channels});
   const Tensor offset_mask = p.tensor({1, p.side, p.side, (27 * groups + 7) / 8 * 8});
   std::vector<Value> inputs = {arg(x), arg(offset_mask), arg(groups)};
+  if (backward) inputs.insert(inputs.begin(), arg(grad));
   for (const std::int64_t n : {3, 3, 1, 1, 1, 1, 1, 1}) inputs.push_back(arg(n));
   inputs.push_back(arg(1.0));
-  p.run(state, "deformable_sample", inputs);
+  p.run(state, backward ? "deformable_sample_backward" : "deformable_sample", inputs);
 }
 
 void group_norm(benchmark::State& state) {
@@ -170,7 +173,8 @@ BENCHMARK_CAPTURE(resize_twice, cubic, 3)->Apply(shapes);
 BENCHMARK_CAPTURE(sample, linear, 0)->Apply(shapes);
 BENCHMARK_CAPTURE(sample, nearest, 1)->Apply(shapes);
 BENCHMARK_CAPTURE(sample, cubic, 2)->Apply(shapes);
-BENCHMARK(deformable)->Apply(deformable_shapes);
+BENCHMARK_CAPTURE(deformable, forward, false)->Apply(deformable_shapes);
+BENCHMARK_CAPTURE(deformable, backward, true)->Apply(deformable_shapes);
 BENCHMARK(group_norm)->Apply(shapes);
 BENCHMARK(scale_shift)->Apply(shapes);
 BENCHMARK(layer_norm_permuted)->Apply(shapes);

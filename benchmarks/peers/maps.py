@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,6 +39,20 @@ def resize(x: Tensor, mode: str) -> Tensor:
 def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
     """x (B, 1, H, W, C), grid (B, 1, h, w, 2) -> (B, 1, h, w, C), bilinear."""
     return _last(functional.grid_sample(_first(x), grid[:, 0], align_corners=False))
+
+
+def deformable_sample(x: Tensor, offset_mask: Tensor, groups: int) -> Tensor:
+    """x (B, H, W, C), offset_mask (B, H, W, E) -> (B, H, W, C): 3 x 3 taps of every group by one grid_sample."""
+    batch, height, width, _ = x.shape
+    entries = offset_mask[..., : 27 * groups].unflatten(-1, (groups, 27)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    tap = torch.arange(9)
+    at = entries[..., :18].unflatten(-1, (9, 2)) + torch.stack([tap // 3 - 1, tap % 3 - 1], -1)  # (width, height)
+    at = at + torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), -1)[:, :, None]
+    grid = (2 * at + 1) / torch.tensor([width, height]) - 1  # (B * G, H, W, 9, 2)
+    maps = x.unflatten(-1, (groups, -1)).permute(0, 3, 4, 1, 2).flatten(0, 1)  # (B * G, C / G, H, W)
+    taps = functional.grid_sample(maps, grid.flatten(2, 3), align_corners=False).unflatten(-1, (width, 9))
+    y = (taps * entries[:, None, ..., 18:]).sum(-1)  # (B * G, C / G, H, W)
+    return y.unflatten(0, (batch, groups)).permute(0, 3, 4, 1, 2).flatten(-2)
 
 
 def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int, side: int) -> Tensor:

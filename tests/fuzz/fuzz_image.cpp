@@ -1,4 +1,4 @@
-// Any bytes as an image file: an Error, or an upright image whose pixels can be resized.
+// Any bytes as an image file: an Error, or an upright image whose pixels can be resized; and as a mask.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -38,8 +38,19 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   return 0;
 }
 
+static constexpr std::int64_t kMaxPixels = 1 << 16;
+
+static void read_mask(std::string_view file) {
+  try {
+    const vision::Mask mask = vision::decode_mask(file, kMaxPixels);
+    if (mask.indices.size() != static_cast<std::size_t>(mask.height * mask.width)) std::abort();
+  } catch (const mambasdk::Error&) {
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  constexpr std::int64_t kMaxPixels = 1 << 16;
+  read_mask({reinterpret_cast<const char*>(data), size});
   try {
     const vision::Image image = vision::decode_image({reinterpret_cast<const char*>(data), size}, kMaxPixels);
     if (image.height * image.width > kMaxPixels) std::abort();

@@ -130,6 +130,14 @@ def _deformable(
     return out
 
 
+def _window(kernel: tuple[int, int], stride: int, padding: int, dilation: int) -> dict[str, int]:
+    return {
+        f"{name}_{axis}": value
+        for axis, k in zip("hw", kernel, strict=True)
+        for name, value in {"kernel": k, "stride": stride, "padding": padding, "dilation": dilation}.items()
+    }
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("groups", "channels", "kernel", "stride", "padding", "dilation", "scale"),
@@ -153,12 +161,7 @@ def test_deformable_sample(
     entries = groups * 3 * kernel[0] * kernel[1]
     offset_mask = _draw(2, rows, columns, entries + -entries % 8)
     expected = _deformable(x, offset_mask, groups, kernel, stride, padding, dilation, scale)
-    arguments = {
-        f"{name}_{axis}": value
-        for axis, k in zip("hw", kernel, strict=True)
-        for name, value in {"kernel": k, "stride": stride, "padding": padding, "dilation": dilation}.items()
-    }
-    arguments |= {"groups": groups}
+    arguments = _window(kernel, stride, padding, dilation) | {"groups": groups}
     for dtype, rtol, atol in ((torch.float64, 1e-9, 1e-9), (torch.float32, 1e-4, 1e-4), (torch.bfloat16, 0.1, 0.5)):
         actual = ops.call(
             "deformable_sample",
@@ -172,6 +175,83 @@ def test_deformable_sample(
             torch.testing.assert_close(actual.double(), rounded, rtol=2.0**-8, atol=1e-4)
         else:
             torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "kernel", "stride", "padding", "dilation", "scale"),
+    [
+        (1, 1, (3, 3), 1, 1, 1, 1.0),
+        (2, 32, (3, 3), 1, 1, 1, 1.0),
+        (1, 70, (3, 3), 1, 1, 1, 0.5),
+        (3, 60, (5, 3), 2, 2, 1, 1.0),
+        (20, 320, (3, 3), 1, 2, 2, 2.0),
+        (2, 8, (11, 11), 1, 5, 1, 1.0),
+    ],
+)
+def test_gradients_of_deformable_sample(
+    groups: int, channels: int, kernel: tuple[int, int], stride: int, padding: int, dilation: int, scale: float,
+    isa: str,
+) -> None:  # fmt: skip
+    """Beside autograd through torch's grid_sample in float64, offsets of several elements: many taps lie outside."""
+    arguments = _window(kernel, stride, padding, dilation) | {"groups": groups, "offset_scale": scale}
+    rows, columns = (
+        (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip((6, 9), kernel, strict=True)
+    )
+    entries = groups * 3 * kernel[0] * kernel[1]
+    x, offset_mask = _draw(2, 6, 9, channels), 2.0 * _draw(2, rows, columns, entries + -entries % 8)
+    grad = _draw(2, rows, columns, channels, seed=1)
+    exact = [t.double().requires_grad_() for t in (x, offset_mask)]
+    y = _deformable(*exact, groups, kernel, stride, padding, dilation, scale)
+    expected = torch.autograd.grad(y, exact, grad.double())
+    for dtype, limit, layouts in ((torch.float64, 1e-9, ["contiguous"]), (torch.float32, 1e-4, LAYOUTS)):
+        for layout in layouts:
+            leaves = [LAYOUTS[layout](t.to(dtype)).requires_grad_() for t in (x, offset_mask)]
+            ours = ops.call("deformable_sample", x=leaves[0], offset_mask=leaves[1], **arguments)
+            found = torch.autograd.grad(ours, leaves, LAYOUTS[layout](grad.to(dtype)))
+            for one, wanted in zip(found, expected, strict=True):
+                torch.testing.assert_close(one.double(), wanted, rtol=limit, atol=limit * float(wanted.abs().max()))
+
+
+def test_gradients_at_the_border_and_outside() -> None:
+    """By finite differences: positions on either side of every edge, between the edge and one beyond, and far away."""
+    places = torch.tensor([-7.3, -1.4, -0.8, -0.2, 0.3, 1.6, 2.7, 3.2, 3.8, 4.4, 30.1], dtype=torch.float64)
+    points = torch.cartesian_prod(places, places)  # (width, height) of each point
+    x = _draw(1, len(points), 4, 6).double().requires_grad_()
+    rows, columns = len(points), 4
+    offset_mask = _draw(1, rows, columns, 8).double()
+    # A window of one tap; column c's point is shifted so that each of the four columns sees the point itself.
+    at = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), -1).double()
+    offset_mask[0, ..., 0] = points[:, None, 0] - at[..., 1]
+    offset_mask[0, ..., 1] = points[:, None, 1] - at[..., 0]
+    offset_mask.requires_grad_()
+    window = _window((1, 1), 1, 0, 1)
+    assert torch.autograd.gradcheck(
+        lambda x, entries: ops.call("deformable_sample", x=x, offset_mask=entries, **window), (x, offset_mask)
+    )
+    y = ops.call("deformable_sample", x=x, offset_mask=offset_mask, **window)
+    (of_offsets,) = torch.autograd.grad(y.square().sum(), offset_mask)
+    outside = ((points <= -1) | (points >= torch.tensor([columns, rows]))).any(-1)
+    assert outside.any()
+    assert (of_offsets[0, outside] == 0).all()
+    assert (of_offsets[0, ~outside, :, :3] != 0).all()
+    assert (of_offsets[..., 3:] == 0).all()
+
+
+def test_gradients_of_places_beyond_x_do_not_read_it() -> None:
+    x = torch.full((1, 4, 4, 40), math.nan, requires_grad=True)
+    offsets = torch.full((1, 4, 4, 32), 100.0, requires_grad=True)
+    for gradient in torch.autograd.grad(ops.call("deformable_sample", x=x, offset_mask=offsets).sum(), (x, offsets)):
+        assert (gradient == 0).all()
+
+
+def test_taps_run_along_the_height_first() -> None:
+    """Tap t of a 3 x 3 window reads (height, width) + (t % 3 - 1, t // 3 - 1)."""
+    x = _draw(1, 5, 6, 4)
+    for t in range(9):
+        offset_mask = torch.zeros(1, 5, 6, 27)
+        offset_mask[..., 18 + t] = 1.0
+        moved = functional.pad(x, (0, 0, 1, 1, 1, 1))[:, t % 3 : t % 3 + 5, t // 3 : t // 3 + 6]
+        assert torch.equal(ops.deformable_sample(x, offset_mask), moved)
 
 
 def test_deformable_sample_of_the_golden_tensors(golden: Callable[[str], Path]) -> None:

@@ -37,18 +37,25 @@ MAMBASDK_SIMD AxisSlopes find_slopes(vf x, float size) {
   return s;
 }
 
-// dot[k][i] of points [first, first + taps): element k of point i times grad, over n channels. May write up to
-// kTogether - 1 points more.
+// Of each of four elements, dot products of points; the last vector of them may be written beyond.
+using Dots = float[4][kPoints + kTogether];
+
+// dot[k][i] of points [first, first + taps): element k of point i times grad, over n channels.
 template <class T>
 MAMBASDK_SIMD void dot_points(const Points<4>& p, Index first, Index taps, const T* x, const T* grad, Index n,
-                              float (&dot)[4][kPoints]) {
-  for (Index i = first; i < first + taps; i += kTogether) {
+                              Dots& dot) {
+  const Index end = first + taps;
+  for (Index i = first; i < end; i += kTogether) {
+    const T* from[kLanes];
+    for (int k = 0; k < kLanes; ++k) {
+      const Index point = i + k % kTogether < end ? i + k % kTogether : end - 1;
+      from[k] = x + p.offset[k / kTogether][point];
+    }
     vf sum[kLanes] = {};
     for_lanes(n, [&](Index c, int lanes) __attribute__((always_inline)) {
       const vf g = load_n(grad + c, lanes);
 #pragma GCC unroll 16
-      for (int k = 0; k < kLanes; ++k)
-        sum[k] = fma(load_n(x + p.offset[k / kTogether][i + k % kTogether] + c, lanes), g, sum[k]);
+      for (int k = 0; k < kLanes; ++k) sum[k] = fma(load_n(from[k] + c, lanes), g, sum[k]);
     });
     const vf dots = reduce_vectors(sum);
     for (int k = 0; k < 4; ++k)
@@ -58,8 +65,8 @@ MAMBASDK_SIMD void dot_points(const Points<4>& p, Index first, Index taps, const
 }
 
 // From dot products and masks to the gradients of both offsets, in `at`, and of the mask, in `factor`.
-MAMBASDK_SIMD void differentiate_points(Points<4>& p, Index n, const float (&dot)[4][kPoints], const float* mask,
-                                        const Map& x, float scale) {
+MAMBASDK_SIMD void differentiate_points(Points<4>& p, Index n, const Dots& dot, const float* mask, const Map& x,
+                                        float scale) {
   for (Index i = 0; i < n; i += kLanes) {
     const AxisSlopes u = find_slopes(load(p.at[0] + i), static_cast<float>(x.size[2]));
     const AxisSlopes v = find_slopes(load(p.at[1] + i), static_cast<float>(x.size[1]));
@@ -89,7 +96,8 @@ void differentiate_offsets(const DeformableGradientArgs& d, const Parallel& para
   const Index work = taps * (channels + 24 * a.groups) * 4;
   parallel(a.x.batch * a.size[0] * a.size[1], work < 32768 ? 32768 / work : 1, [&](Index begin, Index end) {
     Points<4> p;
-    alignas(64) float dot[4][kPoints], mask[kPoints];
+    alignas(64) Dots dot;
+    alignas(64) float mask[kPoints];
     for (Index i = begin; i < end; ++i) {
       const Index w = i % a.size[1], h = i / a.size[1] % a.size[0], b = i / a.size[1] / a.size[0];
       const T* row = entries_at<T>(a, b, h, w);

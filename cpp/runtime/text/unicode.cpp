@@ -176,7 +176,9 @@ bool is_word(char32_t c) {
   return is_in(c, word) != exception;
 }
 
-std::vector<char32_t> property_boundaries() {
+namespace {
+
+std::vector<char32_t> find_boundaries() {
   std::vector<char32_t> places = {0x110000};
   for (const std::uint32_t range : kCategoryRanges) places.push_back(range >> 5);
   for (std::size_t i = 0; i < std::size(kWordExceptions); i += 2) {
@@ -188,6 +190,13 @@ std::vector<char32_t> property_boundaries() {
   }
   std::sort(places.begin(), places.end());
   places.erase(std::unique(places.begin(), places.end()), places.end());
+  return places;
+}
+
+}  // namespace
+
+const std::vector<char32_t>& property_boundaries() {
+  static const std::vector<char32_t> places = find_boundaries();
   return places;
 }
 

@@ -46,7 +46,7 @@ inline constexpr CategorySet kOthers = categories_between(Category::Cn, Category
 [[nodiscard]] bool is_word(char32_t code_point);         // \w
 
 // Every code point at which a category, \s or \w may begin or end, rising, 0 and 0x110000 included.
-[[nodiscard]] std::vector<char32_t> property_boundaries();
+[[nodiscard]] const std::vector<char32_t>& property_boundaries();
 
 enum class NormalizationForm { nfc, nfd, nfkc, nfkd };
 // Unicode 3.11 (UAX #15). The text must be valid UTF-8.

@@ -95,6 +95,23 @@ class FeatureMaps(ImageModel):
         return dict(zip(self.feature_outputs, module(inputs["image"]), strict=True))
 
 
+class Segmenter(ImageModel):
+    """An ImageModel whose `forward(image)` is `logits` (B, classes, h, w) of a map, the classes of its positions.
+
+    The stride may be any; the head `semantic_segmentation` brings them to the image's size.
+    """
+
+    def training_logits(self, image: Tensor) -> list[tuple[float, Tensor]]:
+        """What the loss is a sum of: (weight, logits (B, classes, h, w)), auxiliary heads after the model's own."""
+        module: Any = self
+        return [(1.0, module(image))]
+
+    def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`logits`."""
+        module: Any = self
+        return {"logits": module(inputs["image"])}
+
+
 def feature_maps(model: str | nn.Module, **overrides: Any) -> FeatureMaps:
     """The FeatureMaps of a family or variant, freshly initialised, or of a model, with its weights.
 

@@ -19,7 +19,7 @@ def mambasdk_families() -> list[FamilySpec]:
 
 @hookimpl
 def mambasdk_heads() -> list[HeadSpec]:
-    """Labels of images, and objects in them."""
+    """Labels of images and of their pixels, objects, keypoints of people."""
     return [
         HeadSpec(
             name="image_classification",
@@ -32,16 +32,26 @@ def mambasdk_heads() -> list[HeadSpec]:
             implementation="mambasdk_vision.heads.object_detection:ObjectDetectionHead",
         ),
         HeadSpec(
+            name="semantic_segmentation",
+            summary="classes of pixels: training from images and masks, masks over pictures",
+            implementation="mambasdk_vision.heads.semantic_segmentation:SemanticSegmentationHead",
+        ),
+        HeadSpec(
             name="pose_estimation",
             summary="keypoints of people by heat maps: training on COCO keypoint files, pictures with skeletons",
             implementation="mambasdk_vision.heads.pose_estimation:PoseEstimationHead",
+        ),
+        HeadSpec(
+            name="bottom_up_pose",
+            summary="keypoints of all people of an image at once: training on COCO keypoint files, pictures",
+            implementation="mambasdk_vision.heads.bottom_up_pose:BottomUpPoseHead",
         ),
     ]
 
 
 @hookimpl
 def mambasdk_native_libraries() -> list[Path]:
-    """Processors `image` and `person_crop`; heads `image_classification`, `object_detection`, `pose_estimation`."""
+    """Processors of images, masks and people, and the heads of their tasks."""
     return [LIBRARY]
 
 

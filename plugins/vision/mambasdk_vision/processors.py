@@ -85,6 +85,42 @@ class ObjectDetection(PluginProcessor):
         return detections
 
 
+class MaskProcessor(PluginProcessor):
+    """A PNG of class indices to its indices: with a palette, or grey of up to 8 bits.
+
+    Option: max_pixels (67108864).
+    """
+
+    plugin = "vision"
+    kind = "mask"
+
+    def __call__(self, mask: str | os.PathLike[str] | bytes) -> Any:
+        """mask: a path or a file's bytes. Returns uint8 (H, W). Raises ValueError for colours and damaged files."""
+        return self.run(mask=raw_input(mask))["mask"]
+
+
+class SemanticSegmentation(PluginProcessor):
+    """Logits of a map to the class of every pixel of the original image.
+
+    Options: labels, palette (colours as "#ff8000" by class; default: PASCAL VOC's), ignore (255, or -1 for more than
+    255 classes: pixels that the model did not see), runs (False: the class map in the JSON too, as [index, length] row
+    by row), max_pixels (67108864).
+    """
+
+    plugin = "vision"
+    kind = "semantic_segmentation"
+    head = True
+
+    def __call__(self, logits: Any, *, image: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """logits: float32 (1, C, h, w) or (C, h, w). image: what ImageProcessor made; without it the map is of h x w.
+
+        Returns class_map: uint8 (H, W) of the original image, int32 for more than 255 classes; palette: uint8 (C, 3);
+        json: {"height", "width", "classes": [{"label", "index", "share", "pixels", "color"}]}, largest share first.
+        """
+        given = {} if image is None else {name: image[name] for name in ("image", "image_size", "image_transform")}
+        return self.run(logits=logits, **given)
+
+
 class PersonCrop(PluginProcessor):
     """An image and the boxes of the people in it to crops of one size, for top-down pose.
 
@@ -144,4 +180,27 @@ class PoseEstimation(PluginProcessor):
             inputs["heatmaps_flipped"] = flipped
         if crops is not None:
             inputs.update({name: crops[name] for name in ("affines", "boxes", "box_scores")})
+        return self.run_named(inputs)
+
+
+class BottomUpPose(PluginProcessor):
+    """Heat maps and displacements of a whole image to the keypoints of its people (DEKR, arXiv 2104.02300).
+
+    Options: names and skeleton (pairs of indices), stride (4), center_threshold (0.01), nms_distance (0.05), max_people
+    (30), heatmaps and displacements (names of the model's outputs).
+    """
+
+    plugin = "vision"
+    kind = "bottom_up_pose"
+    head = True
+
+    def __call__(self, heatmaps: Any, displacements: Any, *, crops: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """heatmaps: float32 (1, K + 1, h, w), the last of centres; displacements: float32 (1, 2 K, h, w).
+
+        crops: what PersonCrop made of the whole image; without it keypoints stay in pixels of the model's image.
+        Returns what PoseEstimation does, best people first.
+        """
+        inputs = {"heatmaps": heatmaps, "displacements": displacements}
+        if crops is not None:
+            inputs["affines"] = crops["affines"]
         return self.run_named(inputs)

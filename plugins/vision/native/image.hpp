@@ -13,6 +13,12 @@ struct Image {
   std::vector<std::uint8_t> rgb;  // (height, width, 3)
 };
 
+struct Mask {
+  std::int64_t height = 0;
+  std::int64_t width = 0;
+  std::vector<std::uint8_t> indices;  // (height, width), of classes
+};
+
 // Largest width or height of a file; below what either format can say, so that sizes never overflow.
 inline constexpr std::int64_t kMaxSide = 1 << 20;
 
@@ -25,6 +31,11 @@ inline constexpr std::int64_t kPngBytesOfByte = 1040;
 // byte. Throws Error: corrupt for a damaged or cut file, unsupported for another format, invalid_argument for more than
 // max_pixels. Both that and whether so short a file can hold so many pixels are checked before anything is allocated.
 [[nodiscard]] Image decode_image(std::string_view bytes, std::int64_t max_pixels);
+
+// The indices of a PNG with a palette, or the samples of a grey one of up to 8 bits, unscaled: classes of pixels.
+// Throws Error: unsupported for colours, 16 bits and other formats; otherwise as decode_image. Orientations are not
+// looked at.
+[[nodiscard]] Mask decode_mask(std::string_view bytes, std::int64_t max_pixels);
 
 [[nodiscard]] bool is_png(std::string_view bytes);
 [[nodiscard]] bool is_jpeg(std::string_view bytes);

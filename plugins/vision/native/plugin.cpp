@@ -1,11 +1,14 @@
 // What libmambasdk_vision registers.
 #include "mambasdk/plugin.hpp"
 
+#include "bottom_up_head.hpp"
 #include "detection_head.hpp"
 #include "image_processor.hpp"
 #include "mambasdk/plugin/classification.hpp"
+#include "mask_processor.hpp"
 #include "person_crop.hpp"
 #include "pose_head.hpp"
+#include "segmentation_head.hpp"
 
 namespace mambasdk::vision {
 
@@ -19,8 +22,11 @@ struct ImageClassification : plugin::Classification {
 
 MAMBASDK_PLUGIN_MAIN("mambasdk-vision", MAMBASDK_PLUGIN_VERSION, {}, [](mambasdk::plugin::Registrar& registrar) {
   registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::ImageProcessor>>();
-  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::PersonCrop>>();
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::MaskProcessor>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ImageClassification>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::ObjectDetection>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::SemanticSegmentation>>();
+  registrar.processor<mambasdk::plugin::Configured<mambasdk::vision::PersonCrop>>();
   registrar.head<mambasdk::plugin::Configured<mambasdk::vision::PoseEstimation>>();
+  registrar.head<mambasdk::plugin::Configured<mambasdk::vision::BottomUpPose>>();
 });

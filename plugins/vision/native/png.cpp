@@ -47,13 +47,19 @@ bool read_header(png_structp png, png_infop info) {
   return true;
 }
 
-// 8-bit RGB whatever the file has; an alpha channel is dropped.
-bool read_pixels(png_structp png, png_infop info, png_bytep* rows, png_size_t row_bytes) {
+enum class Samples { rgb, indices };
+
+// rgb: 8 bits whatever the file has, an alpha channel is dropped. indices: samples as they are, a byte each.
+bool read_pixels(png_structp png, png_infop info, png_bytep* rows, png_size_t row_bytes, Samples samples) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
-  png_set_expand(png);  // palettes, transparency, fewer than 8 bits
-  png_set_strip_16(png);
-  png_set_gray_to_rgb(png);
-  png_set_strip_alpha(png);
+  if (samples == Samples::rgb) {
+    png_set_expand(png);  // palettes, transparency, fewer than 8 bits
+    png_set_strip_16(png);
+    png_set_gray_to_rgb(png);
+    png_set_strip_alpha(png);
+  } else {
+    png_set_packing(png);
+  }
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
   if (png_get_rowbytes(png, info) != row_bytes) png_error(png, "the decoder gives another size than the header");
@@ -81,9 +87,24 @@ class Decoder {
   Decoder& operator=(const Decoder&) = delete;
   ~Decoder() { png_destroy_read_struct(&png_, &info_, nullptr); }
 
-  void header() { check(read_header(png_, info_)); }
-  void pixels(std::vector<png_bytep>& rows, png_size_t row_bytes) {
-    check(read_pixels(png_, info_, rows.data(), row_bytes));
+  // Reads it, and checks the size that it claims.
+  void header(std::int64_t max_pixels) {
+    const std::size_t size = source_.left;
+    check(read_header(png_, info_));
+    check_image_size(width(), height(), max_pixels);
+    check_held(file_row_bytes() * height(), size, kPngBytesOfByte);
+  }
+  // (height, row_bytes)
+  [[nodiscard]] std::vector<std::uint8_t> pixels(std::size_t row_bytes, Samples samples) {
+    std::vector<std::uint8_t> out(static_cast<std::size_t>(height()) * row_bytes);
+    std::vector<png_bytep> rows(static_cast<std::size_t>(height()));
+    for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = out.data() + y * row_bytes;
+    check(read_pixels(png_, info_, rows.data(), row_bytes, samples));
+    return out;
+  }
+  [[nodiscard]] bool has_indices() const {  // a byte at most for a pixel, and no colour but through a palette
+    const auto type = png_get_color_type(png_, info_);
+    return (type == PNG_COLOR_TYPE_PALETTE || type == PNG_COLOR_TYPE_GRAY) && png_get_bit_depth(png_, info_) <= 8;
   }
   [[nodiscard]] std::int64_t width() const { return png_get_image_width(png_, info_); }
   [[nodiscard]] std::int64_t height() const { return png_get_image_height(png_, info_); }
@@ -112,17 +133,30 @@ class Decoder {
 
 Image decode_png(std::string_view bytes, std::int64_t max_pixels, int& orientation) {
   Decoder decoder(bytes);
-  decoder.header();
-  check_image_size(decoder.width(), decoder.height(), max_pixels);
-  check_held(decoder.file_row_bytes() * decoder.height(), bytes.size(), kPngBytesOfByte);
+  decoder.header(max_pixels);
   Image image{decoder.height(), decoder.width(), {}};
-  const auto row_bytes = static_cast<std::size_t>(image.width) * 3;
-  image.rgb.resize(static_cast<std::size_t>(image.height) * row_bytes);
-  std::vector<png_bytep> rows(static_cast<std::size_t>(image.height));
-  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = image.rgb.data() + y * row_bytes;
-  decoder.pixels(rows, row_bytes);
+  image.rgb = decoder.pixels(static_cast<std::size_t>(image.width) * 3, Samples::rgb);
   orientation = decoder.orientation(orientation);
   return image;
+}
+
+Mask decode_mask(std::string_view bytes, std::int64_t max_pixels) {
+  if (!is_png(bytes)) {
+    throw Error(MAMBASDK_ERROR_UNSUPPORTED, "mask",
+                "mask: these " + std::to_string(bytes.size()) +
+                    " bytes are no PNG; masks are PNG files, which keep "
+                    "every index");
+  }
+  Decoder decoder(bytes);
+  decoder.header(max_pixels);
+  if (!decoder.has_indices()) {
+    throw Error(MAMBASDK_ERROR_UNSUPPORTED, "mask",
+                "mask: its pixels are colours or have 16 bits; expected class indices, as a palette or in 8 bits of "
+                "grey");
+  }
+  Mask mask{decoder.height(), decoder.width(), {}};
+  mask.indices = decoder.pixels(static_cast<std::size_t>(mask.width), Samples::indices);
+  return mask;
 }
 
 }  // namespace mambasdk::vision

@@ -136,7 +136,6 @@ EVIDENCE = (
         "fer_yolo_mamba",
         goldens=[PARTS],
         dear=["test_compiled_model_takes_any_size", "test_exported_model_takes_any_batch_and_length"],
-        forms={"one class": {"num_classes": 1}},
         counts={  # arXiv 2405.01828, of the authors' code
             "fer-yolo-mamba-s": {
                 "": 10_256_772,

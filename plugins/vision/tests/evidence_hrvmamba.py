@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from vision_golden import Taps
 
 import mambasdk
@@ -132,7 +131,13 @@ EVIDENCE = (
         forms={
             "SE and LPU": {"se_lpu": True},
             "projections": {"projections": True, "offset_scale": 0.5},
-            "offsets of neighbours": {"channels": 80, "task": "pose", "multiscale_output": False},
+            "offsets of neighbours": {
+                "channels": 80,
+                "ssm_ratio": 0.5,
+                "offset_scale": 0.25,
+                "task": "pose",
+                "multiscale_output": False,
+            },
             "branches": {"task": "pose"},
             "pyramid": {"task": "segmentation"},
         },

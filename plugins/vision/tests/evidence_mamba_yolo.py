@@ -82,7 +82,7 @@ EVIDENCE = (
         goldens=[WHOLE],
         dear=["test_compiled_model_takes_any_size", "test_exported_model_takes_any_batch_and_length"],
         forms={
-            "deep": {"depth": 0.67, "num_classes": 1},
+            "deep": {"depth": 0.5, "num_classes": 1},
             "many classes": {"num_classes": 130, "reg_max": 16},
         },
         counts={  # arXiv 2406.05835, of its configurations
@@ -100,7 +100,7 @@ EVIDENCE = (
 
 _CONFIG: dict[str, Any] = {
     "nc": 3,
-    "depth": 0.67,
+    "depth": 0.4,
     "width": 0.0625,
     "max_channels": 512,
     "reg_max": 8,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from vision_golden import DOUBLE, TOLERANCES, Taps, checkpoint, gradients, recorded, write
+from vision_golden import DOUBLE, TOLERANCES, Taps, checkpoint, gradients, pyramid, recorded, write, write_pyramid
 
 import mambasdk
 from mambasdk.testing import families, golden
@@ -76,25 +76,6 @@ def run_block(model: Any, given: Recorded) -> Tensors:
     return {"out": model(given["in"])}
 
 
-def pyramid(folder: Path, _: str) -> tuple[Any, Tensors]:
-    """The classifier's weights under the pyramid's norms, which its own file holds."""
-    arguments, weights = checkpoint(folder, "")
-    io = load_file(folder / "backbone_io.safetensors")
-    stages = sorted(int(name.removeprefix("feat")) for name in io if name.startswith("feat"))
-    norms = {name: tensor for name, tensor in io.items() if name.startswith("outnorm")}
-    return {**arguments, "out_indices": stages}, {**weights, **norms}
-
-
-def recorded_pyramid(folder: Path, _: str) -> Tensors:
-    io = load_file(folder / "backbone_io.safetensors")
-    return {name: tensor for name, tensor in io.items() if not name.startswith("outnorm")}
-
-
-def run_pyramid(model: Any, given: Recorded) -> Tensors:
-    maps = model(given["input"])
-    return {f"feat{index}": found for index, found in zip(model.config.out_indices, maps, strict=True)}
-
-
 def _vmamba(system: str) -> Golden:
     return Golden(system=system, checkpoint=checkpoint, recorded=recorded, run=run_vmamba, double=DOUBLE, **TOLERANCES)
 
@@ -109,14 +90,7 @@ BLOCKS = Golden(
     run=run_block,
     **TOLERANCES,
 )
-PYRAMID = Golden(
-    system="vmamba-ss2d",
-    part="pyramid",
-    checkpoint=pyramid,
-    recorded=recorded_pyramid,
-    run=run_pyramid,
-    **TOLERANCES,
-)
+PYRAMID = pyramid("vmamba-ss2d")
 
 
 EVIDENCE = (
@@ -178,12 +152,7 @@ def write_golden(root: Path) -> None:
     own = {name: value for name, value in _VMAMBA.items() if name != "norm_layer"}
     write(folder, "vmamba", VMAMBA, _VMAMBA, own, (40, 52), seed=4)
     write(folder / "v0", "vmamba", VANILLA, _V0, {n: v for n, v in _V0.items() if n != "norm_layer"}, (36, 28), seed=5)
-    torch.manual_seed(6)
-    backbone: Any = golden.scatter(mambasdk.create_model("vmamba", **own, out_indices=[0, 2]), 6)
-    backbone.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
-    io = golden.record(PYRAMID, backbone, {"input": torch.randn(1, 3, 45, 37)})
-    norms = {name: tensor.float() for name, tensor in backbone.state_dict().items() if name.startswith("outnorm")}
-    golden.write(folder, "backbone_io.safetensors", {**io, **norms})
+    write_pyramid(folder, PYRAMID, mambasdk.create_model("vmamba", **own, out_indices=[0, 2]), (45, 37), seed=6)
     golden.write(folder, "ss2d_blocks.json", _BLOCKS)
     for index, (name, options) in enumerate(_BLOCKS.items()):
         torch.manual_seed(index)

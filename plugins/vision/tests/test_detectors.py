@@ -226,7 +226,7 @@ def test_channels_are_rounded_up_and_upstreams_mistake_is_a_setting() -> None:
 
 
 _WRAPPED: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "mamba_yolo": ("model.", {"depth": 0.33, "width": 0.03125, "reg_max": 4, "imgsz": 64}, {}),
+    "mamba_yolo": ("model.", {"depth": 0.1, "width": 0.03125, "reg_max": 4, "imgsz": 64}, {}),
     "fer_yolo_mamba": ("model.", {"depth": 0.33, "width": 0.125, "input_shape": [64, 64]}, {"phi": "m"}),
 }
 

@@ -14,7 +14,7 @@ import mambasdk
 from mambasdk.errors import InvalidArgumentError, MambaSDKError
 from mambasdk_vision.adaptation import adapted
 
-FAMILIES = ["vim", "vmamba"]
+FAMILIES = ["vim", "vmamba", "vssd", "msvmamba"]
 Make = Callable[..., Any]
 
 
@@ -97,7 +97,7 @@ def test_adapted_keeps_the_encoder_and_draws_other_ends(family: str, make_tiny: 
         close(other.features(images(family)), model.features(images(family)))
         assert other(images(family)).shape == (2, 3)
     with pytest.raises(InvalidArgumentError, match="does not fit"):
-        adapted(model, **({"embed_dim": 32} if family == "vim" else {"dims": 16}))
+        adapted(model, **({"dims": 16} if family.endswith("mamba") else {"embed_dim": 32}))
     same: Any = adapted(model)
     with torch.no_grad():
         assert torch.equal(same(images(family)), model(images(family)))

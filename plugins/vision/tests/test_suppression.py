@@ -1,4 +1,4 @@
-"""Suppression of the head `object_detection`: many boxes against a plain reference, its time, boxes beyond the image."""
+"""Suppression of the head `object_detection`: many boxes against a plain reference, time, boxes beyond the image."""
 
 from __future__ import annotations
 

@@ -58,6 +58,32 @@ def gradients(model: nn.Module, image: Tensor, logits: Tensor, given: Recorded, 
     return found
 
 
+def _backbone(folder: Path, _: str) -> tuple[Any, Tensors]:
+    """The classifier's weights under the pyramid's norms, which its own file holds."""
+    arguments, weights = checkpoint(folder, "")
+    io = load_file(folder / "backbone_io.safetensors")
+    stages = sorted(int(name.removeprefix("feat")) for name in io if name.startswith("feat"))
+    norms = {name: tensor for name, tensor in io.items() if name.startswith("outnorm")}
+    return {**arguments, "out_indices": stages}, {**weights, **norms}
+
+
+def _recorded_maps(folder: Path, _: str) -> Tensors:
+    io = load_file(folder / "backbone_io.safetensors")
+    return {name: tensor for name, tensor in io.items() if not name.startswith("outnorm")}
+
+
+def _run_maps(model: Any, given: Recorded) -> Tensors:
+    maps = model(given["input"])
+    return {f"feat{index}": found for index, found in zip(model.config.out_indices, maps, strict=True)}
+
+
+def pyramid(system: str) -> Golden:
+    """The maps `feat0`, … of `backbone_io.safetensors`, with the weights of the folder's classifier."""
+    return Golden(
+        system=system, part="pyramid", checkpoint=_backbone, recorded=_recorded_maps, run=_run_maps, **TOLERANCES
+    )
+
+
 def write(
     folder: Path,
     family: str,
@@ -78,3 +104,13 @@ def write(
     gradients = {name.removeprefix("grad."): t for name, t in io.items() if name.startswith("grad.")}
     golden.write(folder, "grads.safetensors", {**gradients, "cotangent": io.pop("cotangent")})
     golden.write(folder, "io.safetensors", {name: t for name, t in io.items() if not name.startswith("grad.")})
+
+
+def write_pyramid(folder: Path, which: Golden, backbone: Any, size: tuple[int, int], *, seed: int) -> None:
+    """Add `backbone_io.safetensors` to what `write` made: maps of `backbone` with the weights that lie there."""
+    torch.manual_seed(seed)
+    golden.scatter(backbone, seed)
+    backbone.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    io = golden.record(which, backbone, {"input": torch.randn(1, 3, *size)})
+    norms = {name: tensor.float() for name, tensor in backbone.state_dict().items() if name.startswith("outnorm")}
+    golden.write(folder, "backbone_io.safetensors", {**io, **norms})

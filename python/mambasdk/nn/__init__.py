@@ -19,6 +19,7 @@ from mambasdk.nn.mamba3 import Mamba3  # noqa: E402
 from mambasdk.nn.matrix_mixers import MATRIX_MIXERS, MatrixMixer  # noqa: E402
 from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
 from mambasdk.nn.mlp import MLP, GatedMLP  # noqa: E402
+from mambasdk.nn.non_causal_ssd import non_causal_ssd  # noqa: E402
 from mambasdk.nn.norm import LayerNorm, RMSNorm, add_norm  # noqa: E402
 from mambasdk.nn.optim import parameter_groups  # noqa: E402
 from mambasdk.nn.patches import PatchEmbedding  # noqa: E402
@@ -64,6 +65,7 @@ __all__ = [
     "add_norm",
     "drop_path",
     "initial_dt_bias",
+    "non_causal_ssd",
     "parameter_groups",
     "register_layer_state",
     "scaled",

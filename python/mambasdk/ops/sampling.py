@@ -26,14 +26,14 @@ def deformable_sample(
         y[p, group g] = sum over t of mask_t * x[p + centre + (tap_t - centre + offset_t) * offset_scale, group g]
         tap_t = dilation * (t % kh, t // kh)  (height, width),    centre = dilation * (kernel - 1) // 2
 
-    x between elements is linear in height and width, and outside of it 0. Taps run along the height first ("width-major").
-    Source: DCNv4 (arXiv 2401.06197), whose masks are neither normalised nor bounded.
+    x between elements is linear in height and width, and outside of it 0. Taps run along the height first
+    ("width-major"). Source: DCNv4 (arXiv 2401.06197), whose masks are neither normalised nor bounded.
 
     Args:
         x: (batch, H, W, C), float32, bfloat16, float16 or float64; sums are in float32 (float64).
         offset_mask: (batch, h, w, E) in the dtype of x, E >= groups * 3 T. Entries [3 T g, 3 T (g + 1)) are group g's:
-            2 T offsets in elements of x, (width, height) of tap 0, of tap 1, …; then T masks. What comes behind the last
-            group is not read. h and w are those of a convolution with this window.
+            2 T offsets in elements of x, (width, height) of tap 0, of tap 1, …; then T masks. What comes behind the
+            last group is not read. h and w are those of a convolution with this window.
         groups: groups of C / groups neighbouring channels, each with its own offsets and masks.
         kernel_size, stride, padding, dilation: of both axes, or (height, width). At most 128 taps.
         offset_scale: factor of taps and offsets, about the window's centre.

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mambasdk.errors import InvalidArgumentError
 from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, start_model
 from mambasdk.training.readable import add_skip_bad_argument
 from mambasdk_vision.drawing.labels import draw_labels
+from mambasdk_vision.heads.arguments import add_engine_argument, add_size_argument, size_of
 from mambasdk_vision.processors import IMAGENET
 from mambasdk_vision.training.augmentation import Augmentation
 from mambasdk_vision.training.folder import ClassFolders, Pixels, read_folders, readable_pixels, split
@@ -35,9 +35,7 @@ class ImageClassificationHead(TaskHead):
             "--held-out", type=float, default=0.1, help="share of --data that is not trained on (default: 0.1)"
         )
         add_skip_bad_argument(data)
-        data.add_argument(
-            "--size", type=int, nargs="+", metavar="PIXELS", help="side of the images, or height and width"
-        )
+        add_size_argument(data)
         data.add_argument(
             "--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror every second image"
         )
@@ -46,12 +44,7 @@ class ImageClassificationHead(TaskHead):
         )
         data.add_argument("--label-smoothing", type=float, default=0.1, help="(default: 0.1)")
         data.add_argument("--top-k", type=int, default=5, help="labels that the package names (default: 5)")
-        parser.add_argument(
-            "--engine",
-            choices=("auto", "native", "aoti", "torch"),
-            default="auto",
-            help="of the package (default: native, or torch where the native engine lacks an operation)",
-        )
+        add_engine_argument(parser)
 
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """Images by class folders, and a model for their classes."""
@@ -120,7 +113,7 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
     from mambasdk.lowering import as_model
     from mambasdk_vision.model import image_size
 
-    size, start = _size(args), Start.of(args)
+    size, start = size_of(args), Start.of(args)
     if start.model is None:
         sized = {"image_size": list(size)} if size else {}
         new: Any = start_model(args, {"num_classes": len(classes), **sized})
@@ -134,14 +127,6 @@ def _model(args: argparse.Namespace, classes: list[str]) -> tuple[Any, dict[str,
         model = as_model(model).with_classes(len(classes))
     normalisation = {name: old[name] for name in _NORMALISATION if name in old} if old else _NORMALISATION
     return model, _entry(size or old.get("size") or image_size(model), normalisation)
-
-
-def _size(args: argparse.Namespace) -> tuple[int, int] | None:
-    if not args.size:
-        return None
-    if len(args.size) > 2 or min(args.size) < 1:
-        raise InvalidArgumentError("bad --size", expected="one side, or height and width", got=args.size)
-    return args.size[0], args.size[-1]
 
 
 def _entry(size: Any, normalisation: Mapping[str, Any]) -> dict[str, Any]:

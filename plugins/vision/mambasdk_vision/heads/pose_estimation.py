@@ -13,19 +13,40 @@ from mambasdk.training.readable import add_skip_bad_argument
 from mambasdk_vision.drawing.skeletons import draw_skeletons
 from mambasdk_vision.pose.augmentation import CropAugmentation
 from mambasdk_vision.pose.coco import PoseData, read_coco, split
-from mambasdk_vision.pose.crops import PersonCrops
+from mambasdk_vision.pose.crops import PersonCrops, WholeImages
 from mambasdk_vision.pose.keypoints import KeypointSet
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mambasdk.evaluation import Evaluation
 
-_SIGMA = 2.0 / 64  # of the height of a heat map: 2 of 64 and 3 of 96 (arXiv 1804.06208)
 
+class PoseHead(TaskHead):
+    """What the heads of poses share. A subclass says how images are cut, and has `task`, `default_sigma`, `evaluate`.
 
-class PoseEstimationHead(TaskHead):
-    """Keypoints of people, top-down: each from the crop of its box."""
+    crops: what the model sees of a data set's images.
+    """
 
-    defaults: ClassVar = {"batch": 32, "lr": 5e-4, "weight_decay": 0.01}
+    crops: ClassVar[type[PersonCrops] | type[WholeImages]]
+
+    def task(
+        self,
+        model: nn.Module,
+        train: Any,
+        held_out: Any,
+        *,
+        batch: int,
+        seed: int,
+        augmentation: CropAugmentation,
+        sigma: float,
+    ) -> Any:
+        """The task of the Trainer; train and held_out are `crops`."""
+        raise NotImplementedError
+
+    def default_sigma(self, height: int) -> float:
+        """Of the target's Gaussians, in pixels of a heat map, for images of this height."""
+        raise NotImplementedError
 
     def add_data_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Data, model, augmentation, engine."""
@@ -42,7 +63,9 @@ class PoseEstimationHead(TaskHead):
         model.add_argument("--backbone", metavar="NAME", help="the encoder, a family or a variant")
         model.add_argument("--size", type=int, nargs="+", metavar="PIXELS", help="height and width of a crop")
         model.add_argument(
-            "--sigma", type=float, help="of the target's Gaussians, pixels (default: 2 of 64 rows, 3 of 96)"
+            "--sigma",
+            type=float,
+            help="of the target's Gaussians, pixels of a heat map (default: as published, 1 or more)",
         )
         crop = CropAugmentation()
         more = parser.add_argument_group("augmentation")
@@ -68,22 +91,20 @@ class PoseEstimationHead(TaskHead):
 
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """People by their annotations, and a model for their keypoints."""
-        from mambasdk_vision.pose.task import PoseTask
-
         train, held_out = _data(args)
         augmentation = CropAugmentation(args.flip, args.scale, args.rotation, args.shift, args.half_body)
         model, entry = _model(args, train.keypoint_set)
-        seen, unseen = (PersonCrops(part, entry, skip_bad=args.skip_bad) for part in (train, held_out))
-        task = PoseTask(
+        seen, unseen = (self.crops(part, entry, skip_bad=args.skip_bad) for part in (train, held_out))
+        task = self.task(
             model,
             seen,
             unseen,
             batch=options.batch,
             seed=options.seed,
             augmentation=augmentation,
-            sigma=args.sigma or max(_SIGMA * entry["size"][0] / 4, 1.0),
+            sigma=args.sigma or max(self.default_sigma(entry["size"][0]), 1.0),
         )
-        counts = len(seen), len(unseen)
+        counts, unit = (len(seen), len(unseen)), self.crops.unit
         return TaskRun(
             model,
             task,
@@ -93,33 +114,68 @@ class PoseEstimationHead(TaskHead):
             curve={"loss_label": "squared error", "metric": "AP"},
             report=lambda trained: {
                 "keypoints": list(train.keypoint_set.names),
-                "train_people": counts[0],
-                "held_out_people": counts[1],
-                "people_per_second": trained.result.units_per_second,
+                f"train_{unit}": counts[0],
+                f"held_out_{unit}": counts[1],
+                f"{unit}_per_second": trained.result.units_per_second,
                 **trained.metrics,
             },
             held_out=lambda trained: (
-                f"AP {trained.metrics['AP']:.3f}, PCK@0.1 {trained.metrics['PCK']:.1%} of {counts[1]} people"
+                f"{', '.join(f'{name} {value:.3f}' for name, value in trained.metrics.items())} of {counts[1]} {unit}"
             ),
         )
 
     def add_evaluate_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The people, and whether mirrored crops are looked at too."""
+        """The people of the images."""
         parser.add_argument("--annotations", required=True, metavar="FILE", help="the people as COCO keypoint JSON")
+        add_skip_bad_argument(parser)
+
+    def evaluate(self, args: argparse.Namespace) -> Evaluation:
+        """COCO's scores of the package `args.model`."""
+        raise NotImplementedError
+
+    def draw(self, file: Path, result: Mapping[str, Any], out: Path, *, package: Path) -> None:
+        """Write the PNG `out`: the image and the people's skeletons."""
+        draw_skeletons(file, result, out)
+
+
+class PoseEstimationHead(PoseHead):
+    """Keypoints of people, top-down: each from the crop of its box."""
+
+    defaults: ClassVar = {"batch": 32, "lr": 5e-4, "weight_decay": 0.01}
+    crops = PersonCrops
+
+    def task(
+        self,
+        model: nn.Module,
+        train: Any,
+        held_out: Any,
+        *,
+        batch: int,
+        seed: int,
+        augmentation: CropAugmentation,
+        sigma: float,
+    ) -> Any:
+        """See PoseHead."""
+        from mambasdk_vision.pose.task import PoseTask
+
+        return PoseTask(model, train, held_out, batch=batch, seed=seed, augmentation=augmentation, sigma=sigma)
+
+    def default_sigma(self, height: int) -> float:
+        """2 of 64 rows and 3 of 96 (arXiv 1804.06208)."""
+        return 2.0 / 64 * height / 4
+
+    def add_evaluate_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """The people, and whether mirrored crops are looked at too."""
+        super().add_evaluate_arguments(parser)
         parser.add_argument(
             "--flip-test", action=argparse.BooleanOptionalAction, default=True, help="average with mirrored crops"
         )
-        add_skip_bad_argument(parser)
 
     def evaluate(self, args: argparse.Namespace) -> Evaluation:
         """COCO's scores of the people in `args.annotations`, whose boxes are given; `args.data` is one folder."""
         from mambasdk_vision.pose.evaluation import evaluate
 
         return evaluate(args)
-
-    def draw(self, file: Path, result: Mapping[str, Any], out: Path, *, package: Path) -> None:
-        """Write the PNG `out`: the image and the people's skeletons."""
-        draw_skeletons(file, result, out)
 
 
 def _data(args: argparse.Namespace) -> tuple[PoseData, PoseData]:

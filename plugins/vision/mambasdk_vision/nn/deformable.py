@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mambasdk import ops
@@ -15,8 +14,8 @@ from mambasdk_vision.nn.maps import MapConv2d
 class DCNv4(nn.Module):
     """Deformable convolution v4 (arXiv 2401.06197) from (B, H, W, C) to the same shape, stride 1.
 
-    channels: C. groups: G, of C / G channels, each with its own offsets and masks. kernel_size: of the square window, an
-    odd number K. offset_scale: factor of taps and offsets. depthwise: a depthwise 3 x 3 convolution before the layer
+    channels: C. groups: G, of C / G channels, each with its own offsets and masks. kernel_size: of the square window,
+    an odd number K. offset_scale: factor of taps and offsets. depthwise: a depthwise 3 x 3 convolution before the layer
     that gives offsets and masks. projections: linear layers on channels before and after the sampling, without which no
     channel sees another but through offsets and masks.
 

@@ -20,9 +20,12 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, H, W, C) to (B, ceil(H/2), ceil(W/2), out); odd sides get a row or column of zeros."""
-        x = functional.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        parts = [x[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        y: Tensor = self.reduction(self.norm(torch.cat(parts, dim=-1)))
+        batch, height, width, channels = x.shape
+        rows, columns = (height + 1) // 2, (width + 1) // 2
+        if torch.compiler.is_compiling() or height % 2 or width % 2:
+            x = functional.pad(x, (0, 0, 0, 2 * columns - width, 0, 2 * rows - height))
+        x = x.view(batch, rows, 2, columns, 2, channels).permute(0, 1, 3, 4, 2, 5)  # neighbours column by column
+        y: Tensor = self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
         return y
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,23 +74,54 @@ class RoutedScan(MarkedParameters):
         order: (k, steps) int32, the pixel that each route reads and adds to in step t, once or several times. routes:
         which of the parameters they take, all by default. Projections are taken at pixels, so nothing is copied.
         """
-        chosen = slice(0, self.routes) if routes is None else routes
-        count = chosen.stop - chosen.start
-        states, rank = self.d_state, self.dt_rank
-        low = functional.linear(u, self.x_proj_weight[chosen].flatten(0, 1))
-        low = low.unflatten(-1, (count, -1)).transpose(1, 2)  # (S, k, L, R+2N)
-        dt_low, B, C = low.split([rank, states, states], dim=-1)
-        delta = dt_low @ self.dt_projs_weight[chosen].transpose(1, 2)  # (S, k, L, D)
-        A = -torch.exp(accumulate_dtype(self.A_logs)).unflatten(0, (self.routes, -1))  # (K, D, N)
-        y: Tensor = ops.selective_scan(
-            u,
-            delta,
-            A[chosen],
-            B,
-            C,
-            D=accumulate_dtype(self.Ds).unflatten(0, (self.routes, -1))[chosen],
-            delta_bias=accumulate_dtype(self.dt_projs_bias)[chosen],
-            delta_softplus=True,
-            order=order,
-        )
+        y: Tensor = ops.selective_scan(u, **self._given_at(u, routes), order=order)
         return y
+
+    def scan_rows(self, u: Tensor, route: int, *, reverse: bool = False) -> Tensor:
+        """As `scan` of one route in the order of u (S, L, D), or from its end: no table is read."""
+        given = self._given_at(u, slice(route, route + 1))
+        for name, dim in (("delta", 1), ("B", 1), ("C", 1), ("A", 0), ("D", 0), ("delta_bias", 0)):
+            given[name] = given[name].squeeze(dim)
+        y: Tensor = ops.selective_scan(u, **given, reverse=reverse)
+        return y
+
+    def scan_in_turn(self, u: Tensor, orders: Sequence[Tensor], routes: slice | None = None) -> list[Tensor]:
+        """As `scan` along the orders one after another, the state running on; what each adds, (S, L, D), by itself."""
+        given = self._given_at(u, routes)
+        parts: list[Tensor] = []
+        state = None
+        for order in orders:
+            y, state = ops.selective_scan(u, **given, order=order, initial_state=state, return_final_state=True)
+            parts.append(y)
+        return parts
+
+    def _given_at(self, u: Tensor, routes: slice | None) -> dict[str, Any]:
+        """What the scan takes beside u (S, L, D), at each of its pixels."""
+        chosen = slice(0, self.routes) if routes is None else routes
+        low = functional.linear(u, self.x_proj_weight[chosen].flatten(0, 1))
+        low = low.unflatten(-1, (chosen.stop - chosen.start, -1)).transpose(1, 2)  # (S, k, L, R+2N)
+        return self._given(low, chosen)
+
+    def scan_steps(self, u: Tensor, order: Tensor) -> Tensor:
+        """As `scan` of all routes, for those that visit a part of the pixels each: (S, L, D) from u (S, L, D).
+
+        order: (K, M) int32. Projections are taken at steps, K * M of them, of one copy of the pixels in their order.
+        """
+        visited = u.index_select(1, order.flatten()).unflatten(1, (self.routes, -1))  # (S, K, M, D)
+        low = visited @ self.x_proj_weight.transpose(1, 2)  # (S, K, M, R+2N)
+        y: Tensor = ops.selective_scan(u, **self._given(low, slice(0, self.routes)), order=order, step_params=True)
+        return y
+
+    def _given(self, low: Tensor, chosen: slice) -> dict[str, Any]:
+        """What the scan takes for projections low (S, k, P, R+2N)."""
+        dt_low, B, C = low.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        A = -torch.exp(accumulate_dtype(self.A_logs)).unflatten(0, (self.routes, -1))  # (K, D, N)
+        return {
+            "delta": dt_low @ self.dt_projs_weight[chosen].transpose(1, 2),  # (S, k, P, D)
+            "A": A[chosen],
+            "B": B,
+            "C": C,
+            "D": accumulate_dtype(self.Ds).unflatten(0, (self.routes, -1))[chosen],
+            "delta_bias": accumulate_dtype(self.dt_projs_bias)[chosen],
+            "delta_softplus": True,
+        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,21 +14,21 @@ Scan = Literal["cross", "forward", "both"]
 ROUTES = 4  # of a cross scan
 _SIZES = 64  # tables that are kept of each kind
 
-Table = Callable[..., Tensor]
+_Tables = TypeVar("_Tables")
 
 
-def cached_routes(build: Table) -> Table:
-    """`build(height, width, …, device=None)`, whose table is kept for the next call of the same size.
+def cached_routes(build: Callable[..., _Tables]) -> Callable[..., _Tables]:
+    """`build(height, width, …, device=None)`, whose tables are kept for the next call of the same size.
 
     Nothing is kept while a graph is traced, or under a mode whose tensors are not real.
     """
 
     @lru_cache(_SIZES)
-    def kept(*arguments: Any, device: torch.device | None) -> Tensor:
+    def kept(*arguments: Any, device: torch.device | None) -> _Tables:
         with torch.inference_mode(False):
             return build(*arguments, device=device)
 
-    def table(*arguments: Any, device: torch.device | None = None) -> Tensor:
+    def table(*arguments: Any, device: torch.device | None = None) -> _Tables:
         if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
             return build(*arguments, device=device)
         return kept(*arguments, device=device)

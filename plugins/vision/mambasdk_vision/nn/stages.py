@@ -51,7 +51,7 @@ class StagedEncoder(MarkedParameters, ImageModel):
     smallest side of an image.
     """
 
-    ends = ("classifier.", "outnorm")
+    ends: tuple[str, ...] = ("classifier.", "outnorm")
     maps_config: ClassVar = {"out_indices": (0, 1, 2, 3)}
     where = "encoder"
     least = 1

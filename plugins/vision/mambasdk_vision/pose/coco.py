@@ -27,7 +27,7 @@ class PoseData:
 
     files: of the images. image: int64 (n), index into files. keypoints: (n, K, 3), x, y and visibility (0: not
     annotated). boxes: (n, 4), x1, y1, x2, y2. areas: (n), square pixels. ignored: bool (n), crowds and people without
-    keypoints: not to train on, and neither right nor wrong when found.
+    keypoints: not to train on, and neither right nor wrong when found. crowd: bool (n), many people in one box.
     """
 
     files: list[Path]
@@ -37,6 +37,7 @@ class PoseData:
     boxes: Array
     areas: Array
     ignored: npt.NDArray[np.bool_]
+    crowd: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -54,6 +55,7 @@ class PoseData:
             self.boxes[rows],
             self.areas[rows],
             self.ignored[rows],
+            self.crowd[rows],
         )
 
     def people(self) -> npt.NDArray[np.int64]:
@@ -118,6 +120,7 @@ def read_coco(
         np.array([person.box for person in people]),
         np.array([person.area for person in people]),
         np.array([person.ignored for person in people]),
+        np.array([person.crowd for person in people]),
     )
 
 
@@ -128,6 +131,7 @@ class _Person:
     box: tuple[float, float, float, float]
     area: float
     ignored: bool
+    crowd: bool
 
 
 class _Reader:
@@ -151,11 +155,12 @@ class _Reader:
         if not np.isin(keypoints[:, 2], (0, 1, 2)).all():
             raise ValueError("keypoints: the visibility of each is 0, 1 or 2")
         x, y, width, height = _numbers(row.get("bbox"), 4, "bbox (x, y, width, height)")
-        ignored = bool(row.get("iscrowd", 0)) or not (keypoints[:, 2] > 0).any()
+        crowd = bool(row.get("iscrowd", 0))
+        ignored = crowd or not (keypoints[:, 2] > 0).any()
         if not ignored:
             _check_box(image, x, y, width, height)
         area = float(row["area"]) if isinstance(row.get("area"), (int, float)) else width * height
-        return _Person(self._place(name, image), keypoints, (x, y, x + width, y + height), area, ignored)
+        return _Person(self._place(name, image), keypoints, (x, y, x + width, y + height), area, ignored, crowd)
 
     def _place(self, name: Any, image: Mapping[str, Any]) -> int:
         if name not in self._places:

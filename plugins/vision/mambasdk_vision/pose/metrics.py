@@ -24,6 +24,7 @@ class ImagePoses:
 
     truth: (m, K, 3), x, y and visibility (0: not annotated). areas: (m) square pixels. boxes: (m, 4), x1, y1, x2, y2.
     ignored: bool (m), crowds and people without a keypoint, which are neither to be found nor wrong when found.
+    crowd: bool (m), those of the ignored that may be found several times.
     found: (n, K, 3), x, y and score. scores: (n).
     """
 
@@ -31,6 +32,7 @@ class ImagePoses:
     areas: Array
     boxes: Array
     ignored: npt.NDArray[np.bool_]
+    crowd: npt.NDArray[np.bool_]
     found: Array
     scores: Array = field(default_factory=lambda: np.zeros(0))
 
@@ -83,7 +85,7 @@ def _match(image: ImagePoses, sigmas: Sequence[float]) -> tuple[Array, Any, Any]
         for column in range(len(best)):
             least, chosen = min(threshold, 1 - 1e-10), -1
             for person in order:
-                if taken[row, person]:
+                if taken[row, person] and not image.crowd[person]:
                     continue
                 if chosen >= 0 and not image.ignored[chosen] and image.ignored[person]:
                     break

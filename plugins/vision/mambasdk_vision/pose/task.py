@@ -105,7 +105,13 @@ def scored(crops: PersonCrops, found: Array, scores: Array) -> dict[str, float]:
         own, rows = data.image == image, data.image[crops.people] == image
         images.append(
             ImagePoses(
-                data.keypoints[own], data.areas[own], data.boxes[own], data.ignored[own], found[rows], scores[rows]
+                data.keypoints[own],
+                data.areas[own],
+                data.boxes[own],
+                data.ignored[own],
+                data.crowd[own],
+                found[rows],
+                scores[rows],
             )
         )
     right, seen = correct_keypoints(found, data.keypoints[crops.people], data.boxes[crops.people])

@@ -1,13 +1,12 @@
-"""Labelled images on disk: one folder per class. Pixels are decoded once and kept while they fit. No torch."""
+"""Labelled images on disk: one folder per class. No torch."""
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,10 @@ import numpy.typing as npt
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.training.readable import readable
 from mambasdk_vision.plugin import SUFFIXES
-from mambasdk_vision.processors import ImageProcessor
+from mambasdk_vision.training.images import ImageFiles
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -93,48 +95,22 @@ def split(data: ClassFolders, held_out: float, seed: int) -> tuple[ClassFolders,
     return train, rest
 
 
-class Pixels:
-    """Images of one size as uint8 (N, H, W, 3), prepared as the package's processor does but not normalised.
-
-    entry: the package's processor entry. budget: bytes of decoded images to keep.
-    """
+class Pixels(ImageFiles):
+    """The images of class folders."""
 
     def __init__(self, data: ClassFolders, entry: Mapping[str, Any], budget: int = 2 << 30) -> None:
-        options = {name: value for name, value in entry.items() if name not in ("kind", "mean", "std")}
+        super().__init__(data.files, entry, budget)
         self.data = data
-        self._prepare = ImageProcessor(**{**options, "layout": "channels_last"})
-        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
-        self._budget = budget
 
-    def only(self, indices: Sequence[int]) -> Pixels:
+    def only(self, indices: Sequence[int]) -> Self:
         """Those of `indices`, with what is decoded of them; InvalidArgumentError where a class loses all images."""
-        if len(indices) == len(self.data):
-            return self
-        kept = copy.copy(self)
+        kept = super().only(indices)
         kept.data = self.data.take(np.array(indices, np.int64))
-        kept._kept = {new: self._kept[old] for new, old in enumerate(indices) if old in self._kept}
         lost = set(self.data.labels.tolist()) - set(kept.data.labels.tolist())
         if lost:
             names = ", ".join(self.data.classes[label] for label in sorted(lost))
             raise InvalidArgumentError(f"no image of class {names} can be read", where="--data")
         return kept
-
-    def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """uint8 (len(indices), H, W, 3). Raises InvalidArgumentError that names a file that cannot be read."""
-        return np.stack([self._one(int(index)) for index in indices])
-
-    def _one(self, index: int) -> npt.NDArray[np.uint8]:
-        if index in self._kept:
-            return self._kept[index]
-        path = self.data.files[index]
-        try:
-            samples = self._prepare(path)["image"][0]  # float32 (H, W, 3), whole 255ths
-        except (ValueError, OSError, RuntimeError) as error:
-            raise InvalidArgumentError(str(error), where=str(path)) from error
-        pixels: npt.NDArray[np.uint8] = np.rint(samples * 255).astype(np.uint8)
-        if (len(self._kept) + 1) * pixels.nbytes <= self._budget:
-            self._kept[index] = pixels
-        return pixels
 
 
 def readable_pixels(parts: Sequence[Pixels], *, skip_bad: bool) -> list[Pixels]:

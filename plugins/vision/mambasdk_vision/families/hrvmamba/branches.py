@@ -105,14 +105,13 @@ class BranchModule(nn.Module):
 
 def _apply(branch: nn.Module, x: Tensor) -> Tensor:
     """Blocks on a channel-first map."""
-    y = x.permute(0, 2, 3, 1)
-    if torch.compiler.is_exporting():  # the compiler fails on strides that are products of free dims
-        return cast("Tensor", branch(y.contiguous())).permute(0, 3, 1, 2).contiguous()
-    return cast("Tensor", branch(y.contiguous())).permute(0, 3, 1, 2)
+    y = cast("Tensor", branch(x.permute(0, 2, 3, 1).contiguous())).permute(0, 3, 1, 2)
+    # The compiler fails on strides that are products of free dims.
+    return y.contiguous() if torch.compiler.is_exporting() else y
 
 
 def _enlarged(x: Tensor, factor: int, like: Tensor) -> Tensor:
-    """x (B, C, h, w) `factor` times as large, linear between elements; then, where sizes are odd, at the size of `like`.
+    """Linear between the elements of x (B, C, h, w): `factor` times as large, then, where sizes are odd, as `like`.
 
     Two steps, as upstream: one from (h, w) to an odd size would put the elements elsewhere.
     """

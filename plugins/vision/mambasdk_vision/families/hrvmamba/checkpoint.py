@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,37 +9,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambasdk.models import Checkpoint, require_known
+from mambasdk.models import Checkpoint, require, require_known
 from mambasdk.models.upstream import layer_count, require_tensors
-from mambasdk_vision.families.hrvmamba.config import BRANCHES, HRVMambaConfig
+from mambasdk_vision.families.hrvmamba.config import BRANCHES
 
 _FIRST = "stage2.0.branches.0.0."  # the first block
-_READ = ("in_chans", "channels", "stem_channels", "stage1_channels", "stage1_blocks", "num_modules", "num_blocks")
-_READ += ("ssm_ratio", "mlp_ratio", "se_lpu", "projections", "neck_channels", "neck_features", "num_classes")
-# What no tensor tells.
-_GIVEN = [f.name for f in dataclasses.fields(HRVMambaConfig) if f.name not in _READ]
-_CLASSIFIER = ("neck.", "head.")
+# What no tensor tells, and what may be chosen of a file that holds more.
+_GIVEN = (
+    "task",
+    "img_size",
+    "offset_scale",
+    "ssm_drop_rate",
+    "drop_path_rate",
+    "multiscale_output",
+)
+_NECK = "neck.final_layer.conv.weight"
+# task -> what a file for it has to hold, and beginnings of the names that it does not use.
+_TASKS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "classification": ([_NECK, "head.weight"], ("outnorm",)),
+    "pose": ([], ("neck.", "head.", "outnorm")),
+    "segmentation": ([_NECK], ("head.",)),
+}
 
 
 def import_hrvmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     """Our overrides and tensor names from an upstream state dict.
 
-    config: task, img_size, offset_scale and rates of dropout; the rest is in the tensors: whether the deformable
-    convolutions have projections (`op.conv2d.value_proj.weight`), blocks SE and LPU, the last fusion one output or all.
-    task: what the file is of, unless given; a classifier's file gives "pose", and "segmentation", whose norms then start
-    as identities, as upstream loads it. Linear layers may be (out, in, 1, 1). Of a whole estimator or segmenter the part
-    `backbone.` is taken.
+    config: task, img_size, offset_scale, multiscale_output and rates of dropout. The rest is in the tensors: whether
+    the deformable convolutions have projections (`op.conv2d.value_proj.weight`), blocks SE and LPU, the last fusion all
+    outputs or one. task: what the file is of, unless given; a classifier's file gives "pose", and "segmentation", whose
+    norms then start as identities, as upstream loads it. Linear layers may be (out, in, 1, 1). Of a whole estimator or
+    segmenter the part `backbone.` is taken.
     """
     require_known(config, _GIVEN, "every size is read off the tensors; give task, img_size or rates of dropout")
-    weights = weights.part("backbone.").rename({"cls_head.fc.weight": "head.weight", "cls_head.fc.bias": "head.bias"})
+    require(config, {"task": tuple(_TASKS)}, "hrvmamba")
+    weights = weights.part("backbone.")
     require_tensors(weights, ["conv1.weight", f"{_FIRST}norm.weight", f"{_FIRST}op.in_proj.weight"], "HRVMamba")
     task = config.get("task", _task(weights))
-    unused = {"pose": (*_CLASSIFIER, "outnorm"), "segmentation": ("head.",), "classification": ("outnorm",)}[task]
+    needed, unused = _TASKS[task]
+    require_tensors(weights, needed, f"HRVMamba for {task}")
     weights = weights.rename(lambda name: None if name.startswith(unused) else name)
     tensors: dict[str, Tensor] = {name: _flat(name, weights) for name in weights}
     settings = _sizes(weights)
-    single = "pose" if not settings["multiscale_output"] else task
-    settings.update({"task": single, **config})
+    settings.update({"task": task, **config})
     if task == "segmentation":
         for index, width in enumerate((*settings["neck_channels"][:-1], settings["neck_features"])):
             tensors.setdefault(f"outnorm{index}.weight", torch.ones(width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ class HRVMambaEncoder(MarkedParameters, ImageModel):
     """Stem and branches; parameter names are upstream's."""
 
     ends = ("neck.", "head.", "outnorm")
-    maps_config = {"task": "pose"}
-    first_map_config = {"task": "pose", "multiscale_output": False}
+    maps_config: ClassVar = {"task": "pose"}
+    first_map_config: ClassVar = {"task": "pose", "multiscale_output": False}
 
     def __init__(self, config: HRVMambaConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class HRVMambaEncoder(MarkedParameters, ImageModel):
             source = list(widths[:stage])
 
     def branches(self, image: Tensor) -> list[Tensor]:
-        """Maps (B, C, h, w) of all branches that come out; image (B, 3, H, W), sides of 32 or more. Raises ShapeError."""
+        """Maps (B, C, h, w) of the branches that come out; image (B, 3, H, W), sides from 32. Raises ShapeError."""
         check_image(image, self.config.in_chans, "HRVMamba", least=_LEAST)
         if not torch.compiler.is_exporting():
             image = image.contiguous(memory_format=torch.channels_last)
@@ -158,12 +158,11 @@ class HRVMambaPyramid(HRVMambaEncoder, FeatureMaps):
         return [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(norms, maps, strict=True)]
 
 
-_ENDS = {"classification": HRVMambaClassifier, "pose": HRVMambaBranches, "segmentation": HRVMambaPyramid}
-
-
-def build(config: HRVMambaConfig) -> HRVMambaEncoder:
+def build(config: HRVMambaConfig) -> HRVMambaClassifier | HRVMambaBranches | HRVMambaPyramid:
     """The module of a configuration, freshly initialised; also on the meta device."""
-    return cast("HRVMambaEncoder", _ENDS[config.task](config))
+    if config.task == "classification":
+        return HRVMambaClassifier(config)
+    return HRVMambaBranches(config) if config.task == "pose" else HRVMambaPyramid(config)
 
 
 def _transition(source: Sequence[int], widths: Sequence[int]) -> nn.ModuleList:
@@ -182,7 +181,7 @@ def _transition(source: Sequence[int], widths: Sequence[int]) -> nn.ModuleList:
 def _branch_module(
     config: HRVMambaConfig, widths: Sequence[int], drop_path: Sequence[float], outputs: int
 ) -> BranchModule:
-    """drop_path: of each block of a branch. Without a classifier's end the convolutions of a block are never dropped."""
+    """drop_path: of each block of a branch. For pose the convolutions of a block are never dropped."""
 
     def block(channels: int, index: int) -> DVSSBlock:
         return DVSSBlock(

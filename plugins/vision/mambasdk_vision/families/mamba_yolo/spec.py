@@ -38,7 +38,7 @@ FAMILY = FamilySpec(
     default_variant="mamba-yolo-mini",
     head="object_detection",
     processors={"image": LETTERBOX},
-    tiny={"width": 0.03125, "num_classes": 3, "reg_max": 4, "imgsz": 64},
+    tiny={"depth": 0.1, "width": 0.03125, "num_classes": 3, "reg_max": 4, "imgsz": 64},
     fields={"image_size": "imgsz"},
     causal=False,
 )

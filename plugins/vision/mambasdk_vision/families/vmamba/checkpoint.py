@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mambasdk.models import Checkpoint, require, require_known
-from mambasdk_vision.checkpoint import UPSTREAM_ARGUMENTS
+from mambasdk_vision.checkpoint import UPSTREAM_ARGUMENTS, staged_tensors
 from mambasdk_vision.nn import pair
 from mambasdk_vision.nn.positions import resize_grid
+from mambasdk_vision.nn.stages import stage_widths
 
 # Upstream's arguments that are ours too; the defaults are those of its constructor.
 _DEFAULTS: dict[str, Any] = {
@@ -51,6 +51,7 @@ _OLDER = (
     (".ln_2.", ".norm2."),
     (".self_attention.", ".op."),
 )
+_LINEAR = ("_proj.weight", "fc1.weight", "fc2.weight", "reduction.weight", "classifier.head.weight")
 _OLDER_STARTS = (("norm.", "classifier.norm."), ("head.", "classifier.head."))
 
 
@@ -64,14 +65,8 @@ def import_vmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dict[
     require(config, _REQUIRED, "vmamba")
     settings = {name: config.get(name, default) for name, default in _DEFAULTS.items()}
     weights = weights.part("backbone.").rename(_newer)  # the part of a whole segmenter or detector
-    if settings["out_indices"]:
-        weights = weights.rename(lambda name: None if name.startswith("classifier.") else name)
-    tensors = {name: _flat(name, weights) for name in weights}
-    dims = settings["dims"]
-    for index in settings["out_indices"]:
-        width = dims * 2**index if isinstance(dims, int) else dims[index]
-        tensors.setdefault(f"outnorm{index}.weight", torch.ones(width))
-        tensors.setdefault(f"outnorm{index}.bias", torch.zeros(width))
+    widths = stage_widths(settings["dims"], settings["depths"], "vmamba")
+    tensors = staged_tensors(weights, widths, settings["out_indices"], ends=("classifier.",), linear=_LINEAR)
     if settings["posembed"] and "pos_embed" in tensors:
         rows, columns = (side // settings["patch_size"] for side in pair(settings["imgsize"], "imgsize", "vmamba"))
         tensors["pos_embed"] = resize_grid(tensors["pos_embed"], rows, columns)
@@ -85,10 +80,3 @@ def _newer(name: str) -> str:
     for old, new in _OLDER:
         name = name.replace(old, new)
     return name
-
-
-def _flat(name: str, weights: Checkpoint) -> Tensor:
-    """A linear layer that was stored as a convolution of side 1, without its last two dims."""
-    tensor = weights[name]
-    linear = name.endswith(("_proj.weight", "fc1.weight", "fc2.weight", "reduction.weight", "classifier.head.weight"))
-    return tensor.flatten(1) if linear and tensor.ndim == 4 else tensor

@@ -1,0 +1,1 @@
+"""The parts of `families/vision.py`: image encoders beside what they compete with, on this machine's CPU."""

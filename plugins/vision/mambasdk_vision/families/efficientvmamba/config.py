@@ -1,0 +1,67 @@
+"""The configuration of an EfficientVMamba, under upstream's argument names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mambasdk.errors import InvalidArgumentError
+from mambasdk_vision.nn import pair
+from mambasdk_vision.nn.stages import check_out_indices, stage_widths
+
+
+@dataclass
+class EfficientVMambaConfig:
+    """An EfficientVMamba; the defaults are the tiny one's (arXiv 2403.09977).
+
+    dims: channels of the first stage, which double, or of every stage. depths: blocks of each stage; the first two
+    stages scan, the others are inverted residuals. step_size: the sides of the phases that the four routes take, 2.
+    patch_size: of the stem, 4. in_chans: channels of the image. num_classes: of the head. patch_norm: a norm in the
+    stem. mlp_ratio: hidden width of an MLP per channel behind the scan, 0 for no MLP, as in the released models.
+    drop_path_rate: of the last block. imgsize: height and width of the images that a package's processor makes; the
+    model takes any. out_indices: stages whose maps come out, each through its own norm; empty for a classifier.
+    """
+
+    dims: int | Sequence[int] = 48
+    depths: Sequence[int] = (2, 2, 4, 2)
+    step_size: int = 2
+    patch_size: int = 4
+    in_chans: int = 3
+    num_classes: int = 1000
+    patch_norm: bool = True
+    mlp_ratio: float = 0.0
+    drop_path_rate: float = 0.0
+    imgsize: int | Sequence[int] = 224
+    out_indices: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        self.depths = tuple(self.depths)
+        self.dims = stage_widths(self.dims, self.depths, where)
+        self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
+        self.imgsize = pair(self.imgsize, "imgsize", where)
+        if self.step_size != 2:
+            raise InvalidArgumentError(
+                "bad step_size",
+                where=where,
+                expected="2: four routes are the four phases of a step of 2",
+                got=repr(self.step_size),
+            )
+        if min(self.dims[:2]) < 8:
+            raise InvalidArgumentError(
+                "bad dims",
+                where=where,
+                expected="8 or more in the first two stages, an eighth of which is squeezed and excited",
+                got=self.dims,
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that a package's processor makes."""
+        return pair(self.imgsize, "imgsize", type(self).__name__)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every stage."""
+        assert not isinstance(self.dims, int)
+        return tuple(self.dims)
