@@ -122,8 +122,10 @@ def track(out: Path) -> dict[str, dict[str, Any]]:
                   "--conf", 0.3, "--out", out / "tracks")  # fmt: skip
     found = {"MambaTrack": learned["metrics"]}
     for name, motion in (("IoU + Kalman filter", "kalman"), ("IoU alone", "none")):
-        run("track", out / "tracks", "--motion", motion, "--out", out / f"tracks-{motion}")
-        found[name] = evaluate_folder(out / "videos", out / f"tracks-{motion}").total
+        results = out / f"tracks-{motion}"
+        results.mkdir(exist_ok=True)  # of one video too
+        run("track", out / "tracks", "--motion", motion, "--out", results)
+        found[name] = evaluate_folder(out / "videos", results).total
     return found
 
 
@@ -152,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     start = time.perf_counter()
     chance = np.random.default_rng(args.seed)
-    data = write_images(args.out / "images", chance, args.images, 60)
+    data = write_images(args.out / "images", chance, args.images, max(args.images // 10, 4))
     write_motion(args.out / "motion-data", chance, 1000)
     for number in range(1, args.videos + 1):
         write_scene(args.out / "videos" / f"video-{number}", make_scene(chance, args.frames))

@@ -70,6 +70,7 @@ def test_shapes_stay_in_the_picture_cross_and_hide(scenes: ModuleType) -> None:
     assert 5 < hidden < 0.4 * 4 * 10 * scenes.SHAPES
 
 
+@pytest.mark.slow
 def test_a_short_run_has_everything_but_the_goal(tmp_path: Path) -> None:
     pytest.importorskip("mambasdk_vision")
     few = ["--images", "8", "--steps", "2", "--motion-steps", "2", "--videos", "1", "--frames", "12", "--threads", "1"]
