@@ -118,8 +118,9 @@ def train(out: Path, data: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def track(out: Path) -> dict[str, dict[str, Any]]:
     """Detect once and track with the learned motion; then track the same detections with other motions."""
+    several = len(list((out / "videos").iterdir())) > 1
     learned = run("track", out / "videos", "--detector", out / "detector", "--motion", out / "motion",
-                  "--conf", 0.3, "--out", out / "tracks")  # fmt: skip
+                  "--conf", 0.3, "--out", out / "tracks" if several else out / "tracks" / "video-1")  # fmt: skip
     found = {"MambaTrack": learned["metrics"]}
     for name, motion in (("IoU + Kalman filter", "kalman"), ("IoU alone", "none")):
         results = out / f"tracks-{motion}"
