@@ -80,6 +80,22 @@ def videos(folder: Path) -> None:
             f"[Sequence]\nname={place.name}\nimDir=img1\nframeRate=30\nseqLength=40\nimWidth=640\nimHeight=360\nimExt=.jpg\n"
         )
     (folder / "det.txt").write_text((folder / "VIDEO" / "det" / "det.txt").read_text())
+    detector(folder)
+
+
+def detector(folder: Path) -> None:
+    """A detector with random weights, and a video for it, as a file and as frames."""
+    pytest.importorskip("av")
+    image = pytest.importorskip("PIL.Image")
+    import mambasdk
+    from mambasdk_tracking.video_files import write_pictures, write_video
+
+    settings = {"width": 0.03125, "reg_max": 4, "num_classes": 2, "imgsz": 64}
+    mambasdk.save_package(mambasdk.create_model("mamba_yolo", **settings), folder / "DETECTOR")
+    chance = np.random.default_rng(0)
+    for write, name in ((write_video, "VIDEO.mp4"), (write_pictures, "FRAMES")):
+        frames = (image.fromarray(chance.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(8))
+        write(folder / name, frames, 25)
 
 
 def documents(folder: Path) -> None:

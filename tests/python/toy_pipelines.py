@@ -71,22 +71,30 @@ def linear_classifier(name: str, shape: list[int], classes: int) -> tuple[Progra
 
 
 @functools.cache
-def predict_cpp() -> Path:
-    """examples/predict_cpp, built against the installed wheel."""
-    build = Path(tempfile.mkdtemp(prefix="predict_cpp-"))
-    source = ROOT / "examples" / "predict_cpp"
+def build_example(name: str) -> Path:
+    """The program of examples/NAME, built against the installed wheel."""
+    build = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    source = ROOT / "examples" / name
     for command in (
         ["cmake", "-S", str(source), "-B", str(build), f"-Dmambasdk_DIR={get_cmake_dir()}"],
         ["cmake", "--build", str(build)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    return build / "predict_cpp"
+    return build / name
 
 
 def run_cpp(package: Path, slot: str, files: list[Path], library: Path) -> list[Any]:
     """The C++ program's result of each file."""
-    command = [str(predict_cpp()), str(package), slot, *map(str, files), "--plugin", str(library), "--allow-code"]
+    command = [
+        str(build_example("predict_cpp")),
+        str(package),
+        slot,
+        *map(str, files),
+        "--plugin",
+        str(library),
+        "--allow-code",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

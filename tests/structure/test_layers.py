@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 CPP_LAYERS = (("core",), ("kernels",), ("ops",), ("runtime",), ("abi",), ("torch", "aoti", "tools", "python/src"))
 PYTHON_LAYERS = (
     ("_version", "element_types", "errors", "progress", "threads"),
-    ("_core", "atomic", "installation"),
+    ("_core", "atomic", "installation", "video"),
     ("evaluation", "lowering", "ops", "plugins"),
     ("models", "nn"),
     ("package",),

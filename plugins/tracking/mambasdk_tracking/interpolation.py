@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mambasdk.errors import InvalidArgumentError
@@ -15,6 +17,14 @@ def interpolate(tracks: Table, max_gap: int = 20) -> Table:
     finished tracks (ByteTrack, arXiv 2110.06864, interpolates up to 20 frames). Raises InvalidArgumentError for
     a negative max_gap, or rows without an id.
     """
+    gaps = filled_gaps(tracks, max_gap)
+    return make_table(
+        *(np.concatenate(columns) for columns in zip(_columns(tracks), _columns(gaps), strict=True)),
+    )
+
+
+def filled_gaps(tracks: Table, max_gap: int = 20) -> Table:
+    """What `interpolate` adds: the boxes of the gaps alone."""
     if max_gap < 0:
         raise InvalidArgumentError("bad max_gap", where="interpolate", expected="0 or more", got=max_gap)
     if (tracks.ids < 0).any():
@@ -30,13 +40,18 @@ def interpolate(tracks: Table, max_gap: int = 20) -> Table:
     def on_the_line(values: Floats) -> Floats:
         column = values[order]
         weight = share.reshape(-1, *[1] * (column.ndim - 1))
-        return np.concatenate((values, column[left] + weight * (column[left + 1] - column[left])))
+        line: Floats = column[left] + weight * (column[left + 1] - column[left])
+        return line
 
     return make_table(
-        np.concatenate((tracks.frames, frames[left] + place)),
-        np.concatenate((tracks.ids, ids[left])),
+        frames[left] + place,
+        ids[left],
         on_the_line(tracks.boxes),
         on_the_line(tracks.values),
-        np.concatenate((tracks.classes, tracks.classes[order][left])),
+        tracks.classes[order][left],
         on_the_line(tracks.visibility),
     )
+
+
+def _columns(table: Table) -> tuple[Any, ...]:
+    return table.frames, table.ids, table.boxes, table.values, table.classes, table.visibility

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import mambasdk
 from mambasdk.package import save_package
 
 IMAGE = (1920, 1080)
+sys.path.insert(0, str(Path(__file__).parent))  # what these tests share: moving_squares.py
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_tracking.frames import colour_of, draw_frames, frame_files
+from mambasdk_tracking.frames import colour_of, draw_frames
 from mambasdk_tracking.interpolation import interpolate
 from mambasdk_tracking.metrics import evaluate
 from mambasdk_tracking.mot import SequenceInfo, Table, make_table
+from mambasdk_tracking.video import frame_files, open_video
 
 
 def straight(ids: int = 3, length: int = 40) -> Table:
@@ -60,7 +61,7 @@ def test_tracks_are_drawn_on_their_frames(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         Image.new("RGB", (200, 160), (10 * number, 0, 0)).save(video / "img1" / f"{number:06}.jpg")
     tracks = make_table([1, 3], [4, 4], [[20, 30, 60, 80], [60, 30, 60, 80]])
-    out = draw_frames(tmp_path / "drawn", tracks, frames=video)
+    out = draw_frames(tmp_path / "drawn", tracks, video=open_video(video))
     pictures = [np.asarray(Image.open(path)).astype(int) for path in frame_files(out)]
     assert [picture.shape for picture in pictures] == [(160, 200, 3)] * 3
     colour = np.array(colour_of(4))
@@ -74,4 +75,4 @@ def test_tracks_are_drawn_on_their_frames(tmp_path: Path) -> None:
         frame_files(tmp_path)
     (video / "img1" / "000002.jpg").write_bytes(b"no picture")
     with pytest.raises(InvalidArgumentError, match=r"000002\.jpg: cannot be read"):
-        draw_frames(tmp_path / "again", tracks, frames=video)
+        draw_frames(tmp_path / "again", tracks, video=open_video(video))

@@ -19,9 +19,9 @@ from mambasdk.command_line import main
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.models import identity
 from mambasdk.package import Manifest
+from mambasdk_vision.classification.augmentation import Augmentation
+from mambasdk_vision.classification.folder import Pixels, read_folders, readable_pixels, split
 from mambasdk_vision.plugin import LIBRARY
-from mambasdk_vision.training.augmentation import Augmentation
-from mambasdk_vision.training.folder import Pixels, read_folders, readable_pixels, split
 
 SIZES = {
     "vim": ["patch_size=4", "embed_dim=32", "depth=2", "d_state=4"],

@@ -22,8 +22,8 @@ from mambasdk.package import Manifest
 from mambasdk.pipeline import load_pipeline
 from mambasdk_vision.drawing.masks import blended
 from mambasdk_vision.plugin import LIBRARY
-from mambasdk_vision.training.segmentation_augmentation import SceneAugmentation
-from mambasdk_vision.training.segmentation_data import (
+from mambasdk_vision.segmentation.augmentation import SceneAugmentation
+from mambasdk_vision.segmentation.data import (
     IGNORE,
     SegmentedImages,
     read_labels,
@@ -31,8 +31,8 @@ from mambasdk_vision.training.segmentation_data import (
     readable_pairs,
     split_pairs,
 )
-from mambasdk_vision.training.segmentation_metrics import SegmentationScores, mask_confusion
-from mambasdk_vision.training.segmentation_task import SegmentationTask
+from mambasdk_vision.segmentation.metrics import SegmentationScores, mask_confusion
+from mambasdk_vision.segmentation.task import SegmentationTask
 
 ENTRY = {"kind": "image", "size": [24, 32], "resize": "exact", "mean": [0.5] * 3, "std": [0.25] * 3}
 SMALL = [

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mambasdk.training.readable import readable
 from mambasdk_vision.detection.boxes import Array, corners
 from mambasdk_vision.detection.data import DetectionData
-from mambasdk_vision.training.images import ImageFiles
+from mambasdk_vision.images import ImageFiles
 
 Image = npt.NDArray[np.uint8]
 _BUDGET = 2 << 30

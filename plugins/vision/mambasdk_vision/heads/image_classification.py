@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, start_model
 from mambasdk.training.readable import add_skip_bad_argument
+from mambasdk_vision.classification.augmentation import Augmentation
+from mambasdk_vision.classification.folder import ClassFolders, Pixels, read_folders, readable_pixels, split
 from mambasdk_vision.drawing.labels import draw_labels
 from mambasdk_vision.heads.arguments import add_engine_argument, add_size_argument, size_of
 from mambasdk_vision.processors import IMAGENET
-from mambasdk_vision.training.augmentation import Augmentation
-from mambasdk_vision.training.folder import ClassFolders, Pixels, read_folders, readable_pixels, split
 
 if TYPE_CHECKING:
     from mambasdk.evaluation import Evaluation
@@ -48,7 +48,7 @@ class ImageClassificationHead(TaskHead):
 
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """Images by class folders, and a model for their classes."""
-        from mambasdk_vision.training.task import ImageClassificationTask
+        from mambasdk_vision.classification.task import ImageClassificationTask
 
         train, held_out = _data(args)
         model, entry = _model(args, train.classes)
@@ -92,7 +92,7 @@ class ImageClassificationHead(TaskHead):
 
     def evaluate(self, args: argparse.Namespace) -> Evaluation:
         """Scores of the images in class folders: `args.data` is one folder."""
-        from mambasdk_vision.evaluation import evaluate
+        from mambasdk_vision.classification.evaluation import evaluate
 
         return evaluate(args)
 

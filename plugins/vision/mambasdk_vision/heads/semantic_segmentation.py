@@ -12,7 +12,7 @@ from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, start_m
 from mambasdk.training.readable import add_skip_bad_argument
 from mambasdk_vision.heads.arguments import add_engine_argument, add_size_argument, size_of
 from mambasdk_vision.processors import IMAGENET
-from mambasdk_vision.training.segmentation_data import (
+from mambasdk_vision.segmentation.data import (
     ImageMasks,
     SegmentedImages,
     read_labels,
@@ -71,8 +71,8 @@ class SemanticSegmentationHead(TaskHead):
 
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """Images with masks, and a model for their classes."""
-        from mambasdk_vision.training.segmentation_augmentation import SceneAugmentation
-        from mambasdk_vision.training.segmentation_task import SegmentationTask
+        from mambasdk_vision.segmentation.augmentation import SceneAugmentation
+        from mambasdk_vision.segmentation.task import SegmentationTask
 
         if options.batch < 2:
             raise InvalidArgumentError(
@@ -137,7 +137,7 @@ class SemanticSegmentationHead(TaskHead):
 
     def evaluate(self, args: argparse.Namespace) -> Evaluation:
         """Scores of the images and masks of a folder: `args.data` is one folder."""
-        from mambasdk_vision.segmentation_evaluation import evaluate
+        from mambasdk_vision.segmentation.evaluation import evaluate
 
         return evaluate(args)
 

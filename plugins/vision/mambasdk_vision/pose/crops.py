@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mambasdk.training.readable import readable
+from mambasdk_vision.images import ImageFiles
 from mambasdk_vision.pose.augmentation import Array, CropAugmentation, composed, undone
 from mambasdk_vision.pose.coco import PoseData
 from mambasdk_vision.processors import PersonCrop
-from mambasdk_vision.training.images import ImageFiles
 
 Indices = npt.NDArray[np.int64]
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from mambasdk.training import Batches
 from mambasdk.training.distributed import rank
-from mambasdk_vision.training.augmentation import Augmentation
-from mambasdk_vision.training.folder import ClassFolders, Pixels
+from mambasdk_vision.classification.augmentation import Augmentation
+from mambasdk_vision.classification.folder import ClassFolders, Pixels
 
 
 class ImageClassificationTask:

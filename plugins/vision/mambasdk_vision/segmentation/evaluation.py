@@ -10,9 +10,9 @@ import torch
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.evaluation import Evaluation, draw_confusion
 from mambasdk.package import Manifest, load
-from mambasdk_vision.training.segmentation_data import SegmentedImages, read_pairs, readable_pairs
-from mambasdk_vision.training.segmentation_metrics import SegmentationScores
-from mambasdk_vision.training.segmentation_task import SegmentationTask
+from mambasdk_vision.segmentation.data import SegmentedImages, read_pairs, readable_pairs
+from mambasdk_vision.segmentation.metrics import SegmentationScores
+from mambasdk_vision.segmentation.task import SegmentationTask
 
 
 def evaluate(args: argparse.Namespace) -> Evaluation:

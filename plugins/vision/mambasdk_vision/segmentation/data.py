@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.training.readable import readable
+from mambasdk_vision.images import ImageFiles
 from mambasdk_vision.plugin import SUFFIXES
 from mambasdk_vision.processors import MaskProcessor
-from mambasdk_vision.training.images import ImageFiles
 
 IGNORE = 255  # pixels of a mask that have no class
 _MASK_FOLDERS = ("masks", "annotations")

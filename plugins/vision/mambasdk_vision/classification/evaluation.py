@@ -10,8 +10,8 @@ import torch
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.evaluation import Evaluation, classification
 from mambasdk.package import Manifest, load
-from mambasdk_vision.training.folder import read_folders
-from mambasdk_vision.training.task import ImageClassificationTask
+from mambasdk_vision.classification.folder import read_folders
+from mambasdk_vision.classification.task import ImageClassificationTask
 
 
 def evaluate(args: argparse.Namespace) -> Evaluation:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.training.readable import readable
+from mambasdk_vision.images import ImageFiles
 from mambasdk_vision.plugin import SUFFIXES
-from mambasdk_vision.training.images import ImageFiles
 
 if TYPE_CHECKING:
     from typing_extensions import Self

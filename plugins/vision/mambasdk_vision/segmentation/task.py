@@ -14,9 +14,9 @@ from torch.nn import functional
 from mambasdk.training import Batches
 from mambasdk.training.distributed import rank
 from mambasdk_vision.processors import SemanticSegmentation
-from mambasdk_vision.training.segmentation_augmentation import SceneAugmentation
-from mambasdk_vision.training.segmentation_data import IGNORE, SegmentedImages
-from mambasdk_vision.training.segmentation_metrics import Counts, SegmentationScores, mask_confusion
+from mambasdk_vision.segmentation.augmentation import SceneAugmentation
+from mambasdk_vision.segmentation.data import IGNORE, SegmentedImages
+from mambasdk_vision.segmentation.metrics import Counts, SegmentationScores, mask_confusion
 
 
 class SegmentationTask:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.training.segmentation_data import IGNORE
+from mambasdk_vision.segmentation.data import IGNORE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Training and evaluation of classifiers on folders of images."""

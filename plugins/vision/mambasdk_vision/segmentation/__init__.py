@@ -1,0 +1,1 @@
+"""Segmentation: pairs of images and masks, augmentation, the task of the Trainer, scores."""

@@ -1,1 +1,0 @@
-"""Training of classifiers on folders of images, and pictures of their results."""
