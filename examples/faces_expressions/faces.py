@@ -24,13 +24,13 @@ SIDE = 96
 GOAL = 0.9  # mAP at an IoU of 0.5 on pictures that were not trained on
 # Of each expression: brows (inner end, outer end; up is negative), how far the eyes are open, mouth (kind, bend).
 LOOKS = {
-    "Angry": ((0.10, -0.12), 0.07, ("line", -0.10)),
-    "Disgust": ((0.06, 0.02), 0.03, ("wave", 0.10)),
-    "Fear": ((-0.14, 0.02), 0.13, ("wave", 0.05)),
-    "Happy": ((-0.04, -0.04), 0.06, ("line", 0.20)),
+    "Angry": ((0.12, -0.12), 0.07, ("line", -0.10)),
+    "Disgust": ((0.06, 0.02), 0.03, ("wave", 0.13)),
+    "Fear": ((-0.14, 0.02), 0.14, ("wave", 0.07)),
+    "Happy": ((-0.04, -0.04), 0.06, ("line", 0.26)),
     "Neutral": ((0.0, 0.0), 0.08, ("line", 0.0)),
-    "Sad": ((-0.14, 0.12), 0.05, ("line", -0.20)),
-    "Surprise": ((-0.16, -0.16), 0.14, ("open", 0.18)),
+    "Sad": ((-0.14, 0.14), 0.05, ("line", -0.26)),
+    "Surprise": ((-0.16, -0.16), 0.14, ("open", 0.24)),
 }
 
 Box = tuple[float, float, float, float]
@@ -38,13 +38,13 @@ Box = tuple[float, float, float, float]
 
 def draw_picture(chance: np.random.Generator) -> tuple[Image.Image, list[tuple[int, Box]]]:
     """A picture with one face or two, and the class and box of each, in pixels."""
-    height, width = chance.integers(100, 150, 2).tolist()
+    height, width = chance.integers(80, 120, 2).tolist()
     noise = chance.normal(0, 6, (height, width, 3))
     picture = Image.fromarray(np.clip(chance.integers(20, 235, 3) + noise, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     objects: list[tuple[int, Box]] = []
     for _ in range(int(chance.integers(1, 3))):
-        side = float(chance.uniform(48, 84))
+        side = float(chance.uniform(52, 78))
         left, top = float(chance.uniform(0, width - side)), float(chance.uniform(0, height - side))
         if any(left < b[2] and b[0] < left + side and top < b[3] and b[1] < top + side for _, b in objects):
             continue
@@ -62,7 +62,7 @@ def draw_face(
     skin = tuple(
         (np.array([235, 195, 160]) * chance.uniform(0.55, 1.05) + chance.normal(0, 6, 3)).clip(0, 255).astype(int)
     )
-    stroke = max(round(side * 0.045), 2)
+    stroke = max(round(side * 0.065), 3)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return left + (x + chance.normal(0, 0.004)) * side, top + (y + chance.normal(0, 0.004)) * side
@@ -78,12 +78,14 @@ def draw_face(
         pen.line([inner, outer], fill=(40, 25, 20), width=stroke)
     if mouth == "open":
         x, y = at(0.5, 0.74)
-        pen.ellipse((x - 0.1 * side, y - bend * side * 0.7, x + 0.1 * side, y + bend * side * 0.7), fill=(120, 20, 30))
+        pen.ellipse(
+            (x - 0.13 * side, y - bend * side * 0.7, x + 0.13 * side, y + bend * side * 0.7), fill=(120, 20, 30)
+        )
         return
     places = np.linspace(-1, 1, 13)
     heights = bend * (1 - places**2) if mouth == "line" else bend * np.sin(places * 3 * np.pi) * 0.6
     middle = 0.72 - (bend / 2 if mouth == "line" else 0)
-    points = [(left + (0.5 + 0.2 * x) * side, top + (middle + y) * side) for x, y in zip(places, heights, strict=True)]
+    points = [(left + (0.5 + 0.26 * x) * side, top + (middle + y) * side) for x, y in zip(places, heights, strict=True)]
     pen.line(points, fill=(130, 20, 40), width=stroke)
 
 
