@@ -43,31 +43,39 @@ def measure(quick: bool, rates: dict[str, float], threads: int) -> dict[str, Any
     """Rows by model and batch; rates: the machine's, by `machine_rates`, empty where they are not known."""
     rows: list[dict[str, Any]] = []
     runtime.set_num_threads(threads)
-    for batch in (1,) if quick else (1, 8):
-        torch.manual_seed(0)
-        image = torch.randn(batch, 3, SIZE, SIZE)
-        with tempfile.TemporaryDirectory() as folder:
-            calls: dict[str, Call] = {}
-            adds: dict[str, float] = {}
-            for name in VARIANTS[:2] if quick else VARIANTS:
-                model: Any = mambasdk.create_model(name).eval()
-                adds[name] = _multiply_adds(model, image)
-                calls[name] = partial(model, image)
-                calls[f"{name}, native"] = _native(model, Path(folder) / name, image)
-            for name, make in PEERS.items():
-                peer = make().eval()
-                adds[name] = _multiply_adds(peer, image)
-                calls[name] = partial(peer, image)
+    torch.manual_seed(0)
+    variants = VARIANTS[:2] if quick else VARIANTS
+    with tempfile.TemporaryDirectory() as folder:
+        models: dict[str, Any] = {name: mambasdk.create_model(name).eval() for name in variants}
+        sessions = {f"{name}, native": _native(model, Path(folder) / name) for name, model in models.items()}
+        models |= {name: make().eval() for name, make in PEERS.items()}
+        for batch in (1,) if quick else (1, 8):
+            image = torch.randn(batch, 3, SIZE, SIZE)
+            calls: dict[str, Call] = {name: partial(model, image) for name, model in models.items()}
+            given = {"image": image.numpy()}
+            calls |= {name: partial(session.run, given, ["logits"]) for name, session in sessions.items()}
             seconds = medians(calls, 3 if quick or batch > 1 else 9)
-        for name, value in seconds.items():
-            row = {"model": name, "batch": batch, "seconds": value, "images_per_second": batch / value}
-            row["multiply_adds"] = adds[name.removesuffix(", native")]
-            if rates:
-                row["share_of_rate"] = row["multiply_adds"] / rates["multiply_adds"] / value
-            rows.append(row)
-            share = f"  {row['share_of_rate']:6.1%} of the rate" if rates else ""
-            print(f"{batch}  {name:30s} {batch / value:8.1f} images/s  {row['multiply_adds'] / 1e9:7.2f} G{share}")
+            adds = {name: _multiply_adds(model, image) for name, model in models.items()}
+            rows += _rows(batch, seconds, adds, rates)
     return {"rows": rows, "rates": rates}
+
+
+def _rows(
+    batch: int, seconds: dict[str, float], adds: dict[str, float], rates: dict[str, float]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name, value in seconds.items():
+        row = {"model": name, "batch": batch, "seconds": value, "images_per_second": batch / value}
+        row["multiply_adds"] = adds[name.removesuffix(", native")]
+        if rates:
+            row["share_of_rate"] = row["multiply_adds"] / rates["multiply_adds"] / value
+        rows.append(row)
+        share = f"  {row['share_of_rate']:6.1%} of the rate" if rates else ""
+        print(
+            f"{batch}  {name:30s} {batch / value:8.1f} images/s  {row['multiply_adds'] / batch / 1e9:7.2f} G{share}",
+            flush=True,
+        )
+    return rows
 
 
 def _multiply_adds(model: Any, image: Any) -> float:
@@ -77,8 +85,6 @@ def _multiply_adds(model: Any, image: Any) -> float:
     return counter.get_total_flops() / 2
 
 
-def _native(model: Any, folder: Path, image: Any) -> Call:
+def _native(model: Any, folder: Path) -> Any:
     save_package(model, folder, engine="native", golden=False)
-    session = runtime.load_package(folder).session()
-    given = {"image": image.numpy()}
-    return lambda: session.run(given, ["logits"])
+    return runtime.load_package(folder).session()
