@@ -284,6 +284,7 @@ def test_detectors_alone_are_trained(tmp_path: Path) -> None:
 EXAMPLES = [("detection_shapes", "shapes.py", "AP50"), ("faces_expressions", "faces.py", "VOC_mAP50")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "script", "metric"), EXAMPLES)
 def test_a_short_run_of_an_example_misses_its_goal(tmp_path: Path, folder: str, script: str, metric: str) -> None:
     """Everything but the goal is there after two steps."""
