@@ -18,6 +18,7 @@ def _counts(size: str) -> dict[str, int]:
 EVIDENCE = (
     families.Evidence(
         "heatmap_pose",
+        dear=["test_compiled_model_takes_any_size"],  # as of its encoder
         forms={
             "VMamba": {
                 "backbone": "vmamba",
