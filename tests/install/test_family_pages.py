@@ -32,13 +32,28 @@ NOT_TYPED = {
 
 
 def photos(folder: Path) -> None:
-    """Photos in class folders, and one more of each name that the page has."""
+    """Photos in class folders, scenes with masks, people with keypoints, pictures with boxes, and one of each name."""
     image = pytest.importorskip("PIL.Image")
     chance = np.random.default_rng(0)
     names = [f"photos/{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
     for name in [*names, "new.jpg"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         image.fromarray(chance.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
+    people: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    for i in range(6):
+        names = [f"scenes/images/{i}.png", f"images/{i}.png", f"set/images/{i}.png", f"pictures/{i}.png"]
+        for name in [*names, f"scenes/masks/{i}.png", "street.jpg", "runner.jpg"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            pixels = chance.integers(0, 256, (96, 128, 3), np.uint8)
+            image.fromarray(pixels[..., 0] % 3 if "masks" in name else pixels).save(folder / name)
+        (folder / "set" / "labels").mkdir(exist_ok=True)
+        (folder / "set" / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.4 0.6\n")
+        people["images"].append({"id": i, "file_name": f"{i}.png", "width": 128, "height": 96})
+        keypoints = [value for k in range(17) for value in (20 + 4 * k, 20 + 3 * k, 2)]
+        person = {"bbox": [10, 10, 90, 70], "area": 5000, "iscrowd": 0, "keypoints": keypoints, "num_keypoints": 17}
+        people["annotations"].append({"id": i, "image_id": i, "category_id": 1, **person})
+    (folder / "people.json").write_text(json.dumps(people))
+    (folder / "data.yaml").write_text("path: set\ntrain: images\nval: images\nnames: [person]\n")
 
 
 def sounds(folder: Path) -> None:
