@@ -21,6 +21,9 @@ import pytest
 pytestmark = [pytest.mark.install, pytest.mark.slow]
 DOCS = Path(__file__).parents[2] / "docs"
 FEW_STEPS = "--steps 2 --batch 2 --overwrite --restart --yes"
+SIDES = [f"{side}_{part}" for part in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+         for side in ("left", "right")]  # fmt: skip
+KEYPOINTS = {"id": 1, "name": "person", "keypoints": ["nose", *SIDES], "skeleton": [[1, 2], [1, 3]]}
 NOT_TYPED = {
     "pip install": "it would change the environment",
     "--engine aoti": "compiling takes a minute; tests/runtime/test_aoti.py",
@@ -39,7 +42,7 @@ def photos(folder: Path) -> None:
     for name in [*names, "new.jpg"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         image.fromarray(chance.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
-    people: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    people: dict[str, Any] = {"images": [], "annotations": [], "categories": [KEYPOINTS]}
     for i in range(6):
         names = [f"scenes/images/{i}.png", f"images/{i}.png", f"set/images/{i}.png", f"pictures/{i}.png"]
         for name in [*names, f"scenes/masks/{i}.png", "street.jpg", "runner.jpg"]:
