@@ -12,6 +12,7 @@ RESERVED_DISTRIBUTIONS = (
     "mambasdk-audio",
     "mambasdk-graph",
     "mambasdk-language",
+    "mambasdk-medical",
     "mambasdk-multimodal",
     "mambasdk-tracking",
     "mambasdk-vision",

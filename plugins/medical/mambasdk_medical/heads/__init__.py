@@ -1,0 +1,1 @@
+"""What the commands do with models, a module for each head."""

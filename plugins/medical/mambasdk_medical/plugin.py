@@ -1,0 +1,27 @@
+"""What this plugin registers: names and import strings only, so that listing models imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mambasdk.plugins import FamilySpec, HeadSpec, collect_families, hookimpl
+
+LIBRARY = Path(__file__).parent / "libmambasdk_medical.so"
+
+
+@hookimpl
+def mambasdk_families() -> list[FamilySpec]:
+    """Those in the folder `families`."""
+    return collect_families("mambasdk_medical.families")
+
+
+@hookimpl
+def mambasdk_heads() -> list[HeadSpec]:
+    """Structures in images and volumes."""
+    return []
+
+
+@hookimpl
+def mambasdk_native_libraries() -> list[Path]:
+    """What reads, prepares and merges volumes."""
+    return [LIBRARY]
