@@ -1,4 +1,4 @@
-"""Writes docs/operations.md, the tables of docs/performance.md and the packages of README.md; with --tests what works too.
+"""Writes docs/operations.md, tables of docs/performance.md and README.md; with --tests its table of what works too.
 
 FILE is the JUnit report of a whole test run. --check only compares. Run with the SDK and its plugins installed.
 """
