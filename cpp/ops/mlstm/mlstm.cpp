@@ -213,7 +213,8 @@ void register_mlstm(Registry& registry) {
           "k' = k / sqrt(E), per head: m_t = max(logsigmoid(fgate_t) + m_{t-1}, igate_t), a = exp(logsigmoid(fgate_t) "
           "+ m_{t-1} - m_t), b = exp(igate_t - m_t), C_t = a C_{t-1} + b v_t k'_t^T, n_t = a n_{t-1} + b k'_t, h_t = "
           "C_t q_t / (max(|n_t q_t|, exp(-m_t)) + 1e-6). The state starts from the initial one, all three of it, or "
-          "else from C = 0, n = 0, m = -inf. With `cu_seqlens` (batch 1) every sequence has its own states. The gates "
+          "else from C = 0, n = 0 and the lowest float32 as m. With `cu_seqlens` (batch 1) every sequence has its own "
+          "states. The gates "
           "have the dtype of q, or are float32 beside a 16-bit q. `chunk`, the steps that are computed together (1 to "
           "1024), changes nothing but time, memory and roundings. Memory is linear in L.",
       .check = [](const CallOf<kMlstm>& c) { check(c); },

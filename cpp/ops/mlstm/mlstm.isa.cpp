@@ -76,7 +76,7 @@ struct HeadScan {
   void run(Index s, Index head) const {
     const Sequence& sequence = p.sequences[s];
     Gates gates(at(plan.gates), plan.steps);
-    gates.m = read_state(at(plan.state), plan, p, {p.C, p.n, p.m}, s, head, -__builtin_inf());
+    gates.m = read_state(at(plan.state), plan, p, {p.C, p.n, p.m}, s, head, mlstm::kNoMaximum);
     const Index most = chunk_steps(p);
     const bool wants_state = call.final.C != nullptr || call.final.n != nullptr || call.final.m != nullptr;
     for (Index begin = 0; begin < sequence.length; begin += most) {

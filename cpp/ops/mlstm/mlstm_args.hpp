@@ -13,7 +13,10 @@ void register_mlstm(Registry& registry);
 
 namespace mlstm {
 
-inline constexpr double kEpsilon = 1e-6;          // beside the normaliser
+inline constexpr double kEpsilon = 1e-6;  // beside the normaliser
+// m before the first step in place of -infinity, which sums and products of states would turn into NaN: exp(m - x) is
+// 0.
+inline constexpr double kNoMaximum = -0x1.fffffep127;
 inline constexpr std::int64_t kMostSteps = 1024;  // of a chunk
 
 // One independent run of the recurrence.

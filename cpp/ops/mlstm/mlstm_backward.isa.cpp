@@ -246,7 +246,7 @@ struct HeadBack {
     Gates gates(at(plan.gates), plan.steps);
     const Sums sums(at(plan.sums), plan.steps);
     const auto steps_of = [&](Index chunk) { return min64(most, sequence.length - chunk * most); };
-    start(0) = read_state(state(0), plan, p, {p.C, p.n, p.m}, s, head, -__builtin_inf());
+    start(0) = read_state(state(0), plan, p, {p.C, p.n, p.m}, s, head, mlstm::kNoMaximum);
     // The last state is for the units of its own gradient alone.
     const bool is_read = call.grad_C.data != nullptr || call.grad_n.data != nullptr;
     for (Index chunk = 0; chunk + (is_read ? 0 : 1) < chunks; ++chunk)

@@ -4,7 +4,6 @@
 // scale: it cancels but for the epsilon beside the normaliser, and but for a final state, which is in units of e^m.
 // What the derivative by m is, for those two, goes to the gate that the maximum was.
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "core/element.hpp"
@@ -179,8 +178,6 @@ struct Back {
   }
 };
 
-constexpr double kNothing = -std::numeric_limits<double>::infinity();
-
 template <class F>
 void for_each_head(const Problem& p, F&& f) {
   for (Index s = 0; s < p.sequence_count; ++s)
@@ -192,7 +189,7 @@ void for_each_head(const Problem& p, F&& f) {
 void reference_forward(const Forward& call) {
   const Problem& p = call.problem;
   for_each_head(p, [&](const Head& head) {
-    Memory state = head.memory(p.C, p.n, p.m, kNothing);
+    Memory state = head.memory(p.C, p.n, p.m, kNoMaximum);
     for (Index t = 0; t < p.sequences[head.s].length; ++t) {
       head.step(t, state);
       put_row(call.h, p.type, head.place(t) * p.head_dim, read(state, head.row(p.q, t)).h);
@@ -204,7 +201,7 @@ void reference_forward(const Forward& call) {
 void reference_backward(const Backward& call) {
   const Problem& p = call.problem;
   for_each_head(p, [&](const Head& head) {
-    std::vector<Memory> states{head.memory(p.C, p.n, p.m, kNothing)};
+    std::vector<Memory> states{head.memory(p.C, p.n, p.m, kNoMaximum)};
     for (Index t = 0; t < p.sequences[head.s].length; ++t) {
       states.push_back(states.back());
       head.step(t, states.back());
