@@ -6,6 +6,7 @@ Source: arXiv 2405.04517, appendix A.3. Both are differentiable and compute in t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,16 +60,16 @@ def mlstm_chunkwise(
             q.new_full((batch, heads), -math.inf),
         )
     state, rows = MLSTMMemory(*initial_state), []
-    for parts in zip(*(x.split(chunk, 1) for x in (q, k, v, igate, fgate)), strict=True):
-        h, state = _chunk(*parts, state)
+    for start in range(0, q.shape[1], chunk):
+        parts = [x[:, start : start + chunk] for x in (q, k, v, igate, fgate)]
+        h, state = _chunk(parts, state)
         rows.append(h)
     return (torch.cat(rows, 1) if rows else torch.zeros_like(q)), state
 
 
-def _chunk(
-    q: Tensor, k: Tensor, v: Tensor, igate: Tensor, fgate: Tensor, state: MLSTMMemory
-) -> tuple[Tensor, MLSTMMemory]:
-    """One chunk (B, T, H, …) and the state after it."""
+def _chunk(parts: Sequence[Tensor], state: MLSTMMemory) -> tuple[Tensor, MLSTMMemory]:
+    """One chunk, q, k, v (B, T, H, E) and both gates (B, T, H), and the state after it."""
+    q, k, v, igate, fgate = parts
     q, k, v = (x.transpose(1, 2) for x in (q, k / math.sqrt(k.shape[-1]), v))  # (B, H, T, E)
     inputs, total = (x.transpose(1, 2) for x in (igate, functional.logsigmoid(fgate).cumsum(1)))  # (B, H, T)
     weights = total.unsqueeze(-1) - total.unsqueeze(-2) + inputs.unsqueeze(-2)  # (B, H, T, T): logarithms
