@@ -124,7 +124,7 @@ def main() -> None:
     """Draw, train, measure, predict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("faces"), help="folder for all that is made")
-    parser.add_argument("--steps", type=int, default=700, help="training steps (default: 700)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps (default: 1000)")
     parser.add_argument("--images", type=int, default=500, help="pictures to train on (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of pictures and training (default: 0)")
     parser.add_argument("--threads", type=int, default=2, help="of the training (default: 2)")
@@ -134,7 +134,7 @@ def main() -> None:
     package = args.out / "package"
     data = ["--data", str(files["train"]), "--test", str(files["val"])]
     size = ["--imgsz", str(SIDE), "--set", "width=0.125"]
-    length = ["--steps", str(args.steps), "--batch", "16", "--lr", "3e-3", "--evaluate-every", "175"]
+    length = ["--steps", str(args.steps), "--batch", "16", "--lr", "3e-3", "--evaluate-every", "250"]
     # A face upside down or cut in four says little; mirrored it is one.
     changes = ["--mosaic", "0", "--scale", "0.2", "--translate", "0.1"]
     machine = ["--seed", str(args.seed), "--threads", str(args.threads)]

@@ -55,14 +55,14 @@ def test_ten_thousand_boxes_are_suppressed_as_one_by_one(classes: int, threshold
 
 @pytest.mark.parametrize("classes", [1, 80])
 def test_ten_thousand_boxes_take_less_than_five_milliseconds(classes: int) -> None:
-    """The least of many runs, so that what else the machine does is no part of it."""
+    """The least processor time of many runs, so that what else the machine does is no part of it."""
     boxes, scores, ids = many(classes, 7)
     head = ObjectDetection(score_threshold=0.0, iou_threshold=0.7)
     spent = []
     for _ in range(50):
-        start = time.perf_counter()
+        start = time.thread_time()
         head.run(boxes=boxes, scores=scores, classes=ids)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.thread_time() - start)
     assert min(spent) < 5e-3
 
 
