@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import mambasdk
-from images.timing import Call, medians
+from images.timing import Call, medians, multiply_adds
 from mambasdk import runtime
 from mambasdk.lowering import as_model
 from mambasdk.package import save_package
@@ -53,7 +52,7 @@ def measure(quick: bool, rates: dict[str, float], threads: int) -> dict[str, Any
             calls[f"{name}, eager"] = partial(as_model(model).native_outputs, given)
         calls[f"{PEER}, onnxruntime"] = _onnx(peer.net, image, place / "peer.onnx", threads)
         seconds = medians(calls, repeats)
-        adds = {name: _multiply_adds(model, image) for name, model in [*models.items(), (PEER, peer.net)]}
+        adds = {name: multiply_adds(model, image) for name, model in [*models.items(), (PEER, peer.net)]}
         rows = [_row(name, value, adds[name.split(",")[0]], rates) for name, value in seconds.items()]
         stages = {name: _stages(model, place / name, repeats) for name, model in models.items()}
     _print_table(rows, stages)
@@ -67,13 +66,6 @@ def _row(name: str, seconds: float, adds: float, rates: dict[str, float]) -> dic
     if rates:
         row["share_of_rate"] = adds / rates["multiply_adds"] / seconds
     return row
-
-
-def _multiply_adds(model: Any, image: Any) -> float:
-    """Half of the FLOPs of a call, scans among them."""
-    with FlopCounterMode(display=False) as counter:
-        model(image)
-    return counter.get_total_flops() / 2
 
 
 def _onnx(network: Any, image: Any, file: Path, threads: int) -> Call:
