@@ -36,7 +36,7 @@ Box = tuple[float, float, float, float]
 
 
 def draw_picture(chance: np.random.Generator) -> tuple[Image.Image, list[tuple[int, Box]]]:
-    """A picture with one face or two, and the class and box of each, in pixels."""
+    """A picture with a face, or two where a second one fits, and the class and box of each, in pixels."""
     height, width = chance.integers(80, 120, 2).tolist()
     noise = chance.normal(0, 6, (height, width, 3))
     picture = Image.fromarray(np.clip(chance.integers(20, 235, 3) + noise, 0, 255).astype(np.uint8))
