@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import unet_golden
+
 from mambasdk.testing import families
 
 EVIDENCE = (
@@ -19,6 +21,7 @@ EVIDENCE = (
         },
         # Steps at lower resolution have logits for training alone.
         idle=["decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"],
+        equal=unet_golden.EQUAL,
     ),
 )
 

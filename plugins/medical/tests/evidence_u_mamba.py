@@ -45,6 +45,7 @@ EVIDENCE = (
         },
         # Steps at lower resolution have logits for training alone.
         idle=["decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"],
+        equal=unet_golden.EQUAL,
         counts={  # plans of arXiv 2401.04722
             "u-mamba-bot-2d-mr": 47_533_012,
             "u-mamba-enc-2d-mr": 47_015_538,
