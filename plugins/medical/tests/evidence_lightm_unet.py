@@ -1,4 +1,4 @@
-"""LightM-UNet: the authors' golden tensors in 2-D and 3-D, every count, the published shapes, and what holds for all."""
+"""LightM-UNet: the authors' golden tensors in 2-D and 3-D, every count, the shapes, and what holds for all."""
 
 from __future__ import annotations
 

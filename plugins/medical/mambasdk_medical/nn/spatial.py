@@ -57,7 +57,8 @@ class LinearUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, C, *(factor * S))."""
-        return functional.interpolate(x, scale_factor=float(self.factor), mode=self.mode, align_corners=False)
+        y: Tensor = functional.interpolate(x, scale_factor=float(self.factor), mode=self.mode, align_corners=False)
+        return y
 
 
 class InstanceNorm(nn.Module):

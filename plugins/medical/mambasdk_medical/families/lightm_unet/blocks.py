@@ -89,9 +89,9 @@ class ResMambaBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, *S) to the same shape."""
-        y = self.conv1(normed_relu(self.norm1, x))
+        y: Tensor = self.conv1(normed_relu(self.norm1, x))
         y = self.conv2(normed_relu(self.norm2, y))
-        return x + y
+        return y + x
 
 
 class ResUpBlock(nn.Module):
@@ -125,6 +125,6 @@ class DenseUpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, *S) to the same shape."""
-        y = self.conv1(normed_relu(self.norm1, x))
+        y: Tensor = self.conv1(normed_relu(self.norm1, x))
         y = self.conv2(normed_relu(self.norm2, y))
-        return x + y
+        return y + x

@@ -36,8 +36,8 @@ def import_lightm_unet(config: Mapping[str, Any], weights: Checkpoint) -> tuple[
         "init_filters": filters,
         "in_channels": channels,
         "num_classes": weights[last].shape[0],
-        # A level's first module is what comes before its blocks.
-        "blocks_down": [layer_count(weights, f"down_layers.{level}.") - 1 for level in range(levels)],
+        # A level's module 0 leads down to it; the first level's has no weights.
+        "blocks_down": [layer_count(weights, f"down_layers.{level}.") - (level > 0) for level in range(levels)],
         "blocks_up": [layer_count(weights, f"up_layers.{level}.") for level in range(levels - 1)],
         "decoder": "dense" if dense else "depthwise",
     }

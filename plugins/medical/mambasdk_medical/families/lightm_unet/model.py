@@ -24,6 +24,8 @@ class LightMUNet(nn.Module, MedicalSegmenter):
     Parameter names are upstream's. Source: arXiv 2403.05246.
     """
 
+    config: LightMUNetConfig
+
     def __init__(self, config: LightMUNetConfig) -> None:
         super().__init__()
         self.config = config

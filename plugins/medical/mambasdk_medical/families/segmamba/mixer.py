@@ -32,9 +32,9 @@ class TriOrientedMamba(MarkedParameters):
     `out_proj((scan(x) + scan_b(x) + scan_s(x)) * silu(z))`; a gate that is permuted as the route, upstream's, is one
     gate of the sum. Each orientation has a causal convolution of 4 steps and an SSM; names end in nothing, `_b`, `_s`.
 
-    d_model: C. d_state: N. expand: I = expand * C. num_slices: n, a divisor of L. A_log, A_b_log, A_s_log (I, N), D, D_b,
-    D_s (I) and the biases of dt_proj stay float32. Nothing is copied for the first two orientations, and one map of I
-    channels for the third. Source: arXiv 2401.13560, section 2.3.
+    d_model: C. d_state: N. expand: I = expand * C. num_slices: n, a divisor of L. A_log, A_b_log, A_s_log (I, N), D,
+    D_b, D_s (I) and the biases of dt_proj stay float32. Nothing is copied for the first two orientations, and one map
+    of I channels for the third. Source: arXiv 2401.13560, section 2.3.
     """
 
     float32 = ("A_log", "D", "A_b_log", "D_b", "A_s_log", "D_s")
@@ -99,4 +99,5 @@ class TriOrientedMamba(MarkedParameters):
 
 def _turned(x: Tensor, slices: int) -> Tensor:
     """(B, L, I) cut into `slices`, the first voxel of each, then the second of each, …"""
-    return x.unflatten(1, (slices, -1)).transpose(1, 2).flatten(1, 2)
+    parts: Tensor = x.unflatten(1, (slices, -1))
+    return parts.transpose(1, 2).flatten(1, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -69,7 +71,7 @@ class MambaEncoder(nn.Module):
         dims = tuple(config.dims)
         stem = nn.Sequential(convolution(3, config.in_channels, dims[0], 7, 2, bias=True))
         self.downsample_layers = nn.ModuleList([stem])
-        for before, channels in zip(dims, dims[1:], strict=False):
+        for before, channels in itertools.pairwise(dims):
             halve = convolution(3, before, channels, 2, 2, padding=0, bias=True)
             self.downsample_layers.append(nn.Sequential(InstanceNorm(before), halve))
         self.gscs = nn.ModuleList(GatedConvs(channels) for channels in dims)
@@ -98,6 +100,8 @@ class SegMamba(nn.Module, MedicalSegmenter):
     one of hidden_size channels, is UNETR's form (arXiv 2103.10504), and has exactly that number. Source: arXiv
     2401.13560.
     """
+
+    config: SegMambaConfig
 
     def __init__(self, config: SegMambaConfig) -> None:
         super().__init__()
