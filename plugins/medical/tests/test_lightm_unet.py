@@ -119,13 +119,13 @@ def test_first_convolution_is_one_filter_for_one_channel() -> None:
 
 
 @torch.no_grad()
-def test_network_is_not_causal_but_its_mamba_layers_are() -> None:
-    """Group norms and 3 x 3 filters see the whole; a Mamba layer's voxel sees those before it in row-major order."""
+def test_a_voxel_sees_those_before_it_in_row_major_order() -> None:
+    """The layer has one direction: what lies behind changes nothing, for any pieces."""
     torch.manual_seed(0)
-    layer = ResidualVisionMamba(8, 8)
-    x = torch.randn(1, 8, 4, 4)
+    layer = ResidualVisionMamba(8, 8, piece_length=5).double()
+    x = torch.randn(1, 8, 4, 4, dtype=torch.float64)
     moved = x.clone()
-    moved[:, :, 2, 1] += 1
+    moved[:, :, 2, 1] = torch.randn(8, dtype=torch.float64)
     changed = (layer(x) != layer(moved)).any(1).flatten()
     assert not changed[: 2 * 4 + 1].any()
     assert changed[2 * 4 + 1 :].all()

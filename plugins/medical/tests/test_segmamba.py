@@ -69,7 +69,7 @@ def test_decays_stay_float32_and_undecayed() -> None:
 
 def test_a_sequence_that_does_not_divide_is_refused() -> None:
     mixer = TriOrientedMamba(8, 5)
-    with pytest.raises(ShapeError, match="multiple of num_slices 5.*24"):
+    with pytest.raises(ShapeError, match=r"multiple of num_slices 5.*24"):
         mixer(torch.zeros(1, 24, 8))
     with pytest.raises(ShapeError, match="bad x"):
         mixer(torch.zeros(1, 25, 9))
