@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,10 +65,10 @@ class PatchExpand(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, H, W, C) to (B, scale H, scale W, out)."""
         batch, height, width, _ = x.shape
-        scale = self.scale
-        y = self.expand(x).view(batch, height, width, scale, scale, -1).permute(0, 1, 3, 2, 4, 5)
-        y = self.norm(y.reshape(batch, scale * height, scale * width, -1))
-        return y
+        scale, channels = self.scale, self.norm.dim
+        y = self.expand(x).view(batch, height, width, scale, scale, channels).permute(0, 1, 3, 2, 4, 5)
+        normed: Tensor = self.norm(y.reshape(batch, scale * height, scale * width, channels))
+        return normed
 
 
 class VSSEncoder(nn.Module):
@@ -88,7 +89,7 @@ class VSSEncoder(nn.Module):
         super().__init__()
         self.patch_embed = PatchEmbed(in_channels, widths[0], patch)
         left = iter(rates)
-        following = [PatchMerging(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        following = [PatchMerging(a, b) for a, b in pairwise(widths)]
         self.layers = nn.ModuleList(
             Stage([block(channels, next(left)) for _ in range(depth)], downsample)
             for channels, depth, downsample in zip(widths, depths, [*following, nn.Identity()], strict=True)
@@ -109,8 +110,3 @@ def drop_rates(last: float, depths: Sequence[int]) -> list[float]:
     """Drop path rates of all blocks, from 0 in the first to `last` linearly."""
     rates: list[float] = torch.linspace(0, last, sum(depths), device="cpu").tolist()
     return rates
-
-
-def three_channels(image: Tensor) -> Tensor:
-    """A grey image (B, 1, H, W) as one of three channels that are the same; others as they are."""
-    return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
