@@ -69,9 +69,9 @@ MHS_VM = Golden(
     checkpoint=checkpoint,
     recorded=recorded,
     run=run,
-    tolerance=Tolerance(2e-3, "largest"),
+    tolerance=Tolerance(1e-3, "largest"),
     gradient=Tolerance(5e-3, "largest"),
-    double=Tolerance(1e-3, "largest"),
+    double=Tolerance(5e-4, "largest"),
 )
 
 

@@ -69,18 +69,18 @@ class MultiHeadScan(nn.Module):
         batch, height, width, _ = u.shape
         tables = visits(height, width, self.heads, device=u.device)
         v = accumulate_dtype(self.x_ssproj(u)).view(batch, height * width * self.heads, self.channels)
-        v = _Rows.apply(v, tables.enter, tables.leave, BASES, self.heads)  # type: ignore[no-untyped-call]
-        forward, backward = self._scan(v.view(batch, height * width, -1))
-        outputs = [self._at_pixels(y, tables) for y in (forward, backward)]
-        (first, third), (second, fourth) = (y.unbind(2) for y in outputs)
+        v = _Rows.apply(v, tables.enter, tables.leave)  # type: ignore[no-untyped-call]
+        forward, backward = self._scan(v.view(batch, height * width, BASES * self.heads * self.channels))
+        first, third = self._at_pixels(forward, tables)
+        second, fourth = self._at_pixels(backward, tables)
         return first, second, third, fourth
 
-    def _at_pixels(self, y: Tensor, tables: Visits) -> Tensor:
-        """Rows y (B, L, 2n * S) in the order of steps to (B, L, 2, n, S) in that of pixels."""
+    def _at_pixels(self, y: Tensor, tables: Visits) -> tuple[Tensor, ...]:
+        """Rows y (B, L, 2n * S) in the order of steps, of both bases in that of pixels: (B, L, n, S) twice."""
         batch, length, _ = y.shape
         rows = y.view(batch, length * BASES * self.heads, self.channels)
-        rows = _Rows.apply(rows, tables.leave, tables.back, 1, self.heads)  # type: ignore[no-untyped-call]
-        return rows.view(batch, length, BASES, self.heads, self.channels)
+        rows = _Rows.apply(rows, tables.leave, tables.back)  # type: ignore[no-untyped-call]
+        return rows.view(batch, BASES, length, self.heads, self.channels).unbind(1)  # type: ignore[no-any-return]
 
     def _scan(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Both directions of u (B, L, 2n * S), whose channels are (base, head, channel), in the order of steps."""
@@ -145,25 +145,25 @@ class VSSGate(nn.Module):
 
 
 class _Rows(torch.autograd.Function):
-    """Rows x (B, P, S) brought elsewhere, (B, len(at), S), each of them once or in `copies` places.
+    """Rows x (B, P, S) brought elsewhere, (B, len(at), S), each of them once or several times.
 
-    back: the places of the copies of every row, where `heads` neighbouring rows have all their first ones before all
-    their second ones. The derivative is a sum over copies, and nothing is scattered.
+    back: the places of every row, those of a second copy after all first ones. The derivative is a sum over copies, and
+    nothing is scattered.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, at: Tensor, back: Tensor, copies: int, heads: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, at: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(back)
-        ctx.grouped = (copies, heads)
+        ctx.rows = x.shape[1]
         return x.index_select(1, at)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (back,) = ctx.saved_tensors
         rows = grads[0].index_select(1, back)
-        if ctx.grouped[0] > 1:
-            rows = rows.unflatten(1, (-1, *ctx.grouped)).sum(2).flatten(1, 2)
-        return rows, None, None, None, None
+        if rows.shape[1] != ctx.rows:
+            rows = rows.unflatten(1, (-1, ctx.rows)).sum(1)
+        return rows, None, None
 
 
 def _stacked(parameters: list[Tensor]) -> Tensor:

@@ -16,8 +16,8 @@ class Visits(NamedTuple):
     """Where rows lie, for n heads and a map of L pixels; all (L * 2n) int64.
 
     A table is a base route of a head, the heads' first ones before all second ones. enter: for (step, table) the row of
-    (pixel, head) that it reads. leave: for (pixel, table) the row of (step, table) that stands there. back: the other
-    way of `leave`.
+    (pixel, head) that it reads. leave: for (base, pixel, head) the row of (step, table) that stands there. back: the
+    other way of `leave`.
     """
 
     enter: Tensor
@@ -43,10 +43,12 @@ def visits(height: int, width: int, heads: int, device: torch.device | None = No
     order = steps.argsort(dim=1)
     table = torch.arange(BASES * heads, device=device)
     head = torch.arange(heads, device=device).repeat(BASES)
+    base = torch.arange(BASES, device=device).repeat_interleave(heads)
+    rows = steps.t() * (BASES * heads) + table  # (L, 2n)
     return Visits(
         enter=(order.t() * heads + head).flatten(),
-        leave=(steps.t() * (BASES * heads) + table).flatten(),
-        back=(order.t() * (BASES * heads) + table).flatten(),
+        leave=rows.unflatten(1, (BASES, heads)).transpose(0, 1).flatten(),
+        back=(base * (height * width * heads) + order.t() * heads + head).flatten(),
     )
 
 
