@@ -32,22 +32,29 @@ class PatchEmbed(nn.Module):
         return y
 
 
-class VSSBlock(nn.Module):
-    """`x + drop(self_attention(ln_1(x)))` with SS2D, gated, as the attention; no MLP.
+class PreNormBlock(nn.Module):
+    """`x + drop(self_attention(ln_1(x)))`, and no MLP.
 
-    channels: C of the map. d_state: N. ssm_ratio: D / C. drop_path: rate. Source: arXiv 2402.02491, of 2401.10166.
+    channels: C of the map. attention: keeps the map's shape. drop_path: rate.
     """
 
-    def __init__(self, channels: int, d_state: int = 16, ssm_ratio: float = 2.0, drop_path: float = 0.0) -> None:
+    def __init__(self, channels: int, attention: nn.Module, drop_path: float = 0.0) -> None:
         super().__init__()
         self.ln_1 = LayerNorm(channels)
-        self.self_attention = SS2D(channels, d_state, ssm_ratio, forward_type="v0")
+        self.self_attention = attention
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, H, W, C) to the same shape."""
         y: Tensor = x + self.drop_path(self.self_attention(self.ln_1(x)))
         return y
+
+
+class VSSBlock(PreNormBlock):
+    """A PreNormBlock of SS2D, gated. d_state: N. ssm_ratio: D / C. Source: arXiv 2402.02491, of 2401.10166."""
+
+    def __init__(self, channels: int, d_state: int = 16, ssm_ratio: float = 2.0, drop_path: float = 0.0) -> None:
+        super().__init__(channels, SS2D(channels, d_state, ssm_ratio, forward_type="v0"), drop_path)
 
 
 class PatchExpand(nn.Module):
