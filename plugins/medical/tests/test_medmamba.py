@@ -185,7 +185,7 @@ def test_folders_of_classes_train_as_for_other_encoders(tmp_path: Path, capsys: 
     report = json.loads(captured.out)
     assert report["classes"] == ["lesion", "none"]
     assert report["accuracy"] == 1.0
-    found = mambasdk.pipeline(package, engine="native")(tmp_path / "data" / "lesion" / "0.png")
+    found = mambasdk.pipeline.pipeline(package, engine="native")(tmp_path / "data" / "lesion" / "0.png")
     assert found["labels"][0] == "lesion"
     assert identity(mambasdk.load(package)).config["imgsize"] == (20, 24)
 
