@@ -1,4 +1,4 @@
-"""VM-UNet V2 against its definition in loops and float64; supervision, weights to begin with, files, mixed precision."""
+"""VM-UNet V2 against its definition in loops and float64; supervision, weights, files, mixed precision."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def begin_from_vmamba(model: nn.Module, weights: Mapping[str, Tensor] | str | os
     state = model.state_dict(keep_vars=True)
     encoder = "vmunet." if "vmunet.patch_embed.proj.weight" in state else ""
     stages = len({name.split(".")[1] for name in state if name.startswith("layers_up.")})
-    found: list[str] = []
-    with Checkpoint.open(weights) as checkpoint, torch.no_grad():
+    values: dict[str, Tensor] = {}
+    with Checkpoint.open(weights) as checkpoint:
         for key in checkpoint:
             name = _block_name(key)
             names = [encoder + name]
@@ -87,18 +87,19 @@ def begin_from_vmamba(model: nn.Module, weights: Mapping[str, Tensor] | str | os
             for ours in names:
                 if ours not in state:
                     continue
-                value = checkpoint[key]
-                if value.shape != state[ours].shape:
+                values[ours] = checkpoint[key]
+                if values[ours].shape != state[ours].shape:
                     raise CheckpointError(
-                        f"{key} is {tuple(value.shape)}, {ours} of the model {tuple(state[ours].shape)}",
+                        f"{key} is {tuple(values[ours].shape)}, {ours} of the model {tuple(state[ours].shape)}",
                         where=checkpoint.where,
                         way_out="take a VMamba of the model's dims and d_state",
                     )
-                state[ours].copy_(value)
-                found.append(ours)
-        if not found:
+        if not values:
             raise CheckpointError("no tensor has a name of the model", where=checkpoint.where, got=list(checkpoint)[:3])
-    return found
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+    return list(values)
 
 
 def _block_name(name: str) -> str:

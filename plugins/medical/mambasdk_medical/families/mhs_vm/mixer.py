@@ -70,8 +70,7 @@ class MultiHeadScan(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Map u (B, H, W, C) to the same shape and dtype; what lies between the projections is float32."""
         y = route_attention(self.route_outputs(u), self.threshold)  # (B, L, n, S)
-        y = self.cat_norm(y.flatten(2)).to(u.dtype)
-        y = self.y_proj(y)
+        y = self.y_proj(self.cat_norm(y.flatten(2)).to(u.dtype))
         return y.view(u.shape)
 
     def route_outputs(self, u: Tensor) -> Outputs:

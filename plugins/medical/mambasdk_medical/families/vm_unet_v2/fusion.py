@@ -29,7 +29,8 @@ class ChannelAttention(nn.Module):
         """Map x (B, C, H, W) to the same shape."""
         mean, most = x.mean(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
         said = [self.fc2(functional.relu(self.fc1(pooled))) for pooled in (mean, most)]
-        return x * (said[0] + said[1]).sigmoid()
+        scaled: Tensor = x * (said[0] + said[1]).sigmoid()
+        return scaled
 
 
 class SpatialAttention(nn.Module):
