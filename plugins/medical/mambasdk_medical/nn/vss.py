@@ -102,15 +102,19 @@ class VSSEncoder(nn.Module):
             for channels, depth, downsample in zip(widths, depths, [*following, nn.Identity()], strict=True)
         )
 
-    def stage_inputs(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What every stage takes, (B, h, w, C), and what the last one gives; image (B, C, H, W)."""
-        x = self.patch_embed(image)
-        inputs = []
-        for stage in self.layers:
+    def stage_inputs(self, image: Tensor) -> list[Tensor]:
+        """What every stage takes, (B, h, w, C); image (B, C, H, W)."""
+        inputs = [self.patch_embed(image)]
+        for stage in self.layers[:-1]:
             layer: Any = stage
-            inputs.append(x)
-            x = layer.downsample(layer.blocks(x))
-        return inputs, x
+            inputs.append(layer.downsample(layer.blocks(inputs[-1])))
+        return inputs
+
+    def last_map(self, inputs: Sequence[Tensor]) -> Tensor:
+        """What the last stage gives, (B, h, w, C), of `stage_inputs`."""
+        last: Any = self.layers[-1]
+        y: Tensor = last.downsample(last.blocks(inputs[-1]))
+        return y
 
 
 def drop_rates(last: float, depths: Sequence[int]) -> list[float]:

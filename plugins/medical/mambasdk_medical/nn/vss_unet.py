@@ -76,7 +76,8 @@ class VSSUNet(VSSEncoder, VSSSegmenter):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, classes, H, W); image (B, C, H, W) with sides of `patch_divisor`. Raises ShapeError."""
-        skips, x = self.stage_inputs(self.stem_image(image))
+        skips = self.stage_inputs(self.stem_image(image))
+        x = self.last_map(skips)
         for index, stage in enumerate(self.layers_up):
             x = stage(x + skips[-index] if index else x)
         y: Tensor = self.final_conv(channel_first(self.final_up(x)))

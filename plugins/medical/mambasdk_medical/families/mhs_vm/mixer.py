@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,16 @@ from mambasdk_vision.nn.routed_scan import RoutedScan
 
 _DIRECTIONS = 2  # a base route is walked from its beginning, and from its end
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class _Given(NamedTuple):
+    """The heads' parameters side by side, by direction and table: (2, 2n, …), or (2, 2n * S, …)."""
+
+    x_proj: Tensor  # (2, 2n, R+2N, S)
+    dt_proj: Tensor  # (2, 2n, S, R)
+    dt_bias: Tensor  # (2, 2n*S)
+    A: Tensor  # (2, 2n*S, N)
+    D: Tensor  # (2, 2n*S)
 
 
 class ScanHead(nn.Module):
@@ -70,9 +80,10 @@ class MultiHeadScan(nn.Module):
         tables = visits(height, width, self.heads, device=u.device)
         v = accumulate_dtype(self.x_ssproj(u)).view(batch, height * width * self.heads, self.channels)
         v = _Rows.apply(v, tables.enter, tables.leave)  # type: ignore[no-untyped-call]
-        forward, backward = self._scan(v.view(batch, height * width, BASES * self.heads * self.channels))
-        first, third = self._at_pixels(forward, tables)
-        second, fourth = self._at_pixels(backward, tables)
+        v = v.view(batch, height * width, BASES * self.heads * self.channels)  # in the order of steps
+        given = self._parameters_by_direction()
+        first, third = self._at_pixels(self._scan(v, given, 0), tables)
+        second, fourth = self._at_pixels(self._scan(v, given, 1), tables)
         return first, second, third, fourth
 
     def _at_pixels(self, y: Tensor, tables: Visits) -> tuple[Tensor, ...]:
@@ -82,38 +93,38 @@ class MultiHeadScan(nn.Module):
         rows = _Rows.apply(rows, tables.leave, tables.back)  # type: ignore[no-untyped-call]
         return rows.view(batch, BASES, length, self.heads, self.channels).unbind(1)  # type: ignore[no-any-return]
 
-    def _scan(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Both directions of u (B, L, 2n * S), whose channels are (base, head, channel), in the order of steps."""
+    def _parameters_by_direction(self) -> _Given:
         engines: list[Any] = [self.get_submodule(name).get_submodule("mambaeng") for name in self.names]
+        A_logs = _stacked([engine.A_logs.unflatten(0, (-1, self.channels)) for engine in engines])
+        return _Given(
+            x_proj=_stacked([engine.x_proj_weight for engine in engines]),
+            dt_proj=_stacked([engine.dt_projs_weight for engine in engines]),
+            dt_bias=_stacked([engine.dt_projs_bias for engine in engines]).flatten(1),
+            A=-torch.exp(A_logs.flatten(1, 2)),
+            D=_stacked([engine.Ds.unflatten(0, (-1, self.channels)) for engine in engines]).flatten(1),
+        )
+
+    def _scan(self, u: Tensor, given: _Given, direction: int) -> Tensor:
+        """One direction of u (B, L, 2n * S), whose channels are (base, head, channel), in the order of steps."""
         batch, length, _ = u.shape
-        rank, states = engines[0].dt_rank, engines[0].d_state
-        groups = BASES * self.heads
-        x_proj = _stacked([engine.x_proj_weight for engine in engines])  # (2, 2n, R+2N, S), by direction
-        dt_proj = _stacked([engine.dt_projs_weight for engine in engines])  # (2, 2n, S, R)
-        bias = _stacked([engine.dt_projs_bias for engine in engines]).flatten(1)
-        A = _stacked([engine.A_logs.unflatten(0, (-1, self.channels)) for engine in engines])
-        A = -torch.exp(A.flatten(1, 2))  # (2, 2n*S, N)
-        D = _stacked([engine.Ds.unflatten(0, (-1, self.channels)) for engine in engines]).flatten(1)
-        rows = u.view(batch * length, groups, self.channels).transpose(0, 1)  # (2n, B*L, S)
-        low = accumulate_dtype(rows @ x_proj.permute(1, 3, 0, 2).flatten(2))  # (2n, B*L, 2 * (R+2N))
-        found = []
-        for direction, part in enumerate(low.chunk(_DIRECTIONS, dim=-1)):
-            dt, B, C = part.split([rank, states, states], dim=-1)
-            delta = accumulate_dtype(dt @ dt_proj[direction].transpose(1, 2)).transpose(0, 1).reshape(u.shape)
-            B, C = (t.unflatten(1, (batch, length)).permute(1, 2, 0, 3) for t in (B, C))  # (B, L, 2n, N)
-            y = ops.selective_scan(
-                u,
-                delta,
-                A[direction],
-                B,
-                C,
-                D[direction],
-                delta_bias=bias[direction],
-                delta_softplus=True,
-                reverse=direction == 1,
-            )
-            found.append(y)
-        return found[0], found[1]
+        rank, states = given.dt_proj.shape[-1], given.A.shape[-1]
+        rows = u.view(batch * length, BASES * self.heads, self.channels).transpose(0, 1)  # (2n, B*L, S)
+        low = accumulate_dtype(rows @ given.x_proj[direction].transpose(1, 2))  # (2n, B*L, R+2N)
+        dt, B, C = low.split([rank, states, states], dim=-1)
+        delta = accumulate_dtype(dt @ given.dt_proj[direction].transpose(1, 2)).transpose(0, 1).reshape(u.shape)
+        B, C = (t.unflatten(1, (batch, length)).permute(1, 2, 0, 3) for t in (B, C))  # (B, L, 2n, N)
+        y: Tensor = ops.selective_scan(
+            u,
+            delta,
+            given.A[direction],
+            B,
+            C,
+            given.D[direction],
+            delta_bias=given.dt_bias[direction],
+            delta_softplus=True,
+            reverse=direction == 1,
+        )
+        return y
 
 
 class VSSGate(nn.Module):
