@@ -233,7 +233,7 @@ def test_files_that_do_not_fit_are_named(config: dict[str, Any], message: str) -
 
 def test_files_of_other_models_are_named() -> None:
     vmamba: Any = mambasdk.create_model("vmamba", **get_host().family("vmamba").tiny)
-    with pytest.raises(CheckpointError, match="no MedMamba: .*conv33conv33conv11"):
+    with pytest.raises(CheckpointError, match=r"no MedMamba: .*conv33conv33conv11"):
         mambasdk.import_checkpoint("medmamba", {}, vmamba.state_dict())
 
 
