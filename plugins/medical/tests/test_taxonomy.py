@@ -8,8 +8,9 @@ from pathlib import Path
 from mambasdk.plugins import get_host
 
 PAGE = Path(__file__).parents[3] / "docs" / "medical_taxonomy.md"
+UNKNOWN = "\N{EN DASH}"  # a cell of what was not looked up
 COLUMNS = ["task", "model", "scan", "licence", "in this SDK"]
-LICENCES = {"Apache-2.0", "Apache-2.0, parts AGPL", "MIT", "none", "–"}
+LICENCES = {"Apache-2.0", "Apache-2.0, parts AGPL", "MIT", "none", UNKNOWN}
 SCANS = "what a state sees before a pixel"
 
 
@@ -65,11 +66,6 @@ def test_every_scan_of_the_models_is_explained() -> None:
     (table,) = [table for table in tables() if SCANS in table[0]]
     explained = {row[0] for row in table[2:]}
     used = {row[2].split(",")[0] for row in models()}
-    assert used - explained <= {
-        "none",
-        "three rotations",
-        "three planes",
-        "reordered sequences",
-        "one axis in each layer",
-    }
+    own = {"none", "three rotations", "reordered sequences"}
+    assert used - explained <= {*own, UNKNOWN}
     assert explained - used <= {"zig-zag"}, "explained, but of no model"
