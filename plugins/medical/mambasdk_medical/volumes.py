@@ -1,4 +1,4 @@
-"""Volumes prepared and read by the code that a package runs: thin faces of the plugin's operations and processors.
+"""Volumes prepared by the code that a package runs: thin faces of the plugin's operations.
 
 Arrays are float32 (C, D, H, W) or (C, H, W), the file's x fastest: what nnU-Net's readers give, and nibabel's
 `get_fdata().T`. Spacing is in mm in the order of the axes. Results do not depend on the number of threads.
@@ -6,43 +6,39 @@ Arrays are float32 (C, D, H, W) or (C, H, W), the file's x fastest: what nnU-Net
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mambasdk.errors import InvalidArgumentError, ShapeError
-from mambasdk.pipeline import NativeProcessor, PluginProcessor, raw_input
 from mambasdk.plugins.host import get_host
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 SCHEMES = ("none", "ct", "zscore", "zscore_masked", "rescale", "rgb")
 
 
-@dataclass(frozen=True)
-class Nifti:
-    """A volume as a file has it. array: float32 (D, H, W). spacing: of D, H and W in mm. header: 348 bytes."""
-
-    array: Floats
-    spacing: tuple[float, float, float]
-    header: bytes
-
-
 def resample(
-    volume: Any, shape: Sequence[int], order: int = 3, order_z: int | None = None, axis: int | None = None
+    volume: Any,
+    shape: Sequence[int],
+    order: int = 3,
+    order_z: int | None = None,
+    axis: int | None = None,
+    *,
+    clip: bool = True,
 ) -> Floats:
     """volume, float32 (C, *S), at `shape` positions by B-splines: float32 (C, *shape).
 
-    order: 0 (nearest), 1 (linear) or 3 (cubic); as scipy.ndimage.zoom(mode="nearest", grid_mode=True). axis: of S, one
-    that is resampled with order_z in its place.
+    order: 0 (nearest), 1 (linear) or 3 (cubic); as scipy.ndimage.zoom(mode="nearest", grid_mode=True), which repeats
+    the edges. axis: of S, one that is resampled after the others, with order_z. clip: a cubic stays in the range of its
+    channel, or, with an axis, of its plane across that, as in nnU-Net.
     """
     given = _volume(volume, "resample")
     dims = given.ndim - 1
-    if len(shape) != dims:
-        raise ShapeError("bad shape", where="resample", expected=f"{dims} extents", got=tuple(shape))
+    if len(shape) != dims or min(shape) < 1:
+        raise ShapeError("bad shape", where="resample", expected=f"{dims} extents of 1 or more", got=tuple(shape))
     apart = -1 if axis is None or order_z is None else range(dims)[axis] + 3 - dims
     to = [1] * (3 - dims) + [int(extent) for extent in shape]
     made = _call(
@@ -54,32 +50,23 @@ def resample(
         order=order,
         axis=apart,
         axis_order=order if order_z is None else order_z,
+        clip=clip,
     )["y"]
     return np.asarray(made).reshape(len(given), *shape)
 
 
-def resampled_grid(
-    shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float], threshold: float = 3.0
-) -> tuple[tuple[int, ...], int | None]:
-    """Extents after resampling, rounded to the nearest, and the axis to resample apart, by nnU-Net's rules.
+def new_shape(shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float]) -> tuple[int, ...]:
+    """Extents after resampling from one spacing to another, rounded to the nearest, halves to even; 1 at least."""
+    return _grid(shape, spacing, target_spacing, 3.0)[0]
 
-    That is the one of the largest spacing where largest and smallest differ more than `threshold` times, before or else
-    after; None where they do not, or two axes share it.
+
+def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float], threshold: float = 3.0) -> int | None:
+    """The axis that is resampled apart: the one of the largest spacing, by nnU-Net's rule.
+
+    Where the largest is more than `threshold` times the smallest, before or else after; None where it is not, or two
+    axes share it.
     """
-    dims = len(shape)
-    if not 2 <= dims <= 3 or len(spacing) != dims or len(target_spacing) != dims:
-        got = tuple(spacing), tuple(target_spacing)
-        raise ShapeError("bad spacing", where="resampled_grid", expected=f"{dims} numbers", got=got)
-    missing = 3 - dims  # a depth that is not there; never the largest spacing, nor smaller than the smallest
-    made = _call(
-        "resampled_grid",
-        shape=np.array([1] * missing + list(shape), np.int64),
-        current=np.array([min(spacing)] * missing + list(spacing), np.float64),
-        target=np.array([min(target_spacing)] * missing + list(target_spacing), np.float64),
-        threshold=float(threshold),
-    )
-    axis = int(made["axis"][0]) - missing
-    return tuple(int(extent) for extent in made["size"][missing:]), axis if axis >= 0 else None
+    return _grid([1] * len(spacing), spacing, target_spacing, threshold)[1]
 
 
 def normalise(
@@ -111,16 +98,20 @@ def normalise(
     return np.asarray(made).reshape(given.shape)
 
 
-def nonzero(volume: Any) -> tuple[npt.NDArray[np.bool_], tuple[slice, ...]]:
-    """Where any channel of a volume (C, *S) is not zero, with the holes in it, bool (*S), and the box around that.
+def nonzero_mask(volume: Any) -> Mask:
+    """Where any channel of a volume (C, *S) is not zero, with the holes in it, bool (*S).
 
-    The box is all of the volume where everything is zero. A 2-D image has no holes: it is open above and below, as in
-    nnU-Net.
+    An image (C, H, W) or (C, 1, H, W) has no holes: it is open above and below, as in nnU-Net.
     """
-    given = _volume(volume, "nonzero")
-    made = _call("volume_nonzero", x=_deep(given))
-    box = tuple(slice(int(begin), int(end)) for begin, end in made["box"])
-    return np.asarray(made["mask"]).reshape(given.shape[1:]).astype(bool), box[4 - given.ndim :]
+    given = _volume(volume, "nonzero_mask")
+    return np.asarray(_call("volume_nonzero", x=_deep(given))["mask"]).reshape(given.shape[1:]).astype(bool)
+
+
+def nonzero_box(mask: Any) -> tuple[tuple[int, int], ...]:
+    """(begin, end) on each axis of the smallest box with all of a mask (*S); the whole of an empty one."""
+    given = _volume(np.asarray(mask)[None] != 0, "nonzero_box")
+    box = _call("volume_nonzero", x=_deep(given), fill=False)["box"][4 - given.ndim :]
+    return tuple((int(begin), int(end)) for begin, end in box)
 
 
 def tile_starts(size: int, tile: int, step: float = 0.5) -> list[int]:
@@ -139,70 +130,23 @@ def gaussian_map(tile: Sequence[int], sigma_scale: float = 0.125) -> Floats:
     return np.asarray(made["weights"]).reshape(tuple(tile))
 
 
-def read_nifti(file: str | os.PathLike[str] | bytes, *, max_voxels: int = 2**30) -> Nifti:
-    """A .nii or .nii.gz file, a path or its bytes. One volume; numbers are scaled as the header says.
-
-    Raises ValueError for files that are damaged, cut off, larger than max_voxels or of another kind, for several
-    volumes, and for voxels that are not finite.
-    """
-    made = NativeProcessor("medical", "nifti", {"max_voxels": max_voxels}).run(file=raw_input(file))
-    depth, height, width = (float(mm) for mm in made["spacing"])
-    return Nifti(np.asarray(made["array"]), (depth, height, width), np.asarray(made["header"]).tobytes())
-
-
-def write_nifti(
-    array: Any,
-    header: bytes | None = None,
-    *,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
-    affine: Any = None,
-    compress: bool = True,
-) -> bytes:
-    """The bytes of a .nii.gz (or .nii) file of an array (D, H, W), uint8, int16, uint16 or float32.
-
-    header: of `read_nifti`, whose orientation and spacing stay. Without it spacing, of D, H and W in mm, and affine
-    (3, 4) or (4, 4), from (column, row, slice, 1) to mm.
-    """
-    given: dict[str, Any] = {"array": np.ascontiguousarray(array)}
-    if header is not None:
-        given["header"] = np.frombuffer(header, np.uint8)
-    else:
-        given["spacing"] = np.asarray(spacing, np.float64)
-        if affine is not None:
-            given["affine"] = np.ascontiguousarray(np.asarray(affine, np.float64)[:3])
-    made = NativeProcessor("medical", "nifti_file", {"compress": compress}).run(**given)
-    return np.asarray(made["file"]).tobytes()
-
-
-class MedicalImage(PluginProcessor):
-    """The files of a case to the volume that a model is run on: the processor of a package.
-
-    Options, all by keyword: channels (1: files of a case), normalization (["zscore"], one of SCHEMES for each channel
-    of the image or for all), mean, std, lower and upper (of ct: a number, or one for each channel), spacing ([]:
-    kept), transpose ([0, 1, 2]), crop (True: to what is not zero), order (3), axis_order (0), anisotropy (3.0),
-    max_voxels (2^30).
-    """
-
-    plugin = "medical"
-    kind = "medical_image"
-
-    def __call__(self, *files: Any, spacing: Sequence[float] | None = None) -> dict[str, Any]:
-        """files: of one case, a channel each; paths or bytes of NIfTI or PNG. Or one array, float32 (C, D, H, W) or
-        (C, H, W), and its spacing (D, H, W) in mm. Returns
-
-        volume: float32 (C, D, H, W), prepared; and what the head needs to go back: volume.full_shape int64 (3),
-        volume.crop int64 (3, 2), volume.spacing and volume.target_spacing float64 (3), volume.transpose int64 (3),
-        volume.header uint8 (348), or (0) without a NIfTI file.
-
-        Raises ValueError for damaged files, and for files of different shapes or spacings.
-        """
-        given: dict[str, Any] = {}
-        for i, file in enumerate(files):
-            raw = raw_input(file)
-            given["image" if i == 0 else f"image.{i}"] = raw
-        if spacing is not None:
-            given["image.spacing"] = np.asarray(spacing, np.float64)
-        return self.run_named(given)
+def _grid(
+    shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float], threshold: float
+) -> tuple[tuple[int, ...], int | None]:
+    dims = len(shape)
+    if not 2 <= dims <= 3 or len(spacing) != dims or len(target_spacing) != dims:
+        got = tuple(spacing), tuple(target_spacing)
+        raise ShapeError("bad spacing", where="resampling", expected=f"{dims} numbers", got=got)
+    missing = 3 - dims  # a depth that is not there; never the largest spacing, nor smaller than the smallest
+    made = _call(
+        "resampled_grid",
+        shape=np.array([1] * missing + list(shape), np.int64),
+        current=np.array([min(spacing)] * missing + list(spacing), np.float64),
+        target=np.array([min(target_spacing)] * missing + list(target_spacing), np.float64),
+        threshold=float(threshold),
+    )
+    axis = int(made["axis"][0]) - missing
+    return tuple(int(extent) for extent in made["size"][missing:]), axis if axis >= 0 else None
 
 
 def _volume(volume: Any, where: str) -> Floats:

@@ -49,8 +49,8 @@ void check_extents(const Shape& shape, const char* what) {
   plugin::invalid(std::string(what) + ": expected extents of 1 or more, got " + plugin::to_text(shape));
 }
 
-int spline_order(std::int64_t order, const char* name) {
-  if (order == 0 || order == 1 || order == 3) return static_cast<int>(order);
+void check_order(std::int64_t order, const char* name) {
+  if (order == 0 || order == 1 || order == 3) return;
   plugin::invalid(std::string("volume_resample: ") + name + ": expected 0 (nearest), 1 (linear) or 3 (cubic), got " +
                   std::to_string(order));
 }
@@ -68,23 +68,21 @@ void VolumeResample::check(const plugin::CallOf<VolumeResample>& call) {
   check_extents(shape_of(call.input<"x">()), "volume_resample: x");
   check_extents({call.integer<"depth">(), call.integer<"height">(), call.integer<"width">()},
                 "volume_resample: the new size");
-  (void)spline_order(call.integer<"order">(), "order");
+  check_order(call.integer<"order">(), "order");
   const std::int64_t axis = call.integer<"axis">();
   if (axis < -1 || axis > 2) {
     plugin::invalid("volume_resample: axis: expected 0, 1 or 2 (depth, height, width), or -1 for none, got " +
                     std::to_string(axis));
   }
-  if (axis >= 0) (void)spline_order(call.integer<"axis_order">(), "axis_order");
+  if (axis >= 0) check_order(call.integer<"axis_order">(), "axis_order");
 }
 
 void VolumeResample::reference(const plugin::CallOf<VolumeResample>& call) {
   const TensorView x = call.input<"x">();
   const Shape to{call.integer<"depth">(), call.integer<"height">(), call.integer<"width">()};
-  std::array<int, 3> orders;
-  orders.fill(spline_order(call.integer<"order">(), "order"));
-  const std::int64_t axis = call.integer<"axis">();
-  if (axis >= 0) orders[static_cast<std::size_t>(axis)] = spline_order(call.integer<"axis_order">(), "axis_order");
-  resample(call.context(), *Dense<float>(x), call.dim<"C">(), shape_of(x), to, orders, call.output<"y", float>());
+  const Resampling how{static_cast<int>(call.integer<"order">()), static_cast<int>(call.integer<"axis">()),
+                       static_cast<int>(call.integer<"axis_order">()), call.flag<"clip">()};
+  resample(call.context(), *Dense<float>(x), call.dim<"C">(), shape_of(x), to, how, call.output<"y", float>());
 }
 
 void VolumeNormalise::reference(const plugin::CallOf<VolumeNormalise>& call) {

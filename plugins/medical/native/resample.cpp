@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <optional>
+#include <utility>
 
 namespace mambasdk::medical {
 
@@ -141,25 +142,82 @@ void resample_axis(const mambasdk_context& context, const float* in, std::int64_
   });
 }
 
-}  // namespace
-
-void resample(const mambasdk_context& context, std::span<const float> in, std::int64_t channels, const Shape& from,
-              const Shape& to, const std::array<int, 3>& orders, std::span<float> out) {
+// The axes that change, in the order in which they are resampled: one that is apart last, of the others those first that
+// shrink most, so that less is left to do.
+std::vector<std::size_t> axes_of(const Shape& from, const Shape& to, int apart) {
   std::vector<std::size_t> axes;
   for (std::size_t a = 0; a < 3; ++a) {
     if (from[a] != to[a]) axes.push_back(a);  // splines go through their samples
   }
-  // Those that shrink most come first, so that the others have less to do.
   std::stable_sort(axes.begin(), axes.end(), [&](std::size_t a, std::size_t b) {
+    if (static_cast<int>(a) == apart || static_cast<int>(b) == apart) return static_cast<int>(b) == apart && a != b;
     return static_cast<double>(to[a]) / static_cast<double>(from[a]) <
            static_cast<double>(to[b]) / static_cast<double>(from[b]);
   });
+  return axes;
+}
+
+// Least and largest sample of each plane across an axis, or of all where it is -1.
+class Ranges {
+ public:
+  Ranges(const mambasdk_context& context, const float* values, const Shape& shape, int axis)
+      : context_(context), axis_(axis), ranges_(axis < 0 ? 1 : static_cast<std::size_t>(shape[slot()])) {
+    // Rows are looked at in turn: reading is all that this takes.
+    const Layout l = layout(shape);
+    std::fill(ranges_.begin(), ranges_.end(), std::pair(HUGE_VALF, -HUGE_VALF));
+    for (std::size_t o = 0, i = 0; o < l.outer; ++o) {
+      for (auto& [least, most] : ranges_) {
+        float low = least, high = most;
+        for (std::size_t k = 0; k < l.inner; ++k, ++i) low = std::min(low, values[i]), high = std::max(high, values[i]);
+        least = low, most = high;
+      }
+    }
+  }
+  void clip(float* values, const Shape& shape) const {
+    const Layout l = layout(shape);
+    for_ranges(context_, static_cast<std::int64_t>(l.outer * ranges_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (auto p = static_cast<std::size_t>(begin); p < static_cast<std::size_t>(end); ++p) {
+        const auto [least, most] = ranges_[p % ranges_.size()];
+        for (std::size_t k = p * l.inner; k < (p + 1) * l.inner; ++k) values[k] = std::clamp(values[k], least, most);
+      }
+    });
+  }
+
+ private:
+  struct Layout {
+    std::size_t outer, inner;
+  };
+  [[nodiscard]] std::size_t slot() const { return static_cast<std::size_t>(axis_); }
+  [[nodiscard]] Layout layout(const Shape& shape) const {
+    if (axis_ < 0) return {1, count_of(shape)};
+    Layout l{1, 1};
+    for (std::size_t a = 0; a < 3; ++a) {
+      if (a != slot()) (a < slot() ? l.outer : l.inner) *= static_cast<std::size_t>(shape[a]);
+    }
+    return l;
+  }
+
+  const mambasdk_context& context_;
+  int axis_;
+  std::vector<std::pair<float, float>> ranges_;
+};
+
+}  // namespace
+
+void resample(const mambasdk_context& context, std::span<const float> in, std::int64_t channels, const Shape& from,
+              const Shape& to, const Resampling& how, std::span<float> out) {
+  const std::vector<std::size_t> axes = axes_of(from, to, how.axis);
+  const auto is_apart = [&](std::size_t a) { return static_cast<int>(a) == how.axis; };
+  const std::size_t joint = axes.size() - static_cast<std::size_t>(std::count_if(axes.begin(), axes.end(), is_apart));
+  const bool clips = how.clip && how.order == 3 && joint != 0;
   const std::size_t size_in = count_of(from), size_out = count_of(to);
   std::vector<float> held, next;
   for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
     const float* source = in.data() + c * size_in;
     float* target = out.data() + c * size_out;
     if (axes.empty()) std::copy_n(source, size_out, target);
+    std::optional<Ranges> ranges;
+    if (clips) ranges.emplace(context, source, from, how.axis);
     Shape shape = from;
     for (std::size_t i = 0; i < axes.size(); ++i) {
       const std::size_t a = axes[i];
@@ -167,11 +225,13 @@ void resample(const mambasdk_context& context, std::span<const float> in, std::i
       after[a] = to[a];
       const bool last = i + 1 == axes.size();
       if (!last) next.resize(count_of(after));
-      const std::int64_t outer = std::accumulate(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(a),
-                                                 std::int64_t{1}, std::multiplies<>());
-      const std::int64_t inner = std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(a) + 1, shape.end(),
-                                                 std::int64_t{1}, std::multiplies<>());
-      resample_axis(context, source, outer, shape[a], inner, to[a], orders[a], last ? target : next.data());
+      float* made = last ? target : next.data();
+      std::int64_t outer = 1, inner = 1;
+      for (std::size_t b = 0; b < 3; ++b) {
+        if (b != a) (b < a ? outer : inner) *= shape[b];
+      }
+      resample_axis(context, source, outer, shape[a], inner, to[a], is_apart(a) ? how.axis_order : how.order, made);
+      if (clips && i + 1 == joint) ranges->clip(made, after);
       std::swap(held, next);
       source = held.data();
       shape = after;

@@ -7,12 +7,21 @@
 
 namespace mambasdk::medical {
 
-// `channels` volumes of shape `from` at the positions of shape `to`: output k of an axis from n to m samples lies at (k
-// + 0.5) n / m - 0.5, beyond the edges the edge goes on. orders: of each axis, 0 (nearest), 1 (linear) or 3 (cubic,
-// interpolating). Equal to scipy.ndimage.zoom(mode="nearest", grid_mode=True): no smoothing before it shrinks. Sums are
-// of doubles; the result does not depend on the threads. out: (channels, *to).
+// How volumes are resampled. order: 0 (nearest), 1 (linear) or 3 (cubic, through the samples). axis: one that has an
+// order of its own, axis_order; -1: none. clip: what a cubic makes stays within the range of its channel, or, where an
+// axis is apart, of its plane across that axis, as in nnU-Net.
+struct Resampling {
+  int order = 3;
+  int axis = -1;
+  int axis_order = 0;
+  bool clip = true;
+};
+
+// `channels` volumes of shape `from` at the positions of shape `to`: output k of an axis from n to m samples lies at (k +
+// 0.5) n / m - 0.5, beyond the edges the edge goes on. Equal to scipy.ndimage.zoom(mode="nearest", grid_mode=True): no
+// smoothing before it shrinks. Sums are of doubles; the result does not depend on the threads. out: (channels, *to).
 void resample(const mambasdk_context& context, std::span<const float> in, std::int64_t channels, const Shape& from,
-              const Shape& to, const std::array<int, 3>& orders, std::span<float> out);
+              const Shape& to, const Resampling& how, std::span<float> out);
 
 // The axis that nnU-Net resamples apart from the others, with an order of its own: that of the largest spacing where
 // `current`, else where `target` has a ratio of largest to smallest above the threshold; -1 for none, also where two

@@ -46,7 +46,7 @@ def zoomed(volume: Array, shape: tuple[int, ...], order: int) -> Array:
 @pytest.mark.parametrize(("shape", "new"), SHAPES)
 def test_resampling_is_scipys(shape: tuple[int, ...], new: tuple[int, ...], order: int) -> None:
     volume = noise(2, *shape) * 3 + 1
-    found = volumes.resample(volume, new, order)
+    found = volumes.resample(volume, new, order, clip=False)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, zoomed(volume, new, order), atol=1e-5)
 
@@ -57,7 +57,7 @@ def test_resampling_of_drawn_shapes_is_scipys(seed: int) -> None:
     shape = tuple(int(n) for n in chance.integers(1, 40, 3))
     new = tuple(int(n) for n in chance.integers(1, 60, 3))
     volume = noise(1, *shape, seed=seed)
-    np.testing.assert_allclose(volumes.resample(volume, new), zoomed(volume, new, 3), atol=1e-5)
+    np.testing.assert_allclose(volumes.resample(volume, new, clip=False), zoomed(volume, new, 3), atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -67,13 +67,28 @@ def test_an_axis_apart_has_its_own_order(axis: int) -> None:
     first[axis], second[axis] = new[axis], new[axis]
     along = volumes.resample(volume, first, 0)
     expected = zoomed(zoomed(volume, tuple(first), 0), new, 3)
-    np.testing.assert_allclose(volumes.resample(volume, new, 3, 0, axis), expected, atol=1e-5)
+    np.testing.assert_allclose(volumes.resample(volume, new, 3, 0, axis, clip=False), expected, atol=1e-5)
     assert np.isin(along, volume).all()
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_a_cubic_stays_in_the_range_of_what_it_came_from(axis: int | None) -> None:
+    volume, new = noise(2, 6, 9, 12), (11, 13, 20)
+    expected = zoomed(volume, new, 3)
+    over = (1, 2, 3)
+    if axis is not None:  # planes across the axis have a range each; then the axis, to the nearest plane
+        size = list(new)
+        size[axis] = volume.shape[axis + 1]
+        expected, over = zoomed(volume, tuple(size), 3), tuple(a for a in over if a != axis + 1)
+    expected = expected.clip(volume.min(over, keepdims=True), volume.max(over, keepdims=True))
+    expected = zoomed(expected, new, 0)
+    np.testing.assert_allclose(volumes.resample(volume, new, 3, 0, axis), expected, atol=1e-5)
+    assert not np.allclose(volumes.resample(volume, new, 3, 0, axis, clip=False), expected, atol=1e-3)
 
 
 def test_images_are_resampled_too() -> None:
     image = noise(3, 20, 31)
-    np.testing.assert_allclose(volumes.resample(image, (33, 17)), zoomed(image, (33, 17), 3), atol=1e-5)
+    np.testing.assert_allclose(volumes.resample(image, (33, 17), clip=False), zoomed(image, (33, 17), 3), atol=1e-5)
 
 
 def test_results_do_not_depend_on_threads() -> None:
@@ -102,7 +117,7 @@ def test_resampling_keeps_polynomials() -> None:
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"order: expected 0 \(nearest\), 1 \(linear\) or 3 \(cubic\), got 2"):
         volumes.resample(noise(1, 2, 2, 2), (3, 3, 3), 2)
-    with pytest.raises(ValueError, match="expected extents of 1 or more"):
+    with pytest.raises(ShapeError, match="3 extents of 1 or more"):
         volumes.resample(noise(1, 2, 2, 2), (3, 0, 3))
     with pytest.raises(ShapeError, match="bad volume"):
         volumes.resample(noise(2, 2), (3, 3))
@@ -164,22 +179,26 @@ def test_holes_are_filled_as_scipy_does(seed: int) -> None:
     volume = np.zeros((2, 12, 20, 17), np.float32)
     volume[0][solid > 0.02] = 1
     volume[1][3:5, 6:9, 2:4] = -1
-    mask, box = volumes.nonzero(volume)
     raw = (volume != 0).any(0)
-    assert np.array_equal(mask, ndi.binary_fill_holes(raw))
+    assert np.array_equal(volumes.nonzero_mask(volume), ndi.binary_fill_holes(raw))
     where = np.nonzero(raw)
-    assert box == tuple(slice(int(w.min()), int(w.max()) + 1) for w in where)
+    assert volumes.nonzero_box(raw) == tuple((int(w.min()), int(w.max()) + 1) for w in where)
 
 
 def test_an_empty_volume_is_its_own_box() -> None:
-    mask, box = volumes.nonzero(np.zeros((1, 4, 5, 6), np.float32))
+    mask = volumes.nonzero_mask(np.zeros((1, 4, 5, 6), np.float32))
     assert not mask.any()
-    assert box == (slice(0, 4), slice(0, 5), slice(0, 6))
+    assert volumes.nonzero_box(mask) == ((0, 4), (0, 5), (0, 6))
 
 
 def test_grids_by_nnunets_rules() -> None:
-    assert volumes.resampled_grid((20, 100, 90), (5.0, 0.7, 0.7), (2.5, 1.0, 1.0)) == ((40, 70, 63), 0)
-    assert volumes.resampled_grid((40, 70, 63), (1.0, 1.0, 1.0), (5.0, 1.0, 1.0)) == ((8, 70, 63), 0)
-    assert volumes.resampled_grid((5, 10, 10), (1.0, 1.0, 1.0), (2.0, 1.0, 1.0)) == ((2, 10, 10), None)  # 2.5 to even
-    assert volumes.resampled_grid((10, 10, 10), (4.0, 4.0, 1.0), (1.0, 1.0, 1.0)) == ((40, 40, 10), None)
-    assert volumes.resampled_grid((10, 10), (1.0, 2.0), (1.0, 1.0)) == ((10, 20), None)
+    assert volumes.new_shape((20, 100, 90), (5.0, 0.7, 0.7), (2.5, 1.0, 1.0)) == (40, 70, 63)
+    assert volumes.new_shape((5, 10, 10), (1.0, 1.0, 1.0), (2.0, 1.0, 30.0)) == (2, 10, 1)  # 2.5 to even; never 0
+    assert volumes.new_shape((10, 10), (1.0, 2.0), (1.0, 1.0)) == (10, 20)
+    assert volumes.separate_axis((5.0, 0.7, 0.7), (2.5, 1.0, 1.0)) == 0
+    assert volumes.separate_axis((1.0, 1.0, 1.0), (1.0, 5.0, 1.0)) == 1
+    assert volumes.separate_axis((1.0, 1.0, 1.0), (2.0, 1.0, 1.0)) is None
+    assert volumes.separate_axis((4.0, 4.0, 1.0), (1.0, 1.0, 1.0)) is None
+    assert volumes.separate_axis((1.0, 1.0, 2.0), (1.0, 1.0, 1.0), 1.5) == 2
+    with pytest.raises(ValueError, match="expected positive spacings"):
+        volumes.new_shape((5, 5, 5), (1.0, 0.0, 1.0), (1.0, 1.0, 1.0))
