@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambasdk.plugins import FamilySpec, HeadSpec, collect_families, hookimpl
+from mambasdk.plugins import FamilySpec, HeadSpec, ProcessorSpec, collect_families, hookimpl
 
 LIBRARY = Path(__file__).parent / "libmambasdk_medical.so"
 
@@ -19,6 +19,20 @@ def mambasdk_families() -> list[FamilySpec]:
 def mambasdk_heads() -> list[HeadSpec]:
     """Structures in images and volumes."""
     return []
+
+
+@hookimpl
+def mambasdk_processors() -> list[ProcessorSpec]:
+    """The processor `medical_image` for Python."""
+    return [
+        ProcessorSpec(
+            slot="image",
+            kind="medical_image",
+            summary="the files of a case, NIfTI or PNG, to the volume that a segmenter sees",
+            factory="mambasdk_medical.processors:MedicalImage.from_manifest",
+            patterns=("*.nii", "*.nii.gz", "*.png"),
+        )
+    ]
 
 
 @hookimpl
