@@ -19,7 +19,7 @@ class MedMambaEncoder(StagedEncoder):
     """Patches and stages; parameter names are upstream's.
 
     Images may have any size of a patch or more. Maps of odd sides get a row or column of zeros where they are halved,
-    as VMamba's; a side of 32 times the stem's patches and their halves has none.
+    as VMamba's; sides that 32 divides have none before the last stage.
     """
 
     ends = ("head.", "outnorm")
