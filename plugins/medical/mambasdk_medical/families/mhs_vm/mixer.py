@@ -175,4 +175,5 @@ class _Rows(torch.autograd.Function):
 
 def _of(parameters: Tensor, direction: int) -> Tensor:
     """Those (4, …) of the two routes in one direction, (2, …); float32 or float64."""
-    return accumulate_dtype(parameters).unflatten(0, (BASES, _DIRECTIONS))[:, direction]
+    chosen: Tensor = accumulate_dtype(parameters).unflatten(0, (BASES, _DIRECTIONS))[:, direction]
+    return chosen
