@@ -130,6 +130,5 @@ def test_plans_and_images() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_200_steps_in_mixed_precision_stay_finite(dtype: torch.dtype, task: str) -> None:
-    losses = train(tiny(task=task, patch_size=[16, 16, 16], channels=4), dtype)
-    if task == "segmentation":
-        assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    losses = train(tiny(task=task, blocks=2), dtype)
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
