@@ -53,9 +53,7 @@ def test_layers_of_the_encoder_are_where_the_published_plans_have_them(variant: 
     model: Any = mambasdk.create_model(variant, device="meta")
     listed = model.encoder.mamba_layers if variant.startswith("u-mamba") else model.encoder.xlstm_layers
     found = {
-        stage: (layer.dim, layer.channel_tokens)
-        for stage, layer in enumerate(listed)
-        if isinstance(layer, TokenLayer)
+        stage: (layer.dim, layer.channel_tokens) for stage, layer in enumerate(listed) if isinstance(layer, TokenLayer)
     }
     assert found == PLACES[variant]
     assert model.config.fixed_size
