@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -51,6 +52,16 @@ def test_containers_are_opened(container: str, tmp_path: Path) -> None:
     with Checkpoint.open(tmp_path / "weights.pth") as found:
         same(found)
     same(Checkpoint.open(CONTAINERS[container]))
+
+
+def test_logged_numbers_of_numpy_are_read_over(tmp_path: Path) -> None:
+    """Beside the weights, as nnU-Net keeps its losses; an array of objects stays refused."""
+    logged = [np.float64(0.5), np.float32(0.25), np.int64(3), np.bool_(True)]
+    torch.save({"network_weights": STATE, "logging": {"losses": logged}}, tmp_path / "weights.pth")
+    same(Checkpoint.open(tmp_path / "weights.pth"))
+    torch.save({"network_weights": STATE, "more": np.array([Path("x")], dtype=object)}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="refused"):
+        Checkpoint.open(tmp_path / "bad.pth")
 
 
 def test_wrappers_are_taken_off_safetensors_too(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from mambasdk.errors import CheckpointError
 from mambasdk.models import Checkpoint, require_known
 from mambasdk_medical.nn.residual_unet_config import Placement, ResidualUNetConfig
@@ -36,8 +34,8 @@ def unet_settings(config: Mapping[str, Any], extra: Collection[str] = ()) -> dic
     - `{"plans": …, "configuration": "3d_fullres", "dataset": …}`: what is in `plans.json` and `dataset.json` beside an
       nnU-Net checkpoint, and which of the plan's configurations it is of.
     - resolved: fields of `ResidualUNetConfig` by their names, as `for_plan` gives them.
-    - constructor facts: `patch`, `cin`, `ncls`, `strides`, `kernels`, `base`, `maxf`, `nenc`, `ndec` (widths double from
-      base to maxf; blocks of every stage and step).
+    - constructor facts: `patch`, `cin`, `ncls`, `strides`, `kernels`, `base`, `maxf`, `nenc`, `ndec`: widths double
+      from base to maxf; blocks of every stage and step.
 
     extra: names of the family's other fields, which any form may have beside. Raises CheckpointError.
     """
@@ -79,9 +77,7 @@ def unet_tensors(weights: Checkpoint) -> Checkpoint:
     """The tensors, each once: files repeat a block's convolution and norm as `all_modules.*`, and the whole encoder
     below the decoder.
     """
-    return weights.rename(
-        lambda name: None if ".all_modules." in name or name.startswith("decoder.encoder.") else name
-    )
+    return weights.rename(lambda name: None if ".all_modules." in name or name.startswith("decoder.encoder.") else name)
 
 
 def placement(config: Mapping[str, Any], weights: Checkpoint, *, bot: str, enc: str) -> Placement:
@@ -106,8 +102,3 @@ def placement(config: Mapping[str, Any], weights: Checkpoint, *, bot: str, enc: 
             f"the configuration says {said!r}", where=weights.where, expected=repr(place), got=repr(said)
         )
     return place
-
-
-def with_defaults(weights: Checkpoint, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, and defaults for those that the file has not."""
-    return {**defaults, **{name: weights[name] for name in weights}}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def folder_of(model: Any, entry: dict[str, Any], root: Path, wrapper: str = "") 
         "network_weights": weights,
         "optimizer_state": torch.optim.SGD(model.parameters(), 0.1, momentum=0.99, nesterov=True).state_dict(),
         "grad_scaler_state": {"scale": 65536.0},
-        "logging": {"train_losses": [0.5, 0.25]},
+        "logging": {"train_losses": [np.float32(0.5), np.float32(0.25)], "ema_fg_dice": [np.float64(0.1)]},
         "_best_ema": 0.5,
         "current_epoch": 2,
         "init_args": {"plans": plans(entry), "configuration": "3d_fullres", "fold": 0, "dataset_json": DATASET},

@@ -17,8 +17,9 @@ from mambasdk.testing.golden import Golden, Recorded, Tensors, Tolerance
 # From the golden READMEs: of a tensor's largest magnitude. In float64 the difference is the goldens' rounding, which
 # norms over the few positions of a deepest map make larger.
 TOLERANCES: dict[str, Any] = {"tolerance": Tolerance(1e-4, "largest"), "double": Tolerance(1e-4, "largest")}
-# A bias before an instance norm changes nothing: its gradient, zero, is found as a sum of large terms that cancel.
-EQUAL = 5e-4
+# A bias before an instance norm changes nothing: its gradient, zero, is found as a sum of large terms that cancel, and
+# differs by 5.4e-4 from one number of threads to another. (`verify` holds outputs of the engines to 1e-4 besides.)
+EQUAL = 1e-3
 
 
 def cases(folder: Path) -> Sequence[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mambasdk.errors import CheckpointError, require_torch
@@ -302,6 +303,13 @@ def _open_safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Call
     return {name: source(name) for name in names}
 
 
+def _numpy_scalars() -> list[Any]:
+    """What a pickled number of NumPy is made with, by the names of either major version: losses that nnU-Net logs."""
+    make: Any = np.float64(0).__reduce__()[0]
+    kinds = {type(np.dtype(kind)) for kind in "fdbhilqBHILQ?"}
+    return [(make, "numpy.core.multiarray.scalar"), (make, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
+
+
 def _open_pickle(path: Path) -> dict[str, Callable[[], Tensor]]:
     torch = require_torch("reading a checkpoint")
     try:
@@ -309,7 +317,7 @@ def _open_pickle(path: Path) -> dict[str, Callable[[], Tensor]]:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
         # Trainers write their command line beside the weights; what is in it is checked like all else.
-        known: list[Any] = [argparse.Namespace, io.BytesIO]
+        known: list[Any] = [argparse.Namespace, io.BytesIO, *_numpy_scalars()]
         with torch.serialization.safe_globals(known):
             value = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:

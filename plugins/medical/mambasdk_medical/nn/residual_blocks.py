@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,9 @@ def convolution(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequen
 
     Weights are He-normal for the leaky ReLU, biases zero.
     """
-    kind = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
+    kind: Any = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
     steps = (stride,) * len(kernel) if isinstance(stride, int) else tuple(stride)
-    conv = kind(inputs, outputs, tuple(kernel), steps, tuple(size // 2 for size in kernel))
+    conv: nn.Conv2d | nn.Conv3d = kind(inputs, outputs, tuple(kernel), steps, tuple(size // 2 for size in kernel))
     nn.init.kaiming_normal_(conv.weight, a=SLOPE)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -82,8 +82,9 @@ class ResidualDecoder(nn.Module):
         self.seg_layers = nn.ModuleList(heads)
 
     def forward(self, maps: list[Tensor], every_step: bool = False) -> list[Tensor]:
-        """Logits at full resolution; with every_step those of coarser steps behind them. Takes the maps out of the list,
-        so that each is free when its step is done.
+        """Logits at full resolution; with every_step those of coarser steps behind them.
+
+        Takes the maps out of the list, so that each is free when its step is done.
         """
         x, logits = maps.pop(), []
         last = len(self.joined) - 1

@@ -12,9 +12,9 @@ from mambasdk.nn import LayerNorm
 class TokenLayer(nn.Module):
     """Base of a layer on maps (B, C, *S): tokens in raster order, a subclass's `mix`, and a map again.
 
-    dim: numbers of a token: C, or with channel_tokens the positions of a map, whose C channels then are the tokens; such
-    a layer takes maps of that many positions alone. Autocast is off inside: half precision overflows in recurrences.
-    Parameters `norm.*` (dim), for `mix` to use.
+    dim: numbers of a token: C, or with channel_tokens the positions of a map, whose C channels then are the tokens;
+    such a layer takes maps of that many positions alone. Autocast is off inside: half precision overflows in
+    recurrences. Parameters `norm.*` (dim), for `mix` to use.
     """
 
     def __init__(self, dim: int, *, channel_tokens: bool = False) -> None:
@@ -32,9 +32,7 @@ class TokenLayer(nn.Module):
         tokens = flat if self.channel_tokens else flat.transpose(1, 2)  # (B, L, dim), a view
         if tokens.shape[2] != self.dim:
             what = "positions" if self.channel_tokens else "channels"
-            raise ShapeError(
-                "bad map", where=type(self).__name__, expected=f"{self.dim} {what}", got=tuple(x.shape)
-            )
+            raise ShapeError("bad map", where=type(self).__name__, expected=f"{self.dim} {what}", got=tuple(x.shape))
         if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 mixed = self.mix(tokens.to(self.norm.weight.dtype))

@@ -59,7 +59,7 @@ class UMamba(ResidualUNet):
 
     def bottleneck(self, x: Tensor) -> Tensor:
         """The Mamba layer of the deepest map, where that is its place."""
-        return self.mamba_layer(x) if self.config.placement == "bot" else x  # type: ignore[no-any-return]
+        return self.mamba_layer(x) if self.config.placement == "bot" else x
 
 
 def build(config: UMambaConfig) -> UMamba:

@@ -69,7 +69,7 @@ class XLSTMUNet(ResidualUNet):
 
     def bottleneck(self, x: Tensor) -> Tensor:
         """The ViL layer of the deepest map, where that is its place."""
-        return self.xlstm(x) if self.config.placement == "bot" else x  # type: ignore[no-any-return]
+        return self.xlstm(x) if self.config.placement == "bot" else x
 
 
 def build(config: XLSTMUNetConfig) -> XLSTMUNet:
