@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ import numpy.typing as npt
 import pytest
 import scipy.ndimage as ndi
 import torch
+import toy_pipelines
 from PIL import Image
 from toy_segmenter import ToySegmenter, package, predicted
 
 from mambasdk.errors import UnsupportedError
 from mambasdk.pipeline import load_pipeline
+from mambasdk_medical.plugin import LIBRARY
 
 Array = npt.NDArray[Any]
 AFFINE = np.array([[0.0, -0.8, 0.1, 12], [0.7, 0.05, 0, -30], [0.02, 0, 2.1, 4], [0, 0, 0, 1]])
@@ -137,6 +142,32 @@ def test_pictures_come_back_as_pictures(tmp_path: Path) -> None:
     assert (made["label_map"] == expected).mean() >= 0.999  # 1,073 pixels
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(made["label_file"].tobytes()))), made["label_map"][0])
     assert "volume_ml" not in made["json"]["labels"][0]
+
+
+def test_the_cpp_program_writes_the_same_file(tmp_path: Path) -> None:
+    case = CASES["two channels, transposed, regions"]
+    head = {"mirror_axes": [0, 1, 2], "regions_class_order": [3, 1, 2]}
+    folder = package(tmp_path / "package", ToySegmenter(case["patch"], 2, 3), case["processor"], head)
+    paths = [tmp_path / "case_0000.nii.gz", tmp_path / "case_0001.nii"]
+    plain = [file_of(channel, case["spacing"]) for channel in body(case["shape"], 2)]
+    paths[0].write_bytes(gzip.compress(plain[0]))
+    paths[1].write_bytes(plain[1])
+    program = str(toy_pipelines.build_example("medical_cpp"))
+    common = [program, str(folder), *map(str, paths), "--plugin", str(LIBRARY)]
+    inputs = {"image": paths[0].read_bytes(), "image.1": paths[1].read_bytes()}
+    for options, arguments in (({}, []), ({"mirror": False, "step": 0.8}, ["--no-mirror", "--step", "0.8"])):
+        out, chances = tmp_path / "labels.nii.gz", tmp_path / "chances.bin"
+        command = [*common, "--out", str(out), *arguments, "--threads", "1", "--probabilities", str(chances)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        expected = load_pipeline(folder).run(inputs, {**options, "probabilities": True})
+        assert json.loads(done.stdout) == expected["json"]
+        assert out.read_bytes() == expected["label_file"].tobytes()
+        assert np.array_equal(np.asanyarray(nibabel.load(out).dataobj).T, expected["label_map"])
+        assert chances.read_bytes() == expected["probabilities"].tobytes()
+    done = subprocess.run([*common[:3], "--out", "x.nii"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "load the plugin" in done.stderr) == (1, True)
+    assert subprocess.run([program, str(folder)], capture_output=True, check=False).returncode == 2
 
 
 def test_tiles_of_a_pointwise_model_are_the_whole_image(tmp_path: Path) -> None:
