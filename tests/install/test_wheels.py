@@ -157,7 +157,6 @@ ORIGINS = {  # part of a header's path -> component; None: the system's, or the 
     "/jpeglib.h": "libjpeg-turbo",
     "/zlib.h": "zlib",
     "/zconf.h": "zlib",
-    "/zlib.h": "zlib",
     "/include/python3": None,
     "/usr/include/": None,
     "/usr/lib/": None,
