@@ -19,6 +19,7 @@ import toy_pipelines
 from PIL import Image
 from toy_segmenter import ToySegmenter, package, predicted
 
+from mambasdk import runtime
 from mambasdk.errors import UnsupportedError
 from mambasdk.pipeline import load_pipeline
 from mambasdk_medical.plugin import LIBRARY
@@ -191,6 +192,22 @@ def test_tiles_of_a_pointwise_model_are_the_whole_image(tmp_path: Path) -> None:
     np.testing.assert_allclose(plain["probabilities"], whole, atol=1e-5)
 
 
+def test_results_do_not_depend_on_threads(tmp_path: Path) -> None:
+    case = CASES["resampled and mirrored"]
+    folder = package(tmp_path / "package", ToySegmenter(case["patch"], 1, 3), case["processor"], {"mirror_axes": [1]})
+    file = file_of(body(case["shape"])[0], case["spacing"])
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            runtime.set_num_threads(threads)
+            found.append(load_pipeline(folder).run({"image": file}, {"probabilities": True}))
+    finally:
+        runtime.set_num_threads(0)
+    for other in found[1:]:
+        assert np.array_equal(other["probabilities"], found[0]["probabilities"])
+        assert np.array_equal(other["label_file"], found[0]["label_file"])
+
+
 def test_nothing_in_the_image_is_background(tmp_path: Path) -> None:
     """All zeros: nothing to crop, no deviation to divide by, and still a label for every voxel."""
     folder = package(tmp_path / "package", ToySegmenter((8, 8, 8), 1, 3), {"normalization": ["zscore_masked"]})
@@ -226,6 +243,8 @@ def test_wrong_cases_say_what_is_wrong(tmp_path: Path) -> None:
         ({"transpose": [0, 0, 1]}, {}, "each of 0, 1 and 2"),
         ({"spacing": [1.0]}, {}, "two or three numbers"),
         ({"spacing": [1.0, 0.0, 1.0]}, {}, "spacing: expected"),
+        ({"spacing": [1e-3, 1e-3, 1e-3]}, {}, "the resampled image: expected at most 536870912 voxels"),
+        ({"spacing": [1e-6, 1.0, 1.0], "max_voxels": 1000}, {}, "that memory holds|expected at most 1000 voxels"),
         ({"colour": 3}, {}, 'no option "colour"'),
         ({}, {"patch_size": [8, 8]}, "patch_size: expected that of the model"),
         ({}, {"mirror_axes": [1, 1]}, "each axis once"),
