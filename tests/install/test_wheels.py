@@ -155,6 +155,8 @@ ORIGINS = {  # part of a header's path -> component; None: the system's, or the 
     "/pngconf.h": "libpng",
     "/pnglibconf.h": "libpng",
     "/jpeglib.h": "libjpeg-turbo",
+    "/zlib.h": "zlib",
+    "/zconf.h": "zlib",
     "/include/python3": None,
     "/usr/include/": None,
     "/usr/lib/": None,

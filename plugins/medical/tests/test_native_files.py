@@ -110,6 +110,14 @@ def test_a_header_is_made_of_spacing_and_affine() -> None:
     assert np.array_equal(np.asanyarray(found.dataobj).T, labels)
 
 
+def test_an_image_of_two_dims_stays_one() -> None:
+    header = read_nifti(file_of(drawn((7, 5), np.int16))).header
+    found = nibabel.Nifti1Image.from_bytes(write_nifti(np.ones((1, 5, 7), np.uint8), header, compress=False))
+    assert found.shape == (7, 5)
+    found = nibabel.Nifti1Image.from_bytes(write_nifti(np.ones((5, 7), np.uint8), header, compress=False))
+    assert found.shape == (7, 5)
+
+
 def test_other_types_are_not_written() -> None:
     with pytest.raises(DtypeError, match="expected uint8, int16, uint16, int32 or float32"):
         write_nifti(np.zeros((2, 2, 2), np.int64))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ import numpy.typing as npt
 import pytest
 import scipy.ndimage as ndi
 import torch
+import toy_pipelines
 from PIL import Image
 from toy_segmenter import ToySegmenter, package, predicted
 
+from mambasdk import runtime
 from mambasdk.errors import UnsupportedError
 from mambasdk.pipeline import load_pipeline
+from mambasdk_medical.plugin import LIBRARY
 
 Array = npt.NDArray[Any]
 AFFINE = np.array([[0.0, -0.8, 0.1, 12], [0.7, 0.05, 0, -30], [0.02, 0, 2.1, 4], [0, 0, 0, 1]])
@@ -139,6 +145,33 @@ def test_pictures_come_back_as_pictures(tmp_path: Path) -> None:
     assert "volume_ml" not in made["json"]["labels"][0]
 
 
+def test_the_cpp_program_writes_the_same_file(tmp_path: Path) -> None:
+    case = CASES["two channels, transposed, regions"]
+    head = {"mirror_axes": [0, 1, 2], "regions_class_order": [3, 1, 2]}
+    folder = package(tmp_path / "package", ToySegmenter(case["patch"], 2, 3), case["processor"], head)
+    paths = [tmp_path / "case_0000.nii.gz", tmp_path / "case_0001.nii"]
+    plain = [file_of(channel, case["spacing"]) for channel in body(case["shape"], 2)]
+    paths[0].write_bytes(gzip.compress(plain[0]))
+    paths[1].write_bytes(plain[1])
+    program = str(toy_pipelines.build_example("medical_cpp"))
+    common = [program, str(folder), *map(str, paths), "--plugin", str(LIBRARY)]
+    inputs = {"image": paths[0].read_bytes(), "image.1": paths[1].read_bytes()}
+    for options, arguments in (({}, []), ({"mirror": False, "step": 0.8}, ["--no-mirror", "--step", "0.8"])):
+        out, chances = tmp_path / "labels.nii.gz", tmp_path / "chances.bin"
+        command = [*common, "--out", str(out), *arguments, "--threads", "1", "--probabilities", str(chances)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        expected = load_pipeline(folder).run(inputs, {**options, "probabilities": True})
+        assert json.loads(done.stdout) == expected["json"]
+        assert out.read_bytes() == expected["label_file"].tobytes()
+        assert np.array_equal(np.asanyarray(nibabel.load(out).dataobj).T, expected["label_map"])
+        assert chances.read_bytes() == expected["probabilities"].tobytes()
+    done = subprocess.run([*common[:3], "--out", "x.nii"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "mambasdk-medical" in done.stderr, "it says which plugin is missing"
+    assert subprocess.run([program, str(folder)], capture_output=True, check=False).returncode == 2
+
+
 def test_tiles_of_a_pointwise_model_are_the_whole_image(tmp_path: Path) -> None:
     """Where no voxel looks at its neighbours, tiles, weights and mirrors change nothing."""
     net = ToySegmenter((8, 8, 8), 1, 3)
@@ -157,6 +190,22 @@ def test_tiles_of_a_pointwise_model_are_the_whole_image(tmp_path: Path) -> None:
     np.testing.assert_allclose(made["probabilities"], whole, atol=1e-5)
     plain = load_pipeline(folder).run({"image": volume}, {"probabilities": True, "mirror": False, "step": 1.0})
     np.testing.assert_allclose(plain["probabilities"], whole, atol=1e-5)
+
+
+def test_results_do_not_depend_on_threads(tmp_path: Path) -> None:
+    case = CASES["resampled and mirrored"]
+    folder = package(tmp_path / "package", ToySegmenter(case["patch"], 1, 3), case["processor"], {"mirror_axes": [1]})
+    file = file_of(body(case["shape"])[0], case["spacing"])
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            runtime.set_num_threads(threads)
+            found.append(load_pipeline(folder).run({"image": file}, {"probabilities": True}))
+    finally:
+        runtime.set_num_threads(0)
+    for other in found[1:]:
+        assert np.array_equal(other["probabilities"], found[0]["probabilities"])
+        assert np.array_equal(other["label_file"], found[0]["label_file"])
 
 
 def test_nothing_in_the_image_is_background(tmp_path: Path) -> None:
@@ -194,6 +243,8 @@ def test_wrong_cases_say_what_is_wrong(tmp_path: Path) -> None:
         ({"transpose": [0, 0, 1]}, {}, "each of 0, 1 and 2"),
         ({"spacing": [1.0]}, {}, "two or three numbers"),
         ({"spacing": [1.0, 0.0, 1.0]}, {}, "spacing: expected"),
+        ({"spacing": [1e-3, 1e-3, 1e-3]}, {}, "the resampled image: expected at most 536870912 voxels"),
+        ({"spacing": [1e-6, 1.0, 1.0], "max_voxels": 1000}, {}, "that memory holds|expected at most 1000 voxels"),
         ({"colour": 3}, {}, 'no option "colour"'),
         ({}, {"patch_size": [8, 8]}, "patch_size: expected that of the model"),
         ({}, {"mirror_axes": [1, 1]}, "each axis once"),
