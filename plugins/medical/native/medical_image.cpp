@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "options.hpp"
-#include "png.hpp"
+#include "spacing.hpp"
 #include "transposed.hpp"
 
 namespace mambasdk::medical {
@@ -14,25 +14,10 @@ namespace {
 constexpr std::string_view kOptions[] = {"channels",   "normalization", "mean",      "std",  "lower",
                                          "upper",      "spacing",       "transpose", "crop", "order",
                                          "axis_order", "anisotropy",    "max_voxels"};
-constexpr Spacing kNoSpacing{999, 1, 1};  // of a picture, as nnU-Net has it
 constexpr std::size_t kMostChannels = 1024;
 
 [[noreturn]] void bad(const std::string& what, const std::string& expected, const std::string& got) {
   plugin::invalid("medical_image: " + what + ": expected " + expected + ", got " + got);
-}
-
-std::string to_text(const Spacing& spacing) {
-  std::string text;
-  for (const double mm : spacing) text += (text.empty() ? "" : " x ") + nlohmann::json(mm).dump();
-  return text + " mm";
-}
-
-// Headers hold spacing in float32, and tools round it.
-bool same(const Spacing& a, const Spacing& b) {
-  constexpr double kRelative = 1e-3;
-  return std::equal(a.begin(), a.end(), b.begin(), [](double x, double y) {
-    return std::abs(x - y) <= kRelative * std::max(std::abs(x), std::abs(y));
-  });
 }
 
 int order_of(const plugin::Config& config, const char* name, std::int64_t otherwise) {
@@ -140,83 +125,9 @@ MedicalImage::MedicalImage(std::string_view text, std::string_view) {
   max_voxels_ = config.integer("max_voxels", std::int64_t{1} << 29, 1, INT32_MAX);
 }
 
-void MedicalImage::add_file(Case& found, const TensorView& input, const std::string& name) const {
-  const std::string_view bytes = input.bytes();
-  Case file;
-  if (is_png(bytes)) {
-    file = {read_png(bytes, max_voxels_, name), kNoSpacing, {}};
-  } else if (is_nifti(bytes)) {
-    Nifti nifti = read_nifti(bytes, max_voxels_, name);
-    const auto header = nifti.header.bytes();
-    file = {std::move(nifti.volume), nifti.header.spacing(), {header.begin(), header.end()}};
-  } else {
-    throw Error(MAMBASDK_ERROR_UNSUPPORTED, name,
-                name + ": these " + std::to_string(bytes.size()) +
-                    " bytes are neither NIfTI-1 (.nii, .nii.gz) nor PNG; convert the file, or give an array");
-  }
-  if (found.volume.channels == 0) {
-    found = std::move(file);
-    return;
-  }
-  if (file.volume.shape != found.volume.shape) {
-    bad(name + ": the shape", plugin::to_text(found.volume.shape) + ", that of the first channel",
-        plugin::to_text(file.volume.shape));
-  }
-  if (!same(file.spacing, found.spacing)) {
-    bad(name + ": the spacing", to_text(found.spacing) + ", that of the first channel", to_text(file.spacing));
-  }
-  const std::int64_t extents[] = {found.volume.channels + file.volume.channels, file.volume.shape[0],
-                                  file.volume.shape[1], file.volume.shape[2]};
-  (void)checked_count(extents, max_voxels_, "medical_image: all channels");
-  found.volume.channels += file.volume.channels;
-  found.volume.values.insert(found.volume.values.end(), file.volume.values.begin(), file.volume.values.end());
-}
-
-MedicalImage::Case MedicalImage::read_array(const TensorView& input, const plugin::Inputs& inputs,
-                                            const std::string& slot) const {
-  const auto extents = input.shape();
-  if (extents.size() != 3 && extents.size() != 4) {
-    bad(slot, "the bytes of a file, f32 (C, D, H, W) or (C, H, W)", plugin::to_text(extents));
-  }
-  if (*std::min_element(extents.begin(), extents.end()) < 1) bad(slot, "voxels", plugin::to_text(extents));
-  (void)checked_count(extents, max_voxels_, "medical_image: " + slot);
-  const auto values = input.data<float>();
-  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
-    bad(slot, "finite numbers", "others among them");
-  }
-  const bool deep = extents.size() == 4;
-  Case found{{extents[0], {deep ? extents[1] : 1, extents[extents.size() - 2], extents.back()}, {}}, kNoSpacing, {}};
-  found.volume.values.assign(values.begin(), values.end());
-  if (inputs.has(slot + ".spacing")) {
-    const auto mm = inputs[slot + ".spacing"].data<double>();
-    if (mm.size() != 3 || !std::all_of(mm.begin(), mm.end(), [](double v) { return v > 0 && std::isfinite(v); })) {
-      bad(slot + ".spacing", "three positive numbers", plugin::to_text(inputs[slot + ".spacing"].shape()));
-    }
-    std::copy(mm.begin(), mm.end(), found.spacing.begin());
-  }
-  return found;
-}
-
-MedicalImage::Case MedicalImage::read(const plugin::Inputs& inputs) const {
-  std::string slot;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].name().find('.') == std::string_view::npos) slot = inputs[i].name();
-  }
-  if (slot.empty()) plugin::invalid("medical_image: expected an input named as its slot, as `image`");
-  const TensorView first = inputs[slot];
-  if (first.get().dtype.code == 2) return read_array(first, inputs, slot);
-  Case found;
-  add_file(found, first, slot);
-  for (std::size_t c = 1; inputs.has(slot + "." + std::to_string(c)); ++c) {
-    const std::string name = slot + "." + std::to_string(c);
-    add_file(found, inputs[name], name);
-  }
-  return found;
-}
-
 void MedicalImage::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   const mambasdk_context& context = inputs.context();
-  Case found = read(inputs);
+  Case found = read_case(inputs, max_voxels_);
   Volume& volume = found.volume;
   if (volume.channels != channels_) {
     bad("the image", std::to_string(channels_) + " channels, a file for each (image, image.1, ...)",

@@ -3,9 +3,9 @@
 
 #include <optional>
 
+#include "case_files.hpp"
 #include "mambasdk/plugin.hpp"
 #include "mambasdk/plugin/config.hpp"
-#include "nifti.hpp"
 #include "normalise.hpp"
 #include "resample.hpp"
 
@@ -37,16 +37,6 @@ class MedicalImage {
   void run(const plugin::Inputs& inputs, plugin::Emitter& emit);
 
  private:
-  // A case as it came: channels on one grid.
-  struct Case {
-    Volume volume;
-    Spacing spacing{};
-    std::vector<std::uint8_t> header;
-  };
-  [[nodiscard]] Case read(const plugin::Inputs& inputs) const;
-  void add_file(Case& found, const TensorView& input, const std::string& name) const;
-  [[nodiscard]] Case read_array(const TensorView& input, const plugin::Inputs& inputs, const std::string& slot) const;
-
   std::int64_t channels_;
   std::vector<Scheme> schemes_;
   std::vector<Intensity> intensities_;

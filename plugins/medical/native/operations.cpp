@@ -5,6 +5,7 @@
 
 #include "normalise.hpp"
 #include "resample.hpp"
+#include "spacing.hpp"
 #include "tiles.hpp"
 
 namespace mambasdk::medical {

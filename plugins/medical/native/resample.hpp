@@ -23,13 +23,4 @@ struct Resampling {
 void resample(const mambasdk_context& context, std::span<const float> in, std::int64_t channels, const Shape& from,
               const Shape& to, const Resampling& how, std::span<float> out);
 
-// The axis that nnU-Net resamples apart from the others, with an order of its own: that of the largest spacing where
-// `current`, else where `target` has a ratio of largest to smallest above the threshold; -1 for none, also where two
-// axes share the largest spacing.
-[[nodiscard]] int separate_axis(const Spacing& current, const Spacing& target, double threshold);
-
-// Extents after resampling from one spacing to another, rounded to the nearest, halves to even; 1 at least. Throws
-// Error (invalid_argument) for spacings that are not positive and finite, or an extent past 2^31.
-[[nodiscard]] Shape resampled_shape(const Shape& shape, const Spacing& current, const Spacing& target);
-
 }  // namespace mambasdk::medical
