@@ -174,6 +174,6 @@ class _Rows(torch.autograd.Function):
 
 
 def _of(parameters: Tensor, direction: int) -> Tensor:
-    """Those (4, …) of the two routes in one direction, (2, …); float32 or float64."""
-    chosen: Tensor = accumulate_dtype(parameters).unflatten(0, (BASES, _DIRECTIONS))[:, direction]
-    return chosen
+    """Those (4, …) of the two routes in one direction, (2, …) in memory of their own; float32 or float64."""
+    chosen = [parameters[_DIRECTIONS * base + direction] for base in range(BASES)]
+    return accumulate_dtype(torch.stack(chosen))
