@@ -195,7 +195,8 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ShapeError, match=r"MLSTM.*\(B, L, 12\)"):
         make()(draw(2, L, D + 1))
     with pytest.raises(InvalidArgumentError, match="bad chunk"):
-        nn.mlstm_chunkwise(*(draw(1, 2, 1, 4) for _ in range(3)), draw(1, 2, 1), draw(1, 2, 1), chunk=0)
+rows, gate = draw(1, 2, 1, 4), draw(1, 2, 1)
+        nn.mlstm_chunkwise(rows, rows, rows, gate, gate, chunk=0)
 
 
 @torch.no_grad()
