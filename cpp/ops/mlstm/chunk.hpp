@@ -6,7 +6,8 @@
 // chunk and of g so far: every weight is at most 1. g and r are kept as two floats each, so that a difference is as
 // exact as its operands allow however long the chunk and strong the gates.
 //
-// The normaliser n is one more column of the state, as if v had a 1 at its end: matrices of values are E+1 wide.
+// A state is C, turned, keys by values, and n behind it: one more column of values that are 1. What that column adds to
+// products, a vector's work each, is done beside them.
 #pragma once
 
 #include "core/simd_types.hpp"
@@ -24,12 +25,11 @@ inline constexpr Index kSlots = 32;  // ranges of heads with scratch memory of t
 
 // Padded sizes.
 struct Dims {
-  Index steps, keys, values;  // of a chunk; E; E+1
+  Index steps, width;  // of a chunk; E
 
   explicit Dims(const Problem& p)
-      : steps(round_up(max64(1, min64(p.chunk, p.max_length)), kLanes)),
-        keys(round_up(p.head_dim, kLanes)),
-        values(round_up(p.head_dim + 1, kLanes)) {}
+      : steps(round_up(max64(1, min64(p.chunk, p.max_length)), kLanes)), width(round_up(p.head_dim, kLanes)) {}
+  Index state() const { return width * width + width; }
 };
 
 MAMBASDK_SIMD Index chunk_steps(const Problem& p) {
@@ -41,19 +41,21 @@ MAMBASDK_SIMD Index slot_count(const Problem& p) {
 
 // Arrays of a chunk's steps, one behind the other in scratch memory.
 struct Gates {
-  static constexpr Index kArrays = 10;
+  static constexpr Index kArrays = 11;
   float *g, *g_low, *r, *r_low;
   float* from_begin;  // weight of the state before the chunk at each step
   float* to_end;      // weight of each step in the state after the chunk
   float* least;       // exp(-m): what the normaliser is at least
   float* decay;       // log sigmoid of the forget gate
   float* slope;       // its derivative
+  float* normaliser;  // n q
   float* kept;        // 1 where m is the decayed one, 0 where it is the input gate
   float through;      // weight of the state before the chunk in the one after
   double m;           // before the chunk, then after it
 
   Gates(float* memory, Index steps) {
-    float** arrays[kArrays] = {&g, &g_low, &r, &r_low, &from_begin, &to_end, &least, &decay, &slope, &kept};
+    float** arrays[kArrays] = {&g,     &g_low, &r,     &r_low,      &from_begin, &to_end,
+                               &least, &decay, &slope, &normaliser, &kept};
     for (float** array : arrays) {
       *array = memory;
       memory += steps;
@@ -130,18 +132,16 @@ __attribute__((noinline)) inline void make_gates(Gates& gates, const Problem& p,
   gates.m = most + sum;
 }
 
-// Rows of one chunk of an input, for one head, times `scale`: (steps, width), zeros beyond. The column behind the last
-// becomes `last` where the step is there.
+// Rows of one chunk of an input, for one head, times `scale`: (steps, width), zeros beyond.
 template <class T>
 __attribute__((noinline)) void read_rows(float* out, Index width, Index steps, const Problem& p,
                                          const StridedView& view, const Sequence& sequence, Index head, Index begin,
-                                         Index count, float scale, float last) {
+                                         Index count, float scale) {
   for (Index i = 0; i < count; ++i) {
     const T* from = static_cast<const T*>(view.data) + place(view, sequence, head, begin + i);
     read_row(out + i * width, from, view.stride[3], p.head_dim, width);
     if (scale != 1.0f)
       for (Index j = 0; j < width; j += kLanes) store(out + i * width + j, load(out + i * width + j) * scale);
-    if (last != 0.0f) out[i * width + p.head_dim] = last;
   }
   for (Index i = count * width; i < steps * width; i += kLanes) store(out + i, zero());
 }
@@ -204,29 +204,54 @@ MAMBASDK_SIMD vf weights_at(const Gates& gates, Index t, Index s) {
   const vf w = weight(load(gates.g + s), load(gates.g_low + s), set1(gates.r[t]), set1(gates.r_low[t]));
   return select(early <= static_cast<std::int32_t>(t), w, zero());
 }
-// Scores times their weights; zero above the diagonal, as far as its vectors go.
-__attribute__((noinline)) inline void weigh(float* scores, const Gates& gates, Index steps) {
-  for (Index t = 0; t < steps; ++t)
-    for (Index s = 0; s <= t; s += kLanes)
-      store(scores + t * steps + s, load(scores + t * steps + s) * weights_at(gates, t, s));
+MAMBASDK_SIMD float dot(const float* a, const float* b, Index n) {
+  vf sum = zero();
+  for (Index i = 0; i < n; i += kLanes) sum += load(a + i) * load(b + i);
+  return reduce_add(sum);
 }
 
-// state (keys,values) = through state + keys_of_steps (keys,steps) values (steps,values).
-__attribute__((noinline)) inline void carry(float* state, const Dims& d, float through, const float* keys_of_steps,
-                                            const float* values, Index count) {
-  for_stripes(d.values, [&](Index j, auto width) __attribute__((always_inline)) {
-    constexpr int NV = decltype(width)::value;
-    for (Index e = 0; e < d.keys; e += kProductRows) {
+// Scores times their weights, zero above the diagonal as far as its vectors go; and the normaliser at each step, with
+// what the state before the chunk has of it.
+__attribute__((noinline)) inline void weigh(float* scores, Gates& gates, const Dims& d, const float* q,
+                                            const float* state, Index count) {
+  for (Index t = 0; t < d.steps; ++t) {
+    vf sum = zero();
+    for (Index s = 0; s <= t; s += kLanes) {
+      const vf score = load(scores + t * d.steps + s) * weights_at(gates, t, s);
+      store(scores + t * d.steps + s, score);
+      sum += score;
+    }
+    gates.normaliser[t] = reduce_add(sum);
+  }
+  for (Index t = 0; t < count; ++t)
+    gates.normaliser[t] += gates.from_begin[t] * dot(q + t * d.width, state + d.width * d.width, d.width);
+}
+
+// state = through state + turned_keys (width,steps) values (steps,width), whose column for n is `ones`: n = through n +
+// the sum of keys (steps,width) times their `scale` and `ones`, of which null is 1 everywhere.
+__attribute__((noinline)) inline void carry(float* state, const Dims& d, float through, const float* turned_keys,
+                                            const float* values, const float* keys, const float* scale,
+                                            const float* ones, Index count) {
+  for_stripes(d.width, [&](Index j, auto stripe) __attribute__((always_inline)) {
+    constexpr int NV = decltype(stripe)::value;
+    for (Index e = 0; e < d.width; e += kProductRows) {
       vf acc[kProductRows][NV];
       clear_tile(acc);
-      multiply<FloatCells>(acc, keys_of_steps + e * d.steps, d.steps, values + j, d.values, count);
-      add_tile(acc, set1(through), state + e * d.values + j, d.values);
-      store_tile(acc, state + e * d.values + j, d.values);
+      multiply<FloatCells>(acc, turned_keys + e * d.steps, d.steps, values + j, d.width, count);
+      add_tile(acc, set1(through), state + e * d.width + j, d.width);
+      store_tile(acc, state + e * d.width + j, d.width);
     }
   });
+  float* n = state + d.width * d.width;
+  for (Index j = 0; j < d.width; j += kLanes) {
+    vf sum = load(n + j) * through;
+    for (Index t = 0; t < count; ++t)
+      sum += load(keys + t * d.width + j) * (ones != nullptr ? scale[t] * ones[t] : scale[t]);
+    store(n + j, sum);
+  }
 }
 
-// ---- states: (S,H,E,E) of v by k, (S,H,E) and (S,H) outside; (keys,values) with n as a column inside ----
+// ---- states: (S,H,E,E) of v by k, (S,H,E) and (S,H) outside; C turned, and n behind it, inside ----
 
 struct StateViews {
   const StridedView &C, &n, &m;
@@ -235,15 +260,15 @@ struct StateViews {
 // Zeros where it is absent; m is then `none`.
 __attribute__((noinline)) inline double read_state(float* state, const Dims& d, const Problem& p, StateViews views,
                                                    Index s, Index head, double none) {
-  for (Index i = 0; i < d.keys * d.values; i += kLanes) store(state + i, zero());
+  for (Index i = 0; i < d.state(); i += kLanes) store(state + i, zero());
   if (views.C.data != nullptr) {
     const float* C = static_cast<const float*>(views.C.data) + s * views.C.stride[0] + head * views.C.stride[1];
     for (Index e = 0; e < p.head_dim; ++e)
-      for (Index j = 0; j < p.head_dim; ++j) state[j * d.values + e] = C[e * views.C.stride[2] + j * views.C.stride[3]];
+      for (Index j = 0; j < p.head_dim; ++j) state[j * d.width + e] = C[e * views.C.stride[2] + j * views.C.stride[3]];
   }
   if (views.n.data != nullptr) {
     const float* n = static_cast<const float*>(views.n.data) + s * views.n.stride[0] + head * views.n.stride[1];
-    for (Index j = 0; j < p.head_dim; ++j) state[j * d.values + p.head_dim] = n[j * views.n.stride[2]];
+    for (Index j = 0; j < p.head_dim; ++j) state[d.width * d.width + j] = n[j * views.n.stride[2]];
   }
   if (views.m.data == nullptr) return none;
   const float* m = static_cast<const float*>(views.m.data);
@@ -256,9 +281,9 @@ __attribute__((noinline)) inline void write_state(const mlstm::State& out, const
   float* C = static_cast<float*>(out.C);
   float* n = static_cast<float*>(out.n);
   if (out.m != nullptr) static_cast<float*>(out.m)[first] = static_cast<float>(m);
-  for (Index j = 0; j < width && n != nullptr; ++j) n[first * width + j] = state[j * d.values + width];
+  for (Index j = 0; j < width && n != nullptr; ++j) n[first * width + j] = state[d.width * d.width + j];
   for (Index e = 0; e < width && C != nullptr; ++e)
-    for (Index j = 0; j < width; ++j) C[(first * width + e) * width + j] = state[j * d.values + e];
+    for (Index j = 0; j < width; ++j) C[(first * width + e) * width + j] = state[j * d.width + e];
 }
 
 // f(sequence, head, slot) for every head of every sequence; a slot's scratch memory is one range's at a time.

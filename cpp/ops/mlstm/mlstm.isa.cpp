@@ -8,7 +8,7 @@ using mlstm::Forward;
 
 // Scratch memory of a slot, in floats from its start.
 struct Plan : Dims {
-  Index q, k, turned, v, scores, read, state, gates, size;
+  Index q, k, turned, v, scores, read, memory, gates, size;
 
   explicit Plan(const Problem& p) : Dims(p) {
     size = 0;
@@ -17,13 +17,13 @@ struct Plan : Dims {
       size += round_up(floats, 16);
       return at;
     };
-    q = take(steps * keys);
-    k = take(steps * keys);
-    turned = take(keys * steps);
-    v = take(steps * values);
+    q = take(steps * width);
+    k = take(steps * width);
+    turned = take(width * steps);
+    v = take(steps * width);
     scores = take(steps * steps);
-    read = take(steps * values);
-    state = take(keys * values);
+    read = take(steps * width);
+    memory = take(state());
     gates = take(Gates::kArrays * steps);
   }
 };
@@ -42,29 +42,29 @@ struct HeadScan {
              Gates& gates) const {
     make_gates(gates, p, plan, sequence, head, begin, count);
     float *q = at(plan.q), *k = at(plan.k), *turned = at(plan.turned), *v = at(plan.v), *scores = at(plan.scores);
-    float *read = at(plan.read), *state = at(plan.state);
-    read_rows<T>(q, plan.keys, plan.steps, p, p.q, sequence, head, begin, count, 1.0f, 0.0f);
-    read_rows<T>(k, plan.keys, plan.steps, p, p.k, sequence, head, begin, count, key_scale(p), 0.0f);
-    read_rows<T>(v, plan.values, plan.steps, p, p.v, sequence, head, begin, count, 1.0f, 1.0f);
-    transpose(turned, plan.steps, k, plan.keys, plan.steps, plan.keys);
-    triangle(scores, q, plan.keys, turned, plan.steps, plan.keys);
-    weigh(scores, gates, plan.steps);
+    float *read = at(plan.read), *state = at(plan.memory);
+    read_rows<T>(q, plan.width, plan.steps, p, p.q, sequence, head, begin, count, 1.0f);
+    read_rows<T>(k, plan.width, plan.steps, p, p.k, sequence, head, begin, count, key_scale(p));
+    read_rows<T>(v, plan.width, plan.steps, p, p.v, sequence, head, begin, count, 1.0f);
+    transpose(turned, plan.steps, k, plan.width, plan.steps, plan.width);
+    triangle(scores, q, plan.width, turned, plan.steps, p.head_dim);
+    weigh(scores, gates, plan, q, state, count);
     if (!empty) {
-      product<FloatCells>(read, plan.values, q, plan.keys, state, plan.values, plan.steps, plan.values, plan.keys,
+      product<FloatCells>(read, plan.width, q, plan.width, state, plan.width, plan.steps, plan.width, p.head_dim,
                           false);
-      scale_rows(read, plan.values, count, plan.values, gates.from_begin);
+      scale_rows(read, plan.width, count, plan.width, gates.from_begin);
     }
-    lower_product(read, plan.values, scores, plan.steps, v, plan.values, plan.steps, plan.values, !empty);
+    lower_product(read, plan.width, scores, plan.steps, v, plan.width, plan.steps, plan.width, !empty);
     write(sequence, head, begin, count, gates);
     if (last) return;
-    scale_columns(turned, plan.steps, plan.keys, plan.steps, gates.to_end);
-    carry(state, plan, gates.through, turned, v, count);
+    scale_columns(turned, plan.steps, plan.width, plan.steps, gates.to_end);
+    carry(state, plan, gates.through, turned, v, k, gates.to_end, nullptr, count);
   }
 
   void write(const Sequence& sequence, Index head, Index begin, Index count, const Gates& gates) const {
     for (Index t = 0; t < count; ++t) {
-      const float* row = at(plan.read) + t * plan.values;
-      const float size = __builtin_fabsf(row[p.head_dim]), least = gates.least[t];
+      const float* row = at(plan.read) + t * plan.width;
+      const float size = __builtin_fabsf(gates.normaliser[t]), least = gates.least[t];
       const float divisor = (size > least ? size : least) + static_cast<float>(mlstm::kEpsilon);
       T* h = static_cast<T*>(call.h) +
              ((sequence.batch * p.length + sequence.begin + begin + t) * p.heads + head) * p.head_dim;
@@ -76,7 +76,7 @@ struct HeadScan {
   void run(Index s, Index head) const {
     const Sequence& sequence = p.sequences[s];
     Gates gates(at(plan.gates), plan.steps);
-    gates.m = read_state(at(plan.state), plan, p, {p.C, p.n, p.m}, s, head, mlstm::kNoMaximum);
+    gates.m = read_state(at(plan.memory), plan, p, {p.C, p.n, p.m}, s, head, mlstm::kNoMaximum);
     const Index most = chunk_steps(p);
     const bool wants_state = call.final.C != nullptr || call.final.n != nullptr || call.final.m != nullptr;
     for (Index begin = 0; begin < sequence.length; begin += most) {
@@ -84,7 +84,7 @@ struct HeadScan {
       chunk(sequence, head, begin, min64(most, sequence.length - begin), begin == 0 && p.C.data == nullptr, last,
             gates);
     }
-    write_state(call.final, plan, p, s, head, at(plan.state), gates.m);
+    write_state(call.final, plan, p, s, head, at(plan.memory), gates.m);
   }
 };
 

@@ -1,9 +1,10 @@
 // The derivative of mlstm by chunks, from the last one back; the states before them are computed again first.
 //
 // With the values' extra column of ones (chunk.hpp), the sums before the division are y = A o (q k^T) v + a o (q S) for
-// the weights A of the chunk's steps and a of the state S before it. u is the gradient of y; the gates follow from the
-// gradients of the logarithms of the weights, which are those of the weights times the weights. Sums of them are taken
-// within the chunk, so that what is lost in their differences does not grow with the length.
+// the weights A of the chunk's steps and a of the state S before it. u is the gradient of y: what is the values' in u,
+// what is the normaliser's in Sums. The gates follow from the gradients of the logarithms of the weights, which are
+// those of the weights times the weights. Sums of them are taken within the chunk, so that what is lost in their
+// differences does not grow with the length.
 #include "ops/mlstm/chunk.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
@@ -24,21 +25,21 @@ struct Plan : Dims {
       size += round_up(floats, 16);
       return at;
     };
-    q = take(steps * keys);
-    k = take(steps * keys);
-    v = take(steps * values);
-    u = take(steps * values);
-    turned = take(values * steps);
-    read = take(steps * values);
+    q = take(steps * width);
+    k = take(steps * width);
+    v = take(steps * width);
+    u = take(steps * width);
+    turned = take(width * steps);
+    read = take(steps * width);
     scores = take(steps * steps);
     grads = take(steps * steps);
     turned_square = take(steps * steps);
-    turned_state = take(values * keys);
-    grad_state = take(keys * values);
+    turned_state = take(width * width);
+    grad_state = take(state());
     gates = take(Gates::kArrays * steps);
-    sums = take(6 * steps);
+    sums = take(7 * steps);
     starts = take(2 * (chunks + 1));
-    states = take((chunks + 1) * keys * values);
+    states = take((chunks + 1) * state());
   }
 };
 
@@ -48,6 +49,7 @@ struct Sums {
   float* own;             // of its own weight at itself
   float* from_begin;      // of the weight of the state before the chunk
   float* to_end;          // of its weight in the state after the chunk
+  float* normaliser;      // the gradient of the normaliser
   float* scale;           // the gradient by m of what is read: the epsilon's part
 
   Sums(float* memory, Index steps)
@@ -56,14 +58,9 @@ struct Sums {
         own(memory + 2 * steps),
         from_begin(memory + 3 * steps),
         to_end(memory + 4 * steps),
-        scale(memory + 5 * steps) {}
+        normaliser(memory + 5 * steps),
+        scale(memory + 6 * steps) {}
 };
-
-MAMBASDK_SIMD float dot(const float* a, const float* b, Index n) {
-  vf sum = zero();
-  for (Index i = 0; i < n; i += kLanes) sum += load(a + i) * load(b + i);
-  return reduce_add(sum);
-}
 
 // The gradient by m of a state in its units: minus its product with that of the state.
 __attribute__((noinline)) double product_sum(const float* a, const float* b, Index n) {
@@ -77,13 +74,14 @@ __attribute__((noinline)) void weigh_grads(float* grads, const float* scores, co
                                            Index steps) {
   for (Index t = 0; t < steps; t += kLanes) store(sums.columns + t, zero());
   for (Index t = 0; t < steps; ++t) {
-    sums.own[t] = grads[t * steps + t] * scores[t * steps + t];
+    const vf normaliser = set1(sums.normaliser[t]);
+    sums.own[t] = (grads[t * steps + t] + sums.normaliser[t]) * scores[t * steps + t];
     vf row = zero();
     for (Index s = 0; s <= t; s += kLanes) {
       vi early;
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) early[i] = static_cast<std::int32_t>(s) + i;
-      const vf grad = load(grads + t * steps + s), w = weights_at(gates, t, s);
+      const vf grad = load(grads + t * steps + s) + normaliser, w = weights_at(gates, t, s);
       const vf part = select(early < static_cast<std::int32_t>(t), grad * load(scores + t * steps + s), zero());
       row += part;
       store(sums.columns + s, load(sums.columns + s) + part);
@@ -103,12 +101,12 @@ struct HeadBack {
   Index s, head;
 
   float* at(Index place) const { return scratch + place; }
-  float* state(Index chunk) const { return at(plan.states) + chunk * plan.keys * plan.values; }
+  float* state(Index chunk) const { return at(plan.states) + chunk * plan.state(); }
   double& start(Index chunk) const { return reinterpret_cast<double*>(at(plan.starts))[chunk]; }  // m before it
 
   void read(Index begin, Index count) const {
-    read_rows<T>(at(plan.k), plan.keys, plan.steps, p, p.k, sequence, head, begin, count, key_scale(p), 0.0f);
-    read_rows<T>(at(plan.v), plan.values, plan.steps, p, p.v, sequence, head, begin, count, 1.0f, 1.0f);
+    read_rows<T>(at(plan.k), plan.width, plan.steps, p, p.k, sequence, head, begin, count, key_scale(p));
+    read_rows<T>(at(plan.v), plan.width, plan.steps, p, p.v, sequence, head, begin, count, 1.0f);
   }
 
   // The state after a chunk from that before it.
@@ -116,22 +114,23 @@ struct HeadBack {
     gates.m = start(chunk);
     make_gates(gates, p, plan, sequence, head, begin, count);
     read(begin, count);
-    transpose(at(plan.turned), plan.steps, at(plan.k), plan.keys, plan.steps, plan.keys);
-    scale_columns(at(plan.turned), plan.steps, plan.keys, plan.steps, gates.to_end);
-    for (Index i = 0; i < plan.keys * plan.values; i += kLanes) store(state(chunk + 1) + i, load(state(chunk) + i));
-    carry(state(chunk + 1), plan, gates.through, at(plan.turned), at(plan.v), count);
+    transpose(at(plan.turned), plan.steps, at(plan.k), plan.width, plan.steps, plan.width);
+    scale_columns(at(plan.turned), plan.steps, plan.width, plan.steps, gates.to_end);
+    for (Index i = 0; i < plan.state(); i += kLanes) store(state(chunk + 1) + i, load(state(chunk) + i));
+    carry(state(chunk + 1), plan, gates.through, at(plan.turned), at(plan.v), at(plan.k), gates.to_end, nullptr, count);
     start(chunk + 1) = gates.m;
   }
 
   // u, from the gradient of h and what was read.
   void divide(const Gates& gates, const Sums& sums, Index count) const {
+    for (Index t = 0; t < plan.steps; t += kLanes) store(sums.normaliser + t, zero());
     for (Index t = 0; t < count; ++t) {
-      float *u = at(plan.u) + t * plan.values, *y = at(plan.read) + t * plan.values;
-      const float normaliser = y[p.head_dim], size = __builtin_fabsf(normaliser), least = gates.least[t];
+      float *u = at(plan.u) + t * plan.width, *y = at(plan.read) + t * plan.width;
+      const float normaliser = gates.normaliser[t], size = __builtin_fabsf(normaliser), least = gates.least[t];
       const float divisor = (size > least ? size : least) + static_cast<float>(mlstm::kEpsilon);
-      const float grad_divisor = -(dot(u, y, plan.values) / divisor) / divisor;
-      for (Index j = 0; j < plan.values; j += kLanes) store(u + j, load(u + j) / divisor);
-      u[p.head_dim] = !(size > least) ? 0.0f : normaliser < 0.0f ? -grad_divisor : grad_divisor;
+      const float grad_divisor = -(dot(u, y, plan.width) / divisor) / divisor;
+      for (Index j = 0; j < plan.width; j += kLanes) store(u + j, load(u + j) / divisor);
+      sums.normaliser[t] = !(size > least) ? 0.0f : normaliser < 0.0f ? -grad_divisor : grad_divisor;
       sums.scale[t] = grad_divisor * static_cast<float>(mlstm::kEpsilon);
     }
   }
@@ -148,38 +147,51 @@ struct HeadBack {
     }
   }
 
+  // row = scale (row + factor n), and its product with `with`.
+  float through_state(float* row, const float* with, const float* n, float factor, float scale) const {
+    vf sum = zero();
+    for (Index j = 0; j < plan.width; j += kLanes) {
+      const vf value = (load(row + j) + load(n + j) * factor) * scale;
+      store(row + j, value);
+      sum += value * load(with + j);
+    }
+    return reduce_add(sum);
+  }
+
   void grad_queries(Index chunk, Index begin, Index count, const Gates& gates, const Sums& sums) const {
     float *to = at(plan.read), *turned = at(plan.turned_state);
-    transpose(turned, plan.keys, state(chunk), plan.values, plan.keys, plan.values);
-    product<FloatCells>(to, plan.keys, at(plan.u), plan.values, turned, plan.keys, plan.steps, plan.keys, plan.values,
+    transpose(turned, plan.width, state(chunk), plan.width, plan.width, plan.width);
+    product<FloatCells>(to, plan.width, at(plan.u), plan.width, turned, plan.width, plan.steps, plan.width, p.head_dim,
                         false);
-    scale_rows(to, plan.keys, count, plan.keys, gates.from_begin);
     for (Index t = 0; t < count; ++t)
-      sums.from_begin[t] = dot(to + t * plan.keys, at(plan.q) + t * plan.keys, plan.keys);
-    lower_product(to, plan.keys, at(plan.grads), plan.steps, at(plan.k), plan.keys, plan.steps, plan.keys, true);
-    write(call.q, to, plan.keys, begin, count, 1.0f);
+      sums.from_begin[t] =
+          through_state(to + t * plan.width, at(plan.q) + t * plan.width, state(chunk) + plan.width * plan.width,
+                        sums.normaliser[t], gates.from_begin[t]);
+    lower_product(to, plan.width, at(plan.grads), plan.steps, at(plan.k), plan.width, plan.steps, plan.width, true);
+    write(call.q, to, plan.width, begin, count, 1.0f);
   }
 
   void grad_keys(Index begin, Index count, const Gates& gates, const Sums& sums) const {
     float *to = at(plan.read), *turned = at(plan.turned_state), *square = at(plan.turned_square);
-    transpose(turned, plan.keys, at(plan.grad_state), plan.values, plan.keys, plan.values);
-    product<FloatCells>(to, plan.keys, at(plan.v), plan.values, turned, plan.keys, plan.steps, plan.keys, plan.values,
+    transpose(turned, plan.width, at(plan.grad_state), plan.width, plan.width, plan.width);
+    product<FloatCells>(to, plan.width, at(plan.v), plan.width, turned, plan.width, plan.steps, plan.width, p.head_dim,
                         false);
-    scale_rows(to, plan.keys, count, plan.keys, gates.to_end);
-    for (Index t = 0; t < count; ++t) sums.to_end[t] = dot(to + t * plan.keys, at(plan.k) + t * plan.keys, plan.keys);
+    for (Index t = 0; t < count; ++t)
+      sums.to_end[t] = through_state(to + t * plan.width, at(plan.k) + t * plan.width,
+                                     at(plan.grad_state) + plan.width * plan.width, 1.0f, gates.to_end[t]);
     transpose(square, plan.steps, at(plan.grads), plan.steps, plan.steps, plan.steps);
-    add_upper_product(to, plan.keys, square, plan.steps, at(plan.q), plan.keys, count, plan.keys);
-    write(call.k, to, plan.keys, begin, count, key_scale(p));
+    add_upper_product(to, plan.width, square, plan.steps, at(plan.q), plan.width, count, plan.width);
+    write(call.k, to, plan.width, begin, count, key_scale(p));
   }
 
   void grad_values(Index begin, Index count, const Gates& gates) const {
     float *to = at(plan.read), *square = at(plan.turned_square);
-    product<FloatCells>(to, plan.values, at(plan.k), plan.keys, at(plan.grad_state), plan.values, plan.steps,
-                        plan.values, plan.keys, false);
-    scale_rows(to, plan.values, count, plan.values, gates.to_end);
+    product<FloatCells>(to, plan.width, at(plan.k), plan.width, at(plan.grad_state), plan.width, plan.steps, plan.width,
+                        p.head_dim, false);
+    scale_rows(to, plan.width, count, plan.width, gates.to_end);
     transpose(square, plan.steps, at(plan.scores), plan.steps, plan.steps, plan.steps);
-    add_upper_product(to, plan.values, square, plan.steps, at(plan.u), plan.values, count, plan.values);
-    write(call.v, to, plan.values, begin, count, 1.0f);
+    add_upper_product(to, plan.width, square, plan.steps, at(plan.u), plan.width, count, plan.width);
+    write(call.v, to, plan.width, begin, count, 1.0f);
   }
 
   // grad_m is that of m after the chunk and becomes that before it.
@@ -217,32 +229,32 @@ struct HeadBack {
     gates.m = start(chunk);
     make_gates(gates, p, plan, sequence, head, begin, count);
     read(begin, count);
-    read_rows<T>(q, plan.keys, plan.steps, p, p.q, sequence, head, begin, count, 1.0f, 0.0f);
-    read_rows<T>(u, plan.values, plan.steps, p, call.grad_h, sequence, head, begin, count, 1.0f, 0.0f);
-    transpose(turned, plan.steps, at(plan.k), plan.keys, plan.steps, plan.keys);
-    triangle(scores, q, plan.keys, turned, plan.steps, plan.keys);
-    weigh(scores, gates, plan.steps);
-    product<FloatCells>(y, plan.values, q, plan.keys, state(chunk), plan.values, plan.steps, plan.values, plan.keys,
+    read_rows<T>(q, plan.width, plan.steps, p, p.q, sequence, head, begin, count, 1.0f);
+    read_rows<T>(u, plan.width, plan.steps, p, call.grad_h, sequence, head, begin, count, 1.0f);
+    transpose(turned, plan.steps, at(plan.k), plan.width, plan.steps, plan.width);
+    triangle(scores, q, plan.width, turned, plan.steps, p.head_dim);
+    weigh(scores, gates, plan, q, state(chunk), count);
+    product<FloatCells>(y, plan.width, q, plan.width, state(chunk), plan.width, plan.steps, plan.width, p.head_dim,
                         false);
-    scale_rows(y, plan.values, count, plan.values, gates.from_begin);
-    lower_product(y, plan.values, scores, plan.steps, at(plan.v), plan.values, plan.steps, plan.values, true);
+    scale_rows(y, plan.width, count, plan.width, gates.from_begin);
+    lower_product(y, plan.width, scores, plan.steps, at(plan.v), plan.width, plan.steps, plan.width, true);
     divide(gates, sums, count);
-    transpose(turned, plan.steps, at(plan.v), plan.values, plan.steps, plan.values);
-    triangle(grads, u, plan.values, turned, plan.steps, plan.values);
+    transpose(turned, plan.steps, at(plan.v), plan.width, plan.steps, plan.width);
+    triangle(grads, u, plan.width, turned, plan.steps, p.head_dim);
     weigh_grads(grads, scores, gates, sums, plan.steps);
     grad_queries(chunk, begin, count, gates, sums);
     grad_keys(begin, count, gates, sums);
     grad_values(begin, count, gates);
-    const double through = static_cast<double>(gates.through * dot(grad_state, state(chunk), plan.keys * plan.values));
+    const double through = static_cast<double>(gates.through * dot(grad_state, state(chunk), plan.state()));
     grad_gates(begin, count, gates, sums, through, grad_m);
-    transpose(turned, plan.steps, q, plan.keys, plan.steps, plan.keys);
-    scale_columns(turned, plan.steps, plan.keys, plan.steps, gates.from_begin);
-    carry(grad_state, plan, gates.through, turned, u, count);
+    transpose(turned, plan.steps, q, plan.width, plan.steps, plan.width);
+    scale_columns(turned, plan.steps, plan.width, plan.steps, gates.from_begin);
+    carry(grad_state, plan, gates.through, turned, u, q, gates.from_begin, sums.normaliser, count);
   }
 
   void run() const {
     const Index most = chunk_steps(p), chunks = (sequence.length + most - 1) / most;
-    const Index floats = plan.keys * plan.values;
+    const Index floats = plan.state();
     Gates gates(at(plan.gates), plan.steps);
     const Sums sums(at(plan.sums), plan.steps);
     const auto steps_of = [&](Index chunk) { return min64(most, sequence.length - chunk * most); };

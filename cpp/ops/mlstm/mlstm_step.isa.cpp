@@ -12,9 +12,9 @@ void step(const Forward& call, Index s, Index head, float* scratch) {
   const Sequence& sequence = p.sequences[s];
   const Index width = p.head_dim, padded = round_up(width, kLanes), first = s * p.heads + head;
   float *q = scratch, *k = q + padded, *v = k + padded, *row = v + padded;
-  read_rows<T>(q, padded, 1, p, p.q, sequence, head, 0, 1, 1.0f, 0.0f);
-  read_rows<T>(k, padded, 1, p, p.k, sequence, head, 0, 1, key_scale(p), 0.0f);
-  read_rows<T>(v, padded, 1, p, p.v, sequence, head, 0, 1, 1.0f, 0.0f);
+  read_rows<T>(q, padded, 1, p, p.q, sequence, head, 0, 1, 1.0f);
+  read_rows<T>(k, padded, 1, p, p.k, sequence, head, 0, 1, key_scale(p));
+  read_rows<T>(v, padded, 1, p, p.v, sequence, head, 0, 1, 1.0f);
   float forget = 0.0f, input = 0.0f;
   read_gates(&forget, p, p.fgate, sequence, head, 0, 1);
   read_gates(&input, p, p.igate, sequence, head, 0, 1);

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree  # torch.export has no public name for NamedTuples
 
 from mambasdk.ops._arguments import check_rank, widen
 from mambasdk.ops._failure import typed
@@ -17,6 +18,9 @@ class MLSTMMemory(NamedTuple):
     C: Tensor  # (B, H, E, E): of values by keys
     n: Tensor  # (B, H, E): the sum of keys, for the normaliser
     m: Tensor  # (B, H): the running maximum of the gates' logarithms
+
+
+_pytree._register_namedtuple(MLSTMMemory, serialized_type_name="mambasdk.ops.MLSTMMemory")
 
 
 @typed
