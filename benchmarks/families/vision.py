@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,19 +25,17 @@ import mambasdk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from images import networks, routes, scans, speed, tokens
-from images.timing import high_water
 from machine import machine, machine_rates
+from timing import high_water, in_a_process
 
 PARTS = ("speed", "tokens", "scans", "routes", "networks")
 PROGRAMS = Path(__file__).parents[2] / "build" / "release" / "benchmarks"
 
 
-def in_a_process(part: str, which: Any) -> list[dict[str, float]]:
-    """high_water of every call, measured where large blocks go back to the kernel at once."""
-    command = [sys.executable, __file__, "--memory", part, *map(str, which), "--threads", str(torch.get_num_threads())]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+def memory(part: str, which: Any) -> list[dict[str, float]]:
+    """high_water of every call of a part, for each of `which`."""
+    arguments = ["--memory", part, *map(str, which), "--threads", str(torch.get_num_threads())]
+    found: list[dict[str, float]] = in_a_process(__file__, *arguments)
     return found
 
 
@@ -86,11 +82,11 @@ def main() -> None:
             results[part] = speed.measure(args.quick, machine_rates(args.programs, args.threads), args.threads)
         elif part == "tokens":
             sizes = args.sizes[:2] if args.quick else args.sizes
-            results[part] = tokens.measure(sizes, results.get(part, {}).get("rows", []), args.quick, in_a_process)
+            results[part] = tokens.measure(sizes, results.get(part, {}).get("rows", []), args.quick, memory)
         elif part == "scans":
             results[part] = scans.measure(args.quick)
         else:
-            results[part] = (routes if part == "routes" else networks).measure(args.quick, in_a_process)
+            results[part] = (routes if part == "routes" else networks).measure(args.quick, memory)
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     if args.plot and "tokens" in results:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timing import Call, medians
 from torch.utils.flop_counter import FlopCounterMode
 
 import mambasdk
-from images.timing import Call, medians
 from mambasdk import runtime
 from mambasdk.package import save_package
 

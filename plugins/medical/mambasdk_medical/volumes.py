@@ -1,9 +1,8 @@
-"""Numeric kernels of volumes: resampling, normalisation, tiles. Arrays are float32 (C, *S)."""
+"""Numeric kernels of volumes: resampling, normalisation, crop, tiles. Volumes are float32 (C, *S)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from scipy import ndimage
 from mambasdk.errors import InvalidArgumentError
 
 Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 _LEAST_DEVIATION = 1e-8
 _SIGMA = 1 / 8  # of the tile
 
@@ -56,46 +56,71 @@ def _zoomed(array: Floats, shape: tuple[int, ...], order: int) -> Floats:
     return found
 
 
-def normalise(
-    volume: Floats,
-    schemes: Sequence[str],
-    statistics: Sequence[Mapping[str, Any]],
-    mask: npt.NDArray[np.bool_] | None = None,
-) -> Floats:
-    """Each channel by its scheme: "ct", "zscore", "none" or "rescale".
-
-    statistics: of each channel percentile_00_5, percentile_99_5, mean and std of the data set's foreground (ct); min
-    and max instead of the image's own (rescale); use_mask: mean and deviation of the voxels of `mask` alone, and
-    nothing else changes (zscore). mask: bool (*S).
+def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float], threshold: float = 3.0) -> int | None:
+    """The axis that is resampled by itself: the one coarsest axis of the source, else of the target, where it is more
+    than `threshold` times the finest. None where there is none, or two are as coarse.
     """
-    if not len(volume) == len(schemes) == len(statistics):
-        raise InvalidArgumentError(
-            "a scheme for each channel", where="normalise", expected=len(volume), got=len(schemes)
-        )
-    given = zip(volume, schemes, statistics, strict=True)
-    return np.stack([_normalised(channel, scheme, known, mask) for channel, scheme, known in given])
+    for distances in (spacing, target_spacing):
+        if max(distances) / min(distances) > threshold:
+            coarsest = [axis for axis, value in enumerate(distances) if value == max(distances)]
+            return coarsest[0] if len(coarsest) == 1 else None
+    return None
 
 
-def _normalised(
-    channel: Floats, scheme: str, known: Mapping[str, Any], mask: npt.NDArray[np.bool_] | None
+def new_shape(shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float]) -> tuple[int, ...]:
+    """Extents of a volume after resampling, half to even, at least 1."""
+    given = zip(shape, spacing, target_spacing, strict=True)
+    return tuple(max(round(float(before) / float(after) * extent), 1) for extent, before, after in given)
+
+
+def nonzero_mask(volume: Floats) -> Mask:
+    """Bool (*S) where any channel of (C, *S) is not 0, with its holes filled."""
+    found: Mask = ndimage.binary_fill_holes((volume != 0).any(0))
+    return found
+
+
+def nonzero_box(mask: Mask) -> tuple[tuple[int, int], ...]:
+    """(begin, end) on each axis of the smallest box with all of a mask; the whole of an empty one."""
+    found = ndimage.find_objects(mask.astype(np.int8), 1)
+    if not found or found[0] is None:
+        return tuple((0, extent) for extent in mask.shape)
+    return tuple((part.start, part.stop) for part in found[0])
+
+
+def normalise(
+    channel: Floats,
+    scheme: str,
+    mean: float = 0.0,
+    std: float = 1.0,
+    lower: float = 0.0,
+    upper: float = 0.0,
+    mask: Mask | None = None,
 ) -> Floats:
+    """One channel (*S) by its scheme.
+
+    "ct": clipped to lower and upper, then less mean and over std. "zscore": by its own mean and deviation;
+    "zscore_masked": by those of the voxels of `mask`, and no others change. "rescale": its least becomes 0, its most 1.
+    "rgb": over 255. "none": as it is.
+    """
     if scheme == "ct":
-        clipped = channel.clip(known["percentile_00_5"], known["percentile_99_5"])
-        return _scaled(clipped, known["mean"], known["std"])
+        return _scaled(channel.clip(lower, upper), mean, std)
     if scheme == "zscore":
-        if not known.get("use_mask") or mask is None:
-            return _scaled(channel, channel.mean(dtype=np.float64), channel.std(dtype=np.float64))
-        made = channel.astype(np.float32, copy=True)
-        inside = channel[mask]
+        return _scaled(channel, channel.mean(dtype=np.float64), channel.std(dtype=np.float64))
+    if scheme == "zscore_masked" and mask is not None:
+        made, inside = channel.astype(np.float32, copy=True), channel[mask]
         made[mask] = _scaled(inside, inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
         return made
     if scheme == "rescale":
-        low, high = float(known.get("min", channel.min())), float(known.get("max", channel.max()))
-        return _scaled(channel, low, high - low)
+        return _scaled(channel, channel.min(), channel.max() - channel.min())
+    if scheme == "rgb":
+        return _scaled(channel, 0.0, 255.0)
     if scheme == "none":
         return channel.astype(np.float32, copy=True)
     raise InvalidArgumentError(
-        "no such normalisation", where="normalise", expected="ct, zscore, none or rescale", got=repr(scheme)
+        "no such normalisation",
+        where="normalise",
+        expected="ct, zscore, zscore_masked with a mask, none, rescale or rgb",
+        got=repr(scheme),
     )
 
 
@@ -104,20 +129,17 @@ def _scaled(values: Floats, middle: float, width: float) -> Floats:
     return made
 
 
-def tile_starts(size: Sequence[int], tile: Sequence[int], step: float = 0.5) -> list[list[int]]:
-    """Where tiles start on each axis, so that neighbours lie at most `step` of a tile apart (0 < step <= 1)."""
+def tile_starts(size: int, tile: int, step: float = 0.5) -> list[int]:
+    """Where tiles start on an axis, so that neighbours lie at most `step` of a tile apart (0 < step <= 1)."""
     if not 0 < step <= 1:
         raise InvalidArgumentError("bad step", where="tile_starts", expected="above 0, at most 1", got=step)
-    if any(extent < part for extent, part in zip(size, tile, strict=True)):
+    if size < tile:
         raise InvalidArgumentError(
-            "the image is smaller than the tile", where="tile_starts", expected=f"at least {tuple(tile)}", got=size
+            "the image is smaller than the tile", where="tile_starts", expected=f"at least {tile}", got=size
         )
-    found = []
-    for extent, part in zip(size, tile, strict=True):
-        count = int(np.ceil((extent - part) / (part * step))) + 1
-        stride = (extent - part) / max(count - 1, 1)
-        found.append([int(np.round(stride * i)) for i in range(count)])
-    return found
+    count = int(np.ceil((size - tile) / (tile * step))) + 1
+    stride = (size - tile) / max(count - 1, 1)
+    return [int(np.round(stride * i)) for i in range(count)]
 
 
 def gaussian_map(tile: Sequence[int]) -> Floats:

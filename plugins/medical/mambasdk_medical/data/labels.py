@@ -129,18 +129,15 @@ class Labels:
                 found[scores > 0] = value
         return found.astype(np.uint8 if found.size == 0 or max(self.known) < 256 else np.uint16)
 
-    def to_json(self) -> dict[str, Any]:
-        """`labels`, `regions_class_order`, `ignore_label`, as head options have them."""
-        return {
-            "labels": {name: list(v) if isinstance(v, tuple) else v for name, v in self.values.items()},
-            "regions_class_order": None if self.regions_class_order is None else list(self.regions_class_order),
-            "ignore_label": self.ignore,
-        }
+    @property
+    def channel_labels(self) -> list[str]:
+        """What each channel of the logits is of: labels with the background first, or regions."""
+        return list(self.foreground) if self.has_regions else [BACKGROUND, *self.foreground]
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any], where: str) -> Labels:
-        """Of a package's head options; see `to_json`."""
-        labels = dict(options.get("labels") or {})
-        if options.get("ignore_label") is not None:
-            labels[IGNORE] = options["ignore_label"]
-        return cls.parse(labels, options.get("regions_class_order"), where)
+    def to_json(self) -> dict[str, Any]:
+        """`labels` and `regions_class_order`, as `dataset.json` has them."""
+        labels: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in self.values.items()}
+        if self.ignore is not None:
+            labels[IGNORE] = self.ignore
+        order = self.regions_class_order
+        return {"labels": labels} | ({} if order is None else {"regions_class_order": list(order)})

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mambasdk_medical.data.dataset import Case, Dataset, read_case
-from mambasdk_medical.preprocessing.crop import crop_to_nonzero
+from mambasdk_medical.volumes import nonzero_box, nonzero_mask
 
 _SAMPLES = 10_000_000  # intensities of the foreground that are looked at, of all cases and each channel
 
@@ -56,12 +56,12 @@ def fingerprint(
     each = max(_SAMPLES // len(cases), 1)
     for case in progress(cases):
         image, labels, geometry = read_case(case, dataset)
-        cropped = crop_to_nonzero(image)
-        part = labels[cropped.box]
+        box = tuple(slice(*ends) for ends in nonzero_box(nonzero_mask(image)))
+        part = labels[box]
         inside = part > 0
         if dataset.labels.ignore is not None:
             inside &= part != dataset.labels.ignore
-        for channel, values in enumerate(cropped.image):
+        for channel, values in enumerate(image[(slice(None), *box)]):
             for taken, found in ((samples, values[inside]), (everything, values.ravel())):
                 if taken is everything and len(everything[channel]) > 4:
                     continue

@@ -17,7 +17,7 @@ from mambasdk_medical.data.dataset import Dataset
 from mambasdk_medical.data.labels import Labels
 from mambasdk_medical.plans.fingerprint import Fingerprint
 from mambasdk_medical.plans.topology import BLOCKS, Topology, topology
-from mambasdk_medical.preprocessing.resampling import new_shape
+from mambasdk_medical.volumes import new_shape
 
 ANISOTROPY = 3.0
 PLANS_NAME = "nnUNetPlans"
@@ -42,7 +42,8 @@ def plan(dataset: Dataset, found: Fingerprint, *, memory: float = 8.0, cases: in
     order = _transposition(spacing)
     count = cases or len(found.spacings)
     shapes = [
-        new_shape(shape, old, spacing) for shape, old in zip(found.shapes_after_crop, found.spacings, strict=True)
+        new_shape(shape, old, spacing.tolist())
+        for shape, old in zip(found.shapes_after_crop, found.spacings, strict=True)
     ]
     median = np.median(np.array(shapes), 0)[list(order)]
     spacing = spacing[list(order)]

@@ -12,15 +12,16 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk_medical.plans.network import NetworkPlan
 
 PLANS_FILE = "plans.json"
-# nnU-Net's classes -> our schemes and what they always have.
-_SCHEMES: dict[str, dict[str, Any]] = {
-    "CTNormalization": {"scheme": "ct"},
-    "ZScoreNormalization": {"scheme": "zscore"},
-    "NoNormalization": {"scheme": "none"},
-    "RescaleTo01Normalization": {"scheme": "rescale"},
-    "RGBTo01Normalization": {"scheme": "rescale", "min": 0.0, "max": 255.0},
+# nnU-Net's classes -> our schemes.
+_SCHEMES = {
+    "CTNormalization": "ct",
+    "ZScoreNormalization": "zscore",
+    "NoNormalization": "none",
+    "RescaleTo01Normalization": "rescale",
+    "RGBTo01Normalization": "rgb",
 }
-_STATISTICS = ("mean", "std", "percentile_00_5", "percentile_99_5")
+# Our figures of a CT channel -> those of a fingerprint.
+_FIGURES = {"mean": "mean", "std": "std", "lower": "percentile_00_5", "upper": "percentile_99_5"}
 _BASE_FEATURES, _MOST_FEATURES = 32, {2: 512, 3: 320}  # where an old plan leaves them out
 
 
@@ -118,13 +119,13 @@ class Configuration:
         """The folder of the preprocessed cases."""
         return str(self.fields.get("data_identifier", f"{self.plans.content.get('plans_name', 'plans')}_{self.name}"))
 
-    def normalisation(self) -> list[dict[str, Any]]:
-        """Of each channel the scheme with its figures, as head options have them."""
+    def normalisation(self) -> dict[str, list[Any]]:
+        """Lists with an entry for each channel: `normalization` (scheme), `mean`, `std`, `lower`, `upper`."""
         known = self.plans.content.get("foreground_intensity_properties_per_channel") or {}
         masks = self.fields.get("use_mask_for_norm", [])
         if isinstance(masks, Mapping):  # of early plans
             masks = [masks[key] for key in sorted(masks, key=int)]
-        made = []
+        schemes, figures = [], []
         for channel, name in enumerate(self.field("normalization_schemes")):
             if name not in _SCHEMES:
                 raise InvalidArgumentError(
@@ -133,17 +134,20 @@ class Configuration:
                     expected=", ".join(_SCHEMES),
                     got=name,
                 )
-            entry = {**_SCHEMES[name], "use_mask": bool(masks[channel]) if channel < len(masks) else False}
-            figures = known.get(str(channel), {})
-            entry |= {key: float(figures[key]) for key in _STATISTICS if key in figures}
-            if entry["scheme"] == "ct" and any(key not in entry for key in _STATISTICS):
+            found = known.get(str(channel), {})
+            if name == "CTNormalization" and not all(key in found for key in _FIGURES.values()):
                 raise InvalidArgumentError(
                     f"no intensities of channel {channel}",
                     where=self.plans.where,
                     expected="foreground_intensity_properties_per_channel, which CT normalisation needs",
                 )
-            made.append(entry)
-        return made
+            masked = _SCHEMES[name] == "zscore" and channel < len(masks) and masks[channel]
+            schemes.append("zscore_masked" if masked else _SCHEMES[name])
+            figures.append(found)
+        return {
+            "normalization": schemes,
+            **{ours: [float(found.get(theirs, 0.0)) for found in figures] for ours, theirs in _FIGURES.items()},
+        }
 
     def network(self, in_channels: int, num_classes: int, *, deep_supervision: bool = True) -> NetworkPlan:
         """The network's plan, of `architecture.arch_kwargs` or of the earlier fields."""

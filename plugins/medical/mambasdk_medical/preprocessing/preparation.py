@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk_medical import volumes
 from mambasdk_medical.data.geometry import Geometry
 from mambasdk_medical.plans.plans_file import Configuration
-from mambasdk_medical.preprocessing.crop import crop_to_nonzero
-from mambasdk_medical.preprocessing.resampling import Resampling, new_shape
 
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int16]
+KIND = "medical_image"  # of the processor that does the same without Python
+_LINEAR = 1  # the order by which labels and logits are resampled
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Prepared:
     """
 
     image: Floats
-    labels: npt.NDArray[np.int16] | None
+    labels: Integers | None
     cropped: tuple[int, ...]
     box: tuple[slice, ...]
     whole: tuple[int, ...]
@@ -38,44 +39,50 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """transpose: order of the file's axes. spacing: of the network's axes, two for a network of slices.
+    """What the processor `medical_image` of a package is told; the fields are its options.
 
-    normalisation: of each channel, see `volumes.normalise`; each entry has its "scheme".
+    normalization, mean, std, lower, upper: of each channel, see `volumes.normalise`. spacing: of the network's axes,
+    two for a network of slices, whose first axis keeps its own. transpose: order of the file's axes. order, axis_order:
+    of resampling, in general and along an axis that is much coarser, by `anisotropy`.
     """
 
-    transpose: tuple[int, ...]
-    spacing: tuple[float, ...]
-    normalisation: Sequence[Mapping[str, Any]]
-    resampling: Resampling = field(default_factory=Resampling)
+    normalization: Sequence[str]
+    spacing: Sequence[float]
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+    lower: Sequence[float] = ()
+    upper: Sequence[float] = ()
+    transpose: Sequence[int] = (0, 1, 2)
+    order: int = 3
+    axis_order: int = 0
+    anisotropy: float = 3.0
 
     @classmethod
     def of(cls, configuration: Configuration) -> Preparation:
         """What a plan's configuration asks for."""
-        return cls(configuration.plans.transpose_forward, configuration.spacing, configuration.normalisation())
+        return cls(
+            spacing=list(configuration.spacing),
+            transpose=list(configuration.plans.transpose_forward),
+            **configuration.normalisation(),
+        )
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any], where: str) -> Preparation:
-        """Of a package's head options."""
-        try:
-            return cls(
-                tuple(options.get("transpose_forward") or (0, 1, 2)),
-                tuple(options["spacing"]),
-                options["normalisation"],
-                Resampling(**(options.get("resample") or {})),
-            )
-        except (KeyError, TypeError) as error:
+    def from_entry(cls, entry: Mapping[str, Any], where: str) -> Preparation:
+        """Of a package's processor entry. Raises InvalidArgumentError for another kind."""
+        if entry.get("kind") != KIND:
             raise InvalidArgumentError(
-                f"the package does not say how images are prepared: {error}", where=where
-            ) from error
+                "the package does not say how images are prepared",
+                where=where,
+                expected=f"a processor of kind {KIND}",
+                got=entry.get("kind"),
+            )
+        names = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in entry.items() if name in names})
 
-    def to_options(self) -> dict[str, Any]:
-        """As head options have it."""
-        return {
-            "transpose_forward": list(self.transpose),
-            "spacing": list(self.spacing),
-            "normalisation": [dict(entry) for entry in self.normalisation],
-            "resample": self.resampling.to_json(),
-        }
+    def to_entry(self) -> dict[str, Any]:
+        """The manifest's processor entry."""
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"kind": KIND, "channels": len(self.normalization), **lists, "crop": True}
 
     @property
     def planes(self) -> bool:
@@ -83,38 +90,32 @@ class Preparation:
         return len(self.spacing) == 2
 
     def __call__(
-        self, image: Floats, geometry: Geometry, labels: npt.NDArray[np.int16] | None = None, where: str = "image"
+        self, image: Floats, geometry: Geometry, labels: Integers | None = None, where: str = "image"
     ) -> Prepared:
         """Prepare (C, D, H, W) and, where there are any, its labels (D, H, W)."""
-        if len(image) != len(self.normalisation):
+        if len(image) != len(self.normalization):
             raise InvalidArgumentError(
-                "another number of channels", where=where, expected=len(self.normalisation), got=len(image)
+                "another number of channels", where=where, expected=len(self.normalization), got=len(image)
             )
-        turned = image.transpose(0, *(axis + 1 for axis in self.transpose))
+        turned = np.ascontiguousarray(image.transpose(0, *(axis + 1 for axis in self.transpose)))
         spacing = tuple(geometry.spacing[axis] for axis in self.transpose)
-        target = (spacing[0], *self.spacing) if self.planes else self.spacing
-        part = crop_to_nonzero(np.ascontiguousarray(turned))
-        schemes = [str(entry["scheme"]) for entry in self.normalisation]
-        values = volumes.normalise(part.image, schemes, self.normalisation, part.mask)
-        shape = new_shape(part.mask.shape, spacing, target)
-        axis = self.resampling.axis(spacing, target, planes=self.planes)
+        target = (spacing[0], *self.spacing) if self.planes else tuple(self.spacing)
+        mask = volumes.nonzero_mask(turned)
+        box = tuple(slice(*ends) for ends in volumes.nonzero_box(mask))
+        mask = mask[box] if mask.any() else np.ones_like(mask)
+        values = np.stack([self._normalised(channel, i, mask) for i, channel in enumerate(turned[(slice(None), *box)])])
+        shape = volumes.new_shape(mask.shape, spacing, target)
+        axis = self._axis(spacing, target)
         made = None
         if labels is not None:
-            made = self.resampling.labels(labels.transpose(self.transpose)[part.box], shape, axis)
-        return Prepared(
-            self.resampling.images(values, shape, axis),
-            made,
-            part.mask.shape,
-            part.box,
-            turned.shape[1:],
-            spacing,
-            target,
-        )
+            made = self._labels(labels.transpose(self.transpose)[box], shape, axis)
+        resampled = volumes.resample(values, shape, self.order, self.axis_order, axis)
+        return Prepared(resampled, made, mask.shape, box, turned.shape[1:], spacing, target)
 
     def logits_back(self, logits: Floats, prepared: Prepared) -> Floats:
         """Logits (C, *S) on the grid of the crop (C, *cropped)."""
-        axis = self.resampling.axis(prepared.target, prepared.spacing, planes=self.planes)
-        return self.resampling.logits(logits, prepared.cropped, axis)
+        axis = self._axis(prepared.target, prepared.spacing)
+        return volumes.resample(logits, prepared.cropped, _LINEAR, self.axis_order, axis)
 
     def place(self, values: npt.NDArray[Any], prepared: Prepared, fill: float = 0) -> npt.NDArray[Any]:
         """Values (*cropped), or with further axes before these, in the file's whole grid; `fill` where nothing was."""
@@ -122,4 +123,23 @@ class Preparation:
         whole = np.full((*values.shape[:lead], *prepared.whole), fill, values.dtype)
         whole[(..., *prepared.box)] = values
         back = np.argsort(self.transpose)
-        return np.ascontiguousarray(whole.transpose(*range(lead), *(axis + lead for axis in back)))
+        return np.ascontiguousarray(whole.transpose(*range(lead), *(int(axis) + lead for axis in back)))
+
+    def _axis(self, spacing: Sequence[float], target: Sequence[float]) -> int | None:
+        return 0 if self.planes else volumes.separate_axis(spacing, target, self.anisotropy)
+
+    def _normalised(self, channel: Floats, index: int, mask: npt.NDArray[np.bool_]) -> Floats:
+        figures = {
+            name: float(values[index]) for name in ("mean", "std", "lower", "upper") if (values := getattr(self, name))
+        }
+        return volumes.normalise(channel, self.normalization[index], mask=mask, **figures)
+
+    def _labels(self, labels: Integers, shape: Sequence[int], axis: int | None) -> Integers:
+        """Each label by itself, linearly; a voxel gets the last label that has half of it or more."""
+        if labels.shape == tuple(shape):
+            return np.ascontiguousarray(labels)
+        made = np.zeros(tuple(shape), np.int16)
+        for value in np.unique(labels):
+            one = (labels == value).astype(np.float32)[None]
+            made[volumes.resample(one, shape, _LINEAR, self.axis_order, axis)[0] >= 0.5] = value
+        return made

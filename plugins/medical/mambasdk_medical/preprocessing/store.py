@@ -65,7 +65,7 @@ def preprocess(
                 "voxels": {name: len(places) for name, places in found.items()},
             }
         )
-    write_text(folder / INDEX_FILE, json.dumps({"preparation": preparation.to_options(), "cases": index}, indent=1))
+    write_text(folder / INDEX_FILE, json.dumps({"preparation": preparation.to_entry(), "cases": index}, indent=1))
     return index
 
 
@@ -95,7 +95,7 @@ def read_index(folder: Path, configuration: Configuration) -> list[dict[str, Any
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InvalidArgumentError("nothing is preprocessed", where=str(folder), way_out=way_out) from None
-    if content["preparation"] != json.loads(json.dumps(Preparation.of(configuration).to_options())):
+    if content["preparation"] != json.loads(json.dumps(Preparation.of(configuration).to_entry())):
         raise InvalidArgumentError("the cases were prepared by another plan", where=str(folder), way_out=way_out)
     cases: list[dict[str, Any]] = content["cases"]
     return cases

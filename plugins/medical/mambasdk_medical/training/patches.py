@@ -57,9 +57,7 @@ class PatchSampler:
                 starts.append(int(np.clip(centre[axis] - part // 2, low, high)))
         return cut(image, starts, wanted, 0.0), cut(labels[None], starts, wanted, self._outside)[0]
 
-    def _centre(
-        self, chance: np.random.Generator, case: PreparedCase, forced: bool
-    ) -> npt.NDArray[np.int32] | None:
+    def _centre(self, chance: np.random.Generator, case: PreparedCase, forced: bool) -> npt.NDArray[np.int32] | None:
         """A voxel that the patch shows; None for anywhere."""
         classes = [name for name in case.locations if name != "annotated"]
         if not forced or not classes:
@@ -72,7 +70,9 @@ class PatchSampler:
         return found
 
 
-def cut(array: npt.NDArray[np.generic], starts: Sequence[int], size: Sequence[int], fill: float) -> npt.NDArray[np.generic]:
+def cut(
+    array: npt.NDArray[np.generic], starts: Sequence[int], size: Sequence[int], fill: float
+) -> npt.NDArray[np.generic]:
     """A window (C, *size) of (C, *S) that may reach beyond it, where it holds `fill`."""
     made = np.full((array.shape[0], *size), fill, array.dtype)
     source, target = [], []

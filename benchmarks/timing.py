@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +35,14 @@ def high_water(call: Call) -> float:
     before = _resident("VmRSS")
     call()
     return (_resident("VmHWM") - before) / 1024
+
+
+def in_a_process(script: str, *arguments: str) -> Any:
+    """What `script ARGUMENTS` prints as JSON in its last line, run where large blocks go back to the kernel at once."""
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _resident(name: str) -> int:
