@@ -12,6 +12,7 @@ from mambasdk.errors import InvalidArgumentError, require_module
 from mambasdk_medical.data.geometry import Geometry
 from mambasdk_medical.data.labels import LabelMap
 
+_CONVERTED = {"RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LA": "L"}
 NO_SPACING = (999.0, 1.0, 1.0)  # a single slice, as nnU-Net writes it
 
 
@@ -22,11 +23,8 @@ def read(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
         with module.open(path) as picture:
             pages = getattr(picture, "n_frames", 1)
             picture.load()
-            if picture.mode in ("RGBA", "CMYK", "YCbCr"):
-                picture = picture.convert("RGB")
-            elif picture.mode == "LA":
-                picture = picture.convert("L")
-            samples = np.asarray(picture)
+            mode = _CONVERTED.get(picture.mode)
+            samples = np.asarray(picture if mode is None else picture.convert(mode))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InvalidArgumentError(f"cannot be read as a picture: {reason}", where=str(path)) from error

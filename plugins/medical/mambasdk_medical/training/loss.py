@@ -78,7 +78,7 @@ def level_weights(count: int) -> list[float]:
 
 
 def supervised_loss(loss: DiceCrossEntropy, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Weighted sum over outputs (B, C, *size), full resolution first, of one target (B, *S), taken at nearest voxels."""
+    """Weighted sum over outputs (B, C, *size), full resolution first; target (B, *S) is taken at the nearest voxels."""
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for weight, logits in zip(level_weights(len(outputs)), outputs, strict=True):
         if weight:
