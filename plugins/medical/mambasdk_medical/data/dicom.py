@@ -48,7 +48,7 @@ def read(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
     turn = np.diag([-1.0, -1.0, 1.0])
     affine[:3, 0], affine[:3, 1] = turn @ along[0] * columns, turn @ along[1] * rows
     affine[:3, 2], affine[:3, 3] = turn @ along[2] * thickness, turn @ _position(slices[0])
-    return volume[None], Geometry((thickness, rows, columns), volume.shape, affine)  # type: ignore[arg-type]
+    return volume[None], Geometry((thickness, rows, columns), volume.shape, affine)
 
 
 def _slices(path: Path) -> list[Any]:

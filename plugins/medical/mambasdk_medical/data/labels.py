@@ -130,6 +130,13 @@ class Labels:
         return found.astype(np.uint8 if found.size == 0 or max(self.known) < 256 else np.uint16)
 
     @property
+    def names_by_value(self) -> list[str]:
+        """What the values 1, 2, … of a label map are called: of several regions the one that is painted so."""
+        values = self.regions_class_order if self.has_regions else [value[0] for value in self.foreground.values()]
+        names = dict(zip(values or (), self.foreground, strict=True))
+        return [names.get(value, str(value)) for value in range(1, max(self.known) + 1)]
+
+    @property
     def channel_labels(self) -> list[str]:
         """What each channel of the logits is of: labels with the background first, or regions."""
         return list(self.foreground) if self.has_regions else [BACKGROUND, *self.foreground]

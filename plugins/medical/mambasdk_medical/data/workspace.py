@@ -14,12 +14,14 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk.progress import track
 from mambasdk_medical.data.dataset import DATASET_FILE, Dataset, open_dataset
 from mambasdk_medical.plans.fingerprint import Fingerprint, fingerprint
-from mambasdk_medical.plans.plans_file import PLANS_FILE, Configuration, Plans
 from mambasdk_medical.plans.planner import plan
+from mambasdk_medical.plans.plans_file import PLANS_FILE, Configuration, Plans
+from mambasdk_medical.plans.topology import BASE_FEATURES
 from mambasdk_medical.preprocessing.store import INDEX_FILE, preprocess
 
 FINGERPRINT_FILE = "dataset_fingerprint.json"
 _PLANS_NAMES = (PLANS_FILE, "nnUNetPlans.json")
+PREPROCESSED = "nnUNet_preprocessed"  # nnU-Net's environment variable
 _Item = TypeVar("_Item")
 
 
@@ -36,7 +38,7 @@ class Workspace:
         dataset = open_dataset(place)
         if folder is not None:
             return cls(dataset, Path(folder).expanduser())
-        base = os.environ.get("nnUNet_preprocessed")
+        base = os.environ.get(PREPROCESSED)
         return cls(dataset, Path(base) / dataset.name if base else dataset.root / "preprocessed")
 
     def fingerprint(self, *, again: bool = False) -> Fingerprint:
@@ -58,9 +60,9 @@ class Workspace:
         write_text(path, json.dumps(found.to_json(), indent=1))
         return found
 
-    def make_plans(self, *, memory: float, again: bool = True) -> Plans:
-        """Plan for `memory` GB, and write `plans.json` and `dataset.json`; the fingerprint is taken `again`."""
-        content = plan(self.dataset, self.fingerprint(again=again), memory=memory)
+    def make_plans(self, *, memory: float, features: int = BASE_FEATURES) -> Plans:
+        """Plan for `memory` GB and a first stage of `features`; write plans, `dataset.json` and fingerprint."""
+        content = plan(self.dataset, self.fingerprint(again=True), memory=memory, features=features)
         path = self.folder / PLANS_FILE
         write_text(path, json.dumps(content, indent=1))
         write_text(self.folder / DATASET_FILE, json.dumps(dict(self.dataset.description), indent=1))

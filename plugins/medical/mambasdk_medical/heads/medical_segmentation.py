@@ -89,7 +89,7 @@ class MedicalSegmentationHead(TaskHead):
     def prepare(self, args: argparse.Namespace, options: TrainingOptions) -> TaskRun:
         """Plans and prepared cases, made where they are missing; a model for them."""
         from mambasdk_medical.data.workspace import Workspace
-        from mambasdk_medical.preprocessing.preparation import Preparation
+        from mambasdk_medical.inference.package import package_entries
         from mambasdk_medical.preprocessing.store import open_case, read_index
         from mambasdk_medical.training.augmentation import Augmentation
         from mambasdk_medical.training.folds import fold
@@ -129,16 +129,9 @@ class MedicalSegmentationHead(TaskHead):
         return TaskRun(
             model,
             task,
-            processors={"image": Preparation.of(configuration).to_entry()},
-            head_options={
-                "patch_size": list(configuration.patch_size),
-                "labels": labels.channel_labels,
-                "regions_class_order": list(labels.regions_class_order or ()) if labels.has_regions else [],
-                "step": 0.5,
-                "mirror_axes": [] if augmentation is None else list(augmentation.mirror_axes),
-                "dataset": dataset_entry(workspace),
-                "configuration": configuration.name,
-            },
+            **package_entries(
+                workspace.dataset, configuration, () if augmentation is None else augmentation.mirror_axes
+            ),
             options=options,
             trainer=MedicalTrainer,
             curve={
@@ -193,16 +186,6 @@ def add_workspace_arguments(group: argparse._ArgumentGroup | argparse.ArgumentPa
     group.add_argument(
         "--plans", metavar="FILE", help="another plans file, of nnU-Net v2 too (default: plans.json there)"
     )
-
-
-def dataset_entry(workspace: Workspace) -> dict[str, Any]:
-    """What a package keeps of `dataset.json`."""
-    dataset = workspace.dataset
-    return {
-        "channel_names": {str(index): name for index, name in enumerate(dataset.channel_names)},
-        **dataset.labels.to_json(),
-        "file_ending": dataset.file_ending,
-    }
 
 
 def _model(args: argparse.Namespace, workspace: Workspace, plans: Plans) -> tuple[Configuration, Any]:

@@ -80,7 +80,7 @@ def draw(
     """Write the PNG `out`: labels over the first channel (or the colours) of an image (C, D, H, W), beside the truth."""
     from mambasdk_medical.drawing import draw_overlay, draw_slices
 
-    names = list(predictor.labels.foreground)
+    names = predictor.labels.names_by_value
     true = None if truth is None else read_labels(truth)[0]
     if image.shape[1] == 1:
         colours = image[:, 0].transpose(1, 2, 0) if len(image) == 3 else image[0, 0]

@@ -16,7 +16,7 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk_medical.data.dataset import Dataset
 from mambasdk_medical.data.labels import Labels
 from mambasdk_medical.plans.fingerprint import Fingerprint
-from mambasdk_medical.plans.topology import BLOCKS, Topology, topology
+from mambasdk_medical.plans.topology import BASE_FEATURES, BLOCKS, Topology, topology
 from mambasdk_medical.volumes import new_shape
 
 ANISOTROPY = 3.0
@@ -34,13 +34,17 @@ _SCHEMES = {
 }
 
 
-def plan(dataset: Dataset, found: Fingerprint, *, memory: float = 8.0, cases: int | None = None) -> dict[str, Any]:
-    """The content of `plans.json`. memory: bytes of a training step's feature maps, in GB (1e9 bytes)."""
+def plan(dataset: Dataset, found: Fingerprint, *, memory: float = 8.0, features: int = BASE_FEATURES) -> dict[str, Any]:
+    """The content of `plans.json`. memory: bytes of a training step's feature maps, in GB (1e9 bytes).
+
+    features: width of the first stage. Raises InvalidArgumentError for a memory in which no patch fits.
+    """
+    if features < 1:
+        raise InvalidArgumentError("bad features", where="plan", expected="1 or more", got=features)
     if not memory > 0:
         raise InvalidArgumentError("bad memory", where="plan", expected="more than 0 GB", got=memory)
     spacing = target_spacing(found)
     order = _transposition(spacing)
-    count = cases or len(found.spacings)
     shapes = [
         new_shape(shape, old, spacing.tolist())
         for shape, old in zip(found.shapes_after_crop, found.spacings, strict=True)
@@ -48,7 +52,7 @@ def plan(dataset: Dataset, found: Fingerprint, *, memory: float = 8.0, cases: in
     median = np.median(np.array(shapes), 0)[list(order)]
     spacing = spacing[list(order)]
     configurations: dict[str, Any] = {}
-    given = dataset, found, memory, count
+    given = dataset, found, memory, features
     if median[0] > 1:
         configurations["3d_fullres"] = _configuration("3d_fullres", spacing, median, *given)
     configurations = {
@@ -102,11 +106,12 @@ def _configuration(
     dataset: Dataset,
     found: Fingerprint,
     memory: float,
-    cases: int,
+    features: int,
     *,
     slices: float = 1.0,
 ) -> dict[str, Any]:
-    shape, cost = fit_patch(spacing, median, dataset.labels, len(dataset.channel_names), memory)
+    shape, cost = fit_patch(spacing, median, dataset.labels, len(dataset.channel_names), memory, features)
+    cases = len(found.spacings)
     most = round(float(np.prod(median)) * slices * cases * _SHARE_OF_DATA / prod(shape.patch_size))
     batch = max(min(int(memory * 1e9 // cost), most), _LEAST_BATCH)
     schemes = [_SCHEMES.get(channel.lower(), "ZScoreNormalization") for channel in dataset.channel_names]
@@ -139,6 +144,7 @@ def fit_patch(
     labels: Labels,
     channels: int,
     memory: float,
+    features: int = BASE_FEATURES,
 ) -> tuple[Topology, int]:
     """The largest patch of which two fit into `memory` GB, with the aspect of the median image; and bytes of each."""
     dims = len(spacing)
@@ -146,7 +152,7 @@ def fit_patch(
     patch = isotropic * (_EDGE[dims] ** dims / isotropic.prod()) ** (1 / dims)
     size = [max(min(round(float(p)), round(float(m))), 1) for p, m in zip(patch, median, strict=True)]
     distances = [float(value) for value in spacing]
-    shape = topology(distances, size)
+    shape = topology(distances, size, features)
     while True:
         cost = shape.training_bytes(channels, labels.num_channels)
         if _LEAST_BATCH * cost <= memory * 1e9:
@@ -165,7 +171,7 @@ def fit_patch(
                 way_out="give more --memory",
             )
         size[axis] -= step
-        shape = topology(distances, size)
+        shape = topology(distances, size, features)
 
 
 def _architecture(shape: Topology) -> dict[str, Any]:

@@ -17,11 +17,15 @@ _COPIES = 3
 
 @dataclass(frozen=True)
 class Topology:
-    """strides, kernel_sizes: of every stage, finest first. patch_size: padded to what the strides divide."""
+    """strides, kernel_sizes: of every stage, finest first. patch_size: padded to what the strides divide.
+
+    base_features: width of the first stage.
+    """
 
     patch_size: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     kernel_sizes: tuple[tuple[int, ...], ...]
+    base_features: int = BASE_FEATURES
 
     @property
     def divisor(self) -> tuple[int, ...]:
@@ -32,7 +36,7 @@ class Topology:
     def features(self) -> tuple[int, ...]:
         """Widths of the stages."""
         most = MOST_FEATURES[len(self.patch_size)]
-        return tuple(min(BASE_FEATURES << stage, most) for stage in range(len(self.strides)))
+        return tuple(min(self.base_features << stage, most) for stage in range(len(self.strides)))
 
     def training_bytes(self, in_channels: int, num_classes: int) -> int:
         """Bytes of feature maps that one patch keeps while a plain U-Net of this shape is trained in float32.
@@ -49,11 +53,11 @@ class Topology:
         return total * _BYTES
 
 
-def topology(spacing: Sequence[float], patch: Sequence[int], least_edge: int = LEAST_EDGE) -> Topology:
+def topology(spacing: Sequence[float], patch: Sequence[int], features: int = BASE_FEATURES) -> Topology:
     """The stages for a patch of about this size, in voxels of this spacing.
 
-    An axis is halved while twice `least_edge` is left, together with every axis whose spacing is less than twice the
-    smallest; a single axis goes on alone only while three times `least_edge` is left. A kernel has 3 along an axis from
+    An axis is halved while twice LEAST_EDGE (4) is left, together with every axis whose spacing is less than twice the
+    smallest; a single axis goes on alone only while three times it is left. A kernel has 3 along an axis from
     the stage on where its spacing is less than twice the smallest, 1 before. Source: nnU-Net (arXiv 1904.08128,
     supplementary note on the topology).
     """
@@ -63,12 +67,12 @@ def topology(spacing: Sequence[float], patch: Sequence[int], least_edge: int = L
     strides, kernels = [(1,) * dims], []
     halvings = [0] * dims
     while True:
-        axes = [axis for axis in range(dims) if extents[axis] >= 2 * least_edge]
+        axes = [axis for axis in range(dims) if extents[axis] >= 2 * LEAST_EDGE]
         if not axes:
             break
         finest = min(distances[axis] for axis in axes)
         axes = [axis for axis in axes if distances[axis] / finest < 2]
-        if len(axes) == 1 and extents[axes[0]] < 3 * least_edge:
+        if len(axes) == 1 and extents[axes[0]] < 3 * LEAST_EDGE:
             break
         kernel = [3 if k == 3 or d / min(distances) < 2 else 1 for k, d in zip(kernel, distances, strict=True)]
         strides.append(tuple(2 if axis in axes else 1 for axis in range(dims)))
@@ -79,4 +83,4 @@ def topology(spacing: Sequence[float], patch: Sequence[int], least_edge: int = L
             halvings[axis] += 1
     kernels.append((3,) * dims)
     size = tuple(ceil(extent / (1 << count)) * (1 << count) for extent, count in zip(patch, halvings, strict=True))
-    return Topology(size, tuple(strides), tuple(kernels))
+    return Topology(size, tuple(strides), tuple(kernels), features)

@@ -34,11 +34,8 @@ class Augmentation:
         dims = len(self.patch_size)
         self._flat = dims == 3 and max(self.patch_size) / self.patch_size[0] > _FLAT
         plane = self.patch_size[1:] if self._flat else self.patch_size
-        if len(plane) == 2:
-            angle = 15.0 if max(plane) / min(plane) > 1.5 else 180.0
-        else:
-            angle = 30.0
-        self._angle = math.radians(angle)
+        of_plane = 15.0 if max(plane) / min(plane) > 1.5 else 180.0  # degrees
+        self._angle = math.radians(of_plane if len(plane) == 2 else 30.0)
         turned = tuple(_reach(plane, self._angle))
         self.cut_size = (self.patch_size[0], *turned) if self._flat else turned
         self.mirror_axes = tuple(range(dims))
