@@ -23,7 +23,7 @@ class MedicalCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """A parser for each subcommand."""
-        steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+        steps = parser.add_subparsers(dest="subcommand", required=True, metavar="STEP")
         for name, summary in SUBCOMMANDS.items():
             own = steps.add_parser(name, help=summary, description=summary)
             for flag, what in (("--json", "print the result as JSON"), ("--debug", "show the traceback of an error")):
@@ -32,7 +32,7 @@ class MedicalCommand:
 
     def run(self, args: argparse.Namespace) -> Mapping[str, Any] | None:
         """Do the step."""
-        result: Mapping[str, Any] | None = _module(args.step).run(args)
+        result: Mapping[str, Any] | None = _module(args.subcommand).run(args)
         return result
 
 
