@@ -106,7 +106,7 @@ def score_cases(
     report = Report()
     counts = {name: np.zeros(3) for name in args.instances}
     for name, found, truth, geometry in pairs:
-        spacing = geometry.spacing
+        spacing: tuple[float, ...] = geometry.spacing
         if geometry.affine is None and truth.shape[0] == 1:  # a picture
             found, truth, spacing = found[0], truth[0], spacing[-_PICTURE_AXES:]  # noqa: PLW2901
         report.add(

@@ -115,8 +115,8 @@ class Labels:
                 way_out="name them in dataset.json, or mend the file",
             )
 
-    def label_map(self, decided: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-        """The map (*S) of scores (channels, *S): the largest logit, or regions whose logit is above 0, in their order.
+    def label_map(self, decided: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The map, uint8 or uint16 (*S), of scores (channels, *S): the largest logit, or regions whose logit is above 0, in their order.
 
         Of equal scores the first label wins.
         """
@@ -127,7 +127,8 @@ class Labels:
             found = np.zeros(decided.shape[1:], np.int64)
             for scores, value in zip(decided, self.regions_class_order, strict=True):
                 found[scores > 0] = value
-        return found.astype(np.uint8 if found.size == 0 or max(self.known) < 256 else np.uint16)
+        made: npt.NDArray[Any] = found.astype(np.uint8 if max(self.known) < 256 else np.uint16)
+        return made
 
     @property
     def names_by_value(self) -> list[str]:

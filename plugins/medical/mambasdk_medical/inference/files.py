@@ -77,7 +77,7 @@ def draw(
     out: Path,
     truth: Path | None = None,
 ) -> None:
-    """Write the PNG `out`: labels over the first channel (or the colours) of an image (C, D, H, W), beside the truth."""
+    """Write the PNG `out`: labels over the first channel or the colours of an image (C, D, H, W), beside the truth."""
     from mambasdk_medical.drawing import draw_overlay, draw_slices
 
     names = predictor.labels.names_by_value

@@ -87,12 +87,10 @@ class Predictor:
 
     def logits(self, image: Floats) -> Floats:
         """Mean logits (K, *S) of a prepared image (C, *S)."""
-        total: Floats | None = None
-        for run in self.runs:
-            made = predict(run, image, self.patch, step=self.step, mirror_axes=self.mirror_axes)
-            total = made if total is None else total + made
-        assert total is not None
-        return total / np.float32(len(self.runs)) if len(self.runs) > 1 else total
+        settings: dict[str, Any] = {"step": self.step, "mirror_axes": self.mirror_axes}
+        total: Any = sum(predict(run, image, self.patch, **settings) for run in self.runs)
+        mean: Floats = total / np.float32(len(self.runs))
+        return mean
 
     def __call__(
         self, image: Floats, geometry: Geometry, *, probabilities: bool = False, where: str = "image"
@@ -111,7 +109,7 @@ class Predictor:
 
 def _probabilities(logits: Floats, *, regions: bool) -> Floats:
     if regions:
-        made: Floats = 1 / (1 + np.exp(-logits))
+        made: Floats = np.asarray(1 / (1 + np.exp(-logits)), np.float32)
         return made
     powers = np.exp(logits - logits.max(0))
     shares: Floats = powers / powers.sum(0)

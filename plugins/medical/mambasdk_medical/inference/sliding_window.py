@@ -60,15 +60,16 @@ def _predict(
     seen = np.zeros(size, np.float32)
     starts = list(product(*(volumes.tile_starts(s, p, step) for s, p in zip(size, patch, strict=True))))
     for start in track(starts, "predicting tiles", len(starts)) if shown else starts:
-        window = tuple(slice(first, first + part) for first, part in zip(start, patch, strict=True))
-        logits = mirrored(run, padded[(slice(None), *window)], mirror_axes)
+        inner = tuple(slice(first, first + part) for first, part in zip(start, patch, strict=True))
+        window = (slice(None), *inner)
+        logits = mirrored(run, padded[window], mirror_axes)
         if total is None:
             total = np.zeros((len(logits), *size), np.float32)
-        total[(slice(None), *window)] += logits * weights
-        seen[window] += weights
+        total[window] += logits * weights
+        seen[inner] += weights
     assert total is not None  # tile_starts gives one tile or more
     total /= seen
-    return np.ascontiguousarray(total[(slice(None), *inside)])
+    return np.ascontiguousarray(total[inside])
 
 
 def mirrored(run: Run, tile: Floats, axes: Sequence[int]) -> Floats:
@@ -91,10 +92,11 @@ def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def pad(image: Floats, patch: Sequence[int]) -> tuple[Floats, tuple[slice, ...]]:
-    """The image (C, *S) with zeros around it where it is smaller than the patch, and where it lies in that."""
+    """The image (C, *S) with zeros around it where it is smaller than the patch, and where (C, *S) lies in that."""
     missing = [max(part - extent, 0) for extent, part in zip(image.shape[1:], patch, strict=True)]
     before = [count // 2 for count in missing]
-    inside = tuple(slice(first, first + extent) for first, extent in zip(before, image.shape[1:], strict=True))
+    inner = (slice(first, first + extent) for first, extent in zip(before, image.shape[1:], strict=True))
+    inside = (slice(None), *inner)
     if not any(missing):
         return image, inside
     widths = [(0, 0), *((first, count - first) for first, count in zip(before, missing, strict=True))]

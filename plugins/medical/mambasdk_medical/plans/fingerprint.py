@@ -61,7 +61,8 @@ def fingerprint(
         inside = part > 0
         if dataset.labels.ignore is not None:
             inside &= part != dataset.labels.ignore
-        for channel, values in enumerate(image[(slice(None), *box)]):
+        for channel, whole in enumerate(image):
+            values = whole[box]
             for taken, found in ((samples, values[inside]), (everything, values.ravel())):
                 if taken is everything and len(everything[channel]) > 4:
                     continue

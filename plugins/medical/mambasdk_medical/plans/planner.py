@@ -78,7 +78,7 @@ def plan(dataset: Dataset, found: Fingerprint, *, memory: float = 8.0, features:
 def target_spacing(found: Fingerprint) -> npt.NDArray[np.float64]:
     """Median spacing; of an axis that is much coarser, the tenth percentile, so that fewer cases lose slices."""
     spacings, shapes = np.array(found.spacings), np.array(found.shapes_after_crop)
-    target = np.percentile(spacings, 50, 0)
+    target: npt.NDArray[np.float64] = np.percentile(spacings, 50, 0)
     size = np.percentile(shapes, 50, 0)
     worst = int(np.argmax(target))
     others = [axis for axis in range(3) if axis != worst]

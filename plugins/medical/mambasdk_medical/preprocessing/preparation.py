@@ -60,11 +60,9 @@ class Preparation:
     @classmethod
     def of(cls, configuration: Configuration) -> Preparation:
         """What a plan's configuration asks for."""
-        return cls(
-            spacing=list(configuration.spacing),
-            transpose=list(configuration.plans.transpose_forward),
-            **configuration.normalisation(),
-        )
+        channels: dict[str, Any] = configuration.normalisation()
+        transpose = list(configuration.plans.transpose_forward)
+        return cls(spacing=list(configuration.spacing), transpose=transpose, **channels)
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any], where: str) -> Preparation:
@@ -103,7 +101,7 @@ class Preparation:
         mask = volumes.nonzero_mask(turned)
         box = tuple(slice(*ends) for ends in volumes.nonzero_box(mask))
         mask = mask[box] if mask.any() else np.ones_like(mask)
-        values = np.stack([self._normalised(channel, i, mask) for i, channel in enumerate(turned[(slice(None), *box)])])
+        values = np.stack([self._normalised(channel[box], i, mask) for i, channel in enumerate(turned)])
         shape = volumes.new_shape(mask.shape, spacing, target)
         axis = self._axis(spacing, target)
         made = None
@@ -121,7 +119,8 @@ class Preparation:
         """Values (*cropped), or with further axes before these, in the file's whole grid; `fill` where nothing was."""
         lead = values.ndim - 3
         whole = np.full((*values.shape[:lead], *prepared.whole), fill, values.dtype)
-        whole[(..., *prepared.box)] = values
+        window = (*(slice(None),) * lead, *prepared.box)
+        whole[window] = values
         back = np.argsort(self.transpose)
         return np.ascontiguousarray(whole.transpose(*range(lead), *(int(axis) + lead for axis in back)))
 

@@ -55,7 +55,8 @@ def preprocess(
         np.save(folder / f"{case.name}.npy", made.image)
         np.save(folder / f"{case.name}_seg.npy", made.labels)
         found = foreground_locations(made.labels, dataset.labels)
-        np.savez(folder / f"{case.name}_locations.npz", **{_KEY + name: places for name, places in found.items()})
+        arrays: dict[str, Any] = {_KEY + name: places for name, places in found.items()}
+        np.savez(folder / f"{case.name}_locations.npz", **arrays)
         index.append(
             {
                 "name": case.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,15 +71,13 @@ class PatchSampler:
         return found
 
 
-def cut(
-    array: npt.NDArray[np.generic], starts: Sequence[int], size: Sequence[int], fill: float
-) -> npt.NDArray[np.generic]:
+def cut(array: npt.NDArray[Any], starts: Sequence[int], size: Sequence[int], fill: float) -> npt.NDArray[Any]:
     """A window (C, *size) of (C, *S) that may reach beyond it, where it holds `fill`."""
     made = np.full((array.shape[0], *size), fill, array.dtype)
-    source, target = [], []
+    source, target = [slice(None)], [slice(None)]
     for start, part, extent in zip(starts, size, array.shape[1:], strict=True):
         first, last = max(start, 0), min(start + part, extent)
         source.append(slice(first, max(last, first)))
         target.append(slice(first - start, max(last, first) - start))
-    made[(slice(None), *target)] = array[(slice(None), *source)]
+    made[tuple(target)] = array[tuple(source)]
     return made

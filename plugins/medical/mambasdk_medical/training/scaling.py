@@ -31,7 +31,8 @@ class GradientScaling:
 
     def scaled(self, logits: Tensor) -> Tensor:
         """`logits` in float32; its gradient comes multiplied by the scale."""
-        made: Tensor = _Scaled.apply(logits.float(), self.scale)
+        apply: Any = _Scaled.apply
+        made: Tensor = apply(logits.float(), self.scale)
         return made
 
     def _unscaled(self, gradient: Tensor) -> Tensor:

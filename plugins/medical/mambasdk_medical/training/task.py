@@ -13,7 +13,6 @@ from torch import Tensor
 from mambasdk.errors import CheckpointError
 from mambasdk.training import Trainer, TrainingOptions, distributed
 from mambasdk_medical.data.labels import Labels
-from mambasdk_medical.model import MedicalSegmenter
 from mambasdk_medical.preprocessing.store import PreparedCase
 from mambasdk_medical.training.augmentation import Augmentation
 from mambasdk_medical.training.loss import DiceCrossEntropy, supervised_loss
@@ -26,7 +25,7 @@ POWER = 0.9  # of the poly schedule
 
 
 class MedicalSegmentation:
-    """Dice and cross entropy on patches of prepared cases.
+    """Dice and cross entropy on patches of prepared cases. model: a MedicalSegmenter.
 
     Held-out metrics are of the same random patches each time: `dice`, pooled over them (nnU-Net's pseudo Dice), its
     moving average `ema_dice`, which the best weights go by, `loss`, and the pooled Dice of each class.
@@ -39,7 +38,7 @@ class MedicalSegmentation:
 
     def __init__(
         self,
-        model: MedicalSegmenter,
+        model: Any,
         train: Sequence[PreparedCase],
         held_out: Sequence[PreparedCase],
         labels: Labels,
@@ -52,7 +51,7 @@ class MedicalSegmentation:
         validation: int = 50,
         amp: str | None = None,
     ) -> None:
-        self.model: Any = model
+        self.model = model
         self.labels = labels
         self.data = f"{len(train)} cases, {len(held_out)} held out"
         patch = tuple(model.config.patch_size)
@@ -161,7 +160,8 @@ class MedicalSegmentation:
             truth = torch.isin(target, torch.tensor(values, device=target.device)) & known
             found = (decided[:, channel] if self.labels.has_regions else decided == values[0]) & known
             rows.append([int((truth & found).sum()), int(found.sum()), int(truth.sum())])
-        return np.array(rows, np.float64).T
+        counts: np.ndarray[Any, Any] = np.array(rows, np.float64).T
+        return counts
 
 
 class MedicalTrainer(Trainer):
