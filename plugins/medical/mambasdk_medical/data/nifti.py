@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mambasdk_medical.data.labels import LabelMap
 
 _INSTALL = "pip install 'mambasdk-medical[train]'"
 
+_NIFTI2 = 540  # size of its header
+
 
 def read(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
     """Samples (1, D, H, W), scaled as the header says. A file of two axes has D = 1.
@@ -23,9 +26,9 @@ def read(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
     """
     nibabel: Any = require_module("nibabel", "reading NIfTI", _INSTALL)
     try:
-        image = nibabel.load(path)
+        image = _open(nibabel, path)
         samples = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except _damage(nibabel) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InvalidArgumentError(
             f"cannot be read as NIfTI: {reason}", where=str(path), way_out="the file may be cut off: copy it again"
@@ -53,6 +56,25 @@ def read(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
         {"header": image.header.copy(), "shape": tuple(image.shape)},
     )
     return samples.transpose(2, 1, 0)[None], geometry
+
+
+def _damage(nibabel: Any) -> tuple[type[Exception], ...]:
+    """What reading a damaged file raises."""
+    of_nibabel = (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        nibabel.wrapstruct.WrapStructError,
+    )
+    return (OSError, EOFError, ValueError, zlib.error, *of_nibabel)
+
+
+def _open(nibabel: Any, path: Path) -> Any:
+    if path.suffix != ".gz":
+        return nibabel.load(path)
+    # All of it, so that its check sum is compared: what is cut off may be enough for the voxels.
+    data = gzip.decompress(path.read_bytes())
+    second = _NIFTI2 in (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(data)
 
 
 def write(path: Path, labels: LabelMap, geometry: Geometry) -> None:
