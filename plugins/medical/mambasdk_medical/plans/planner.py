@@ -16,7 +16,7 @@ from mambasdk.errors import InvalidArgumentError
 from mambasdk_medical.data.dataset import Dataset
 from mambasdk_medical.data.labels import Labels
 from mambasdk_medical.plans.fingerprint import Fingerprint
-from mambasdk_medical.plans.topology import BASE_FEATURES, BLOCKS, Topology, topology
+from mambasdk_medical.plans.topology import BASE_FEATURES, BLOCKS, LEAST_EDGE, Topology, topology
 from mambasdk_medical.volumes import new_shape
 
 ANISOTROPY = 3.0
@@ -158,20 +158,25 @@ def fit_patch(
         if _LEAST_BATCH * cost <= memory * 1e9:
             return shape, cost
         size = list(shape.patch_size)
-        axis = int(np.argsort([p / m for p, m in zip(size, median, strict=True)])[-1])
-        # A smaller patch may be halved less often, and then needs a smaller step.
-        smaller = list(size)
-        smaller[axis] = max(smaller[axis] - shape.divisor[axis], 1)
-        step = topology(distances, smaller).divisor[axis]
-        if size[axis] <= step:
+        steps = {axis: _step(distances, size, shape, axis, features) for axis in range(dims)}
+        axes = [axis for axis in range(dims) if size[axis] - steps[axis] >= 2 * LEAST_EDGE]
+        if not axes:
             raise InvalidArgumentError(
                 f"no patch fits into {memory:g} GB",
                 where="plan",
                 expected=f"at least {_LEAST_BATCH * cost / 1e9:.2g} GB",
                 way_out="give more --memory",
             )
-        size[axis] -= step
+        axis = max(axes, key=lambda axis: size[axis] / float(median[axis]))
+        size[axis] -= steps[axis]
         shape = topology(distances, size, features)
+
+
+def _step(distances: list[float], size: list[int], shape: Topology, axis: int, features: int) -> int:
+    """How much shorter a patch can become along an axis: a smaller one may be halved less often."""
+    smaller = list(size)
+    smaller[axis] = max(smaller[axis] - shape.divisor[axis], 1)
+    return topology(distances, smaller, features).divisor[axis]
 
 
 def _architecture(shape: Topology) -> dict[str, Any]:

@@ -45,10 +45,10 @@ class Augmentation:
         self, image: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], seed: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """float32 (C, *cut_size) and integers (*cut_size) to (C, *patch_size) and int16 (*patch_size)."""
-        with _seeded(seed):
+        with _seeded(seed):  # copies, since some transforms work in place
             made = self._transforms(
-                image=torch.from_numpy(np.ascontiguousarray(image, np.float32)),
-                segmentation=torch.from_numpy(np.ascontiguousarray(labels, np.int16))[None],
+                image=torch.from_numpy(np.array(image, np.float32)),
+                segmentation=torch.from_numpy(np.array(labels, np.int16))[None],
             )
         return made["image"].contiguous(), made["segmentation"][0].contiguous()
 

@@ -91,7 +91,7 @@ class MedicalSegmentation:
             with self._autocast():
                 logits = self.model(image)
             logits = logits.float()
-            losses += [float(self._loss(logits, target))] * len(rows)
+            losses += [self._loss(logits, target).item()] * len(rows)
             counts += self._counts(logits, target)
         seen = counts[1] + counts[2] > 0
         of_classes = np.where(seen, 2 * counts[0] / np.maximum(counts[1] + counts[2], 1), np.nan)
