@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mambasdk_vision.nn.in_place import sum_of
+
 SLOPE = 0.01
 
 
@@ -66,9 +68,7 @@ class ProjectedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, inputs, *S) to (B, outputs, *S / stride)."""
         y = activate(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        y += self.conv3(x)
-        return activate(y)
+        return activate(sum_of(self.norm2(self.conv2(y)), self.conv3(x)))
 
 
 class ConvNorm(nn.Module):
@@ -95,9 +95,7 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, *S) to the same shape."""
-        y: Tensor = self.conv2(activate(self.conv1(x)))
-        y += x
-        return activate(y)
+        return activate(sum_of(self.conv2(activate(self.conv1(x))), x))
 
 
 def blocks(

@@ -35,7 +35,7 @@ class TokenLayer(nn.Module):
             raise ShapeError(
                 "bad map", where=type(self).__name__, expected=f"{self.dim} {what}", got=tuple(x.shape)
             )
-        if torch.is_autocast_enabled(x.device.type):
+        if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 mixed = self.mix(tokens.to(self.norm.weight.dtype))
         else:

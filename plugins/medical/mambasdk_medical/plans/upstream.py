@@ -18,7 +18,7 @@ def network_plan(plans: Mapping[str, Any], configuration: str, dataset: Mapping[
     to a limit. Raises CheckpointError for what is not there.
     """
     entry = _configuration(plans, configuration)
-    labels = dataset_labels(dataset)
+    labels = Labels(dataset)
     channels = dataset.get("channel_names") or dataset.get("modality")
     if not channels:
         raise CheckpointError("no channel_names", where="dataset.json", expected="names by number")
@@ -39,7 +39,7 @@ def network_plan(plans: Mapping[str, Any], configuration: str, dataset: Mapping[
     )
 
 
-class dataset_labels:
+class Labels:
     """The `labels` of a `dataset.json`: name -> number, or numbers of a region. "ignore" is none.
 
     outputs: channels of logits: labels with the background, or regions without it. foreground: labels but the
