@@ -72,7 +72,7 @@ LIGHTM = Golden(
     run=run,
     cases=cases,
     tolerance=Tolerance(1e-4, "largest"),
-    double=Tolerance(1e-5, "largest"),
+    double=Tolerance(2e-5, "largest"),  # the recorded run's own rounding
 )
 
 EVIDENCE = (

@@ -24,7 +24,7 @@ FAMILY = FamilySpec(
     default_variant="nnmamba-mini",
     head="medical_segmentation",
     tiny={
-        "patch_size": [16, 16, 32],
+        "patch_size": [16, 16, 16],
         "in_channels": 2,
         "num_classes": 3,
         "channels": 2,
