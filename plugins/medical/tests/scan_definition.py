@@ -41,9 +41,7 @@ def ss2d(w: dict[str, Tensor], v: Tensor) -> Tensor:
     rank = w["dt_projs_weight"].shape[2]
     height, width, _ = v.shape
     u, z = (v @ w["in_proj.weight"].T).split(inner, dim=-1)
-    maps = functional.conv2d(
-        u.permute(2, 0, 1)[None], w["conv2d.weight"], w["conv2d.bias"], padding=1, groups=inner
-    )
+    maps = functional.conv2d(u.permute(2, 0, 1)[None], w["conv2d.weight"], w["conv2d.bias"], padding=1, groups=inner)
     u = silu(maps[0].permute(1, 2, 0))
     merged = torch.zeros_like(u)
     for k, route in enumerate(routes(height, width)):

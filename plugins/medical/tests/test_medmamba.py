@@ -185,8 +185,11 @@ def test_folders_of_classes_train_as_for_other_encoders(tmp_path: Path, capsys: 
     report = json.loads(captured.out)
     assert report["classes"] == ["lesion", "none"]
     assert report["accuracy"] == 1.0
-    found = mambasdk.pipeline.pipeline(package, engine="native")(tmp_path / "data" / "lesion" / "0.png")
-    assert found["labels"][0] == "lesion"
+    assert report["engine"] == "native"
+    files = [tmp_path / "data" / label / "0.png" for label in ("none", "lesion")]
+    assert main(["predict", str(package), *map(str, files), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [result["labels"][0]["label"] for result in results] == ["none", "lesion"]
     assert identity(mambasdk.load(package)).config["imgsize"] == (20, 24)
 
 
@@ -230,7 +233,7 @@ def test_files_that_do_not_fit_are_named(config: dict[str, Any], message: str) -
 
 def test_files_of_other_models_are_named() -> None:
     vmamba: Any = mambasdk.create_model("vmamba", **get_host().family("vmamba").tiny)
-    with pytest.raises(CheckpointError, match="no MedMamba: .*conv33conv33conv11"):
+    with pytest.raises(CheckpointError, match=r"no MedMamba: .*conv33conv33conv11"):
         mambasdk.import_checkpoint("medmamba", {}, vmamba.state_dict())
 
 

@@ -17,7 +17,8 @@ class MedMambaConfig:
     patch_size: side of the patches of the stem. in_chans: channels of the image. num_classes: of the head. depths:
     blocks of each stage. dims: channels of the first stage, which double, or of every stage; even numbers. d_state: N.
     drop_path_rate: of the last block. imgsize: what a package's processor makes; the model takes any size.
-    out_indices: stages whose maps come out, each through its own norm; empty for a classifier. Source: arXiv 2403.03849.
+    out_indices: stages whose maps come out, each through its own norm; empty for a classifier.
+    Source: arXiv 2403.03849.
     """
 
     patch_size: int = 4

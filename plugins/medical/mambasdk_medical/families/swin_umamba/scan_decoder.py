@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ class ScanDecoder(nn.Module):
         rates = drop_rates(config.drop_path_rate, [depth] * (len(widths) - 1))[::-1]
         stages: list[nn.Module] = []
         expand, back = [], []
-        for index, (below, channels) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (below, channels) in enumerate(pairwise(widths)):
             expand.append(PatchExpand(below, channels))
             back.append(nn.Linear(2 * channels, channels))
             stages.append(ScanStage(channels, config.d_state, rates[index * depth : (index + 1) * depth]))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mambasdk.plugins import FamilySpec
 
-_SMALL = {"dims": [24, 48, 96], "depths": [1, 1, 1], "d_state": 8, "drop_path_rate": 0.0, "patch_size": [128, 128]}
+_SMALL: dict[str, Any] = {
+    "dims": [24, 48, 96],
+    "depths": [1, 1, 1],
+    "d_state": 8,
+    "drop_path_rate": 0.0,
+    "patch_size": [128, 128],
+}
 
 # Published shapes (arXiv 2402.03302) for one channel and fourteen classes, as of the abdominal data sets.
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, Any]] = {
     "swin-umamba": {"num_classes": 14},
     "swin-umamba-d": {"num_classes": 14, "decoder": "scans", "drop_path_rate": 0.2},
     # The first is what the bare name means: both train on two cores.

@@ -32,7 +32,9 @@ def import_ultralight_vm_unet(
     require_known(config, {*_RENAMED, *_REQUIRED}, "give the arguments of upstream's constructor, or {}")
     require(config, _REQUIRED, "ultralight_vm_unet")
     ends = [_out(level) for level in range(1, STAGES + 1)]
-    require_tensors(weights, ["encoder1.0.weight", "final.weight", "encoder4.0.mamba.A_log", *ends], "UltraLight VM-UNet")
+    require_tensors(
+        weights, ["encoder1.0.weight", "final.weight", "encoder4.0.mamba.A_log", *ends], "UltraLight VM-UNet"
+    )
     mixer = {name: weights[f"encoder4.0.mamba.{name}"].shape for name in ("A_log", "conv1d.weight", "in_proj.weight")}
     found = {
         "in_channels": weights["encoder1.0.weight"].shape[1],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mambasdk.errors import ShapeError
 from mambasdk.nn import LayerNorm, Mamba
 from mambasdk_medical.families.ultralight_vm_unet.config import PARTS
+from mambasdk_medical.nn.spatial import tokens, untokens
 
 
 class ParallelMamba(nn.Module):
@@ -32,9 +33,9 @@ class ParallelMamba(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ShapeError("bad x", where="ParallelMamba", expected=f"(B, {self.channels}, H, W)", got=tuple(x.shape))
         batch, channels, height, width = x.shape
-        tokens = self.norm(x.flatten(2).transpose(1, 2))  # (B, L, C)
-        parts = tokens.unflatten(-1, (PARTS, channels // PARTS)).transpose(1, 2).flatten(0, 1)  # (B*4, L, C/4)
+        normed = self.norm(tokens(x))  # (B, L, C)
+        parts = normed.unflatten(-1, (PARTS, channels // PARTS)).transpose(1, 2).flatten(0, 1)  # (B*4, L, C/4)
         mixed = self.mamba(parts) + self.skip_scale * parts
         mixed = mixed.view(batch, PARTS, height * width, channels // PARTS).transpose(1, 2).flatten(2)  # (B, L, C)
-        y: Tensor = self.proj(self.norm(mixed)).transpose(1, 2)
-        return y.unflatten(2, (height, width))
+        y: Tensor = self.proj(self.norm(mixed))  # (B, L, out)
+        return untokens(y, (height, width))
