@@ -1,153 +1,169 @@
-"""Numeric kernels of volumes: resampling, normalisation, crop, tiles. Volumes are float32 (C, *S)."""
+"""Volumes prepared by the code that a package runs: thin faces of the plugin's operations.
+
+Arrays are float32 (C, D, H, W) or (C, H, W), the file's x fastest: what nnU-Net's readers give, and nibabel's
+`get_fdata().T`. Spacing is in mm in the order of the axes. Results do not depend on the number of threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from mambasdk.errors import InvalidArgumentError
+from mambasdk.errors import InvalidArgumentError, ShapeError
+from mambasdk.plugins.host import get_host
 
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-_LEAST_DEVIATION = 1e-8
-_SIGMA = 1 / 8  # of the tile
+Floats: TypeAlias = npt.NDArray[np.float32]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+SCHEMES = ("none", "ct", "zscore", "zscore_masked", "rescale", "rgb")
 
 
 def resample(
-    volume: Floats, shape: Sequence[int], order: int = 3, order_z: int | None = None, axis: int | None = None
+    volume: Any,
+    shape: Sequence[int],
+    order: int = 3,
+    order_z: int | None = None,
+    axis: int | None = None,
+    *,
+    clip: bool = True,
 ) -> Floats:
-    """(C, *S) to (C, *shape) by B-splines of `order` (0, 1 or 3) on grids whose outer borders are the same.
+    """volume, float32 (C, *S), at `shape` positions by B-splines: float32 (C, *shape).
 
-    Edges are repeated. With order 3 values stay in the range of the source. axis, order_z: an axis of S that is
-    resampled by itself, after the others, with its own order. Source: scipy.ndimage.zoom(grid_mode=True).
+    order: 0 (nearest), 1 (linear) or 3 (cubic); as scipy.ndimage.zoom(mode="nearest", grid_mode=True), which repeats
+    the edges. axis: of S, one that is resampled after the others, with order_z. clip: a cubic stays in the range of its
+    channel, or, with an axis, of its plane across that, as in nnU-Net.
     """
-    shape = tuple(int(extent) for extent in shape)
-    if len(shape) != volume.ndim - 1 or min(shape) < 1:
-        raise InvalidArgumentError(
-            "bad shape", where="resample", expected=f"{volume.ndim - 1} extents of 1 or more", got=shape
-        )
-    if volume.shape[1:] == shape:
-        return volume.astype(np.float32, copy=True)
-    if axis is None or order_z is None:
-        return np.stack([_zoomed(channel, shape, order) for channel in volume])
-    planes = np.moveaxis(volume, axis + 1, 1)  # (C, Z, *plane)
-    flat = tuple(extent for i, extent in enumerate(shape) if i != axis)
-    made = np.stack([np.stack([_zoomed(plane, flat, order) for plane in channel]) for channel in planes])
-    count, wanted = made.shape[1], shape[axis]
-    if count != wanted:
-        if order_z == 0:
-            made = made[:, np.clip(np.floor((np.arange(wanted) + 0.5) * count / wanted).astype(int), 0, count - 1)]
-        else:
-            made = np.stack([_zoomed(channel, (wanted, *flat), order_z) for channel in made])
-    return np.ascontiguousarray(np.moveaxis(made, 1, axis + 1), np.float32)
-
-
-def _zoomed(array: Floats, shape: tuple[int, ...], order: int) -> Floats:
-    if array.shape == shape:
-        return array.astype(np.float32)
-    factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
-    made = ndimage.zoom(array.astype(np.float64), factors, order=order, mode="nearest", grid_mode=True)
-    if order > 1:
-        made = made.clip(array.min(), array.max())
-    found: Floats = made.astype(np.float32)
-    return found
-
-
-def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float], threshold: float = 3.0) -> int | None:
-    """The axis that is resampled by itself: the one coarsest axis of the source, else of the target, where it is more
-    than `threshold` times the finest. None where there is none, or two are as coarse.
-    """
-    for distances in (spacing, target_spacing):
-        if max(distances) / min(distances) > threshold:
-            coarsest = [axis for axis, value in enumerate(distances) if value == max(distances)]
-            return coarsest[0] if len(coarsest) == 1 else None
-    return None
+    given = _volume(volume, "resample")
+    dims = given.ndim - 1
+    if len(shape) != dims or min(shape) < 1:
+        raise ShapeError("bad shape", where="resample", expected=f"{dims} extents of 1 or more", got=tuple(shape))
+    apart = -1 if axis is None or order_z is None else range(dims)[axis] + 3 - dims
+    to = [1] * (3 - dims) + [int(extent) for extent in shape]
+    made = _call(
+        "volume_resample",
+        x=_deep(given),
+        depth=to[0],
+        height=to[1],
+        width=to[2],
+        order=order,
+        axis=apart,
+        axis_order=order if order_z is None else order_z,
+        clip=clip,
+    )["y"]
+    return np.asarray(made).reshape(len(given), *shape)
 
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float]) -> tuple[int, ...]:
-    """Extents of a volume after resampling, half to even, at least 1."""
-    given = zip(shape, spacing, target_spacing, strict=True)
-    return tuple(max(round(float(before) / float(after) * extent), 1) for extent, before, after in given)
+    """Extents after resampling from one spacing to another, rounded to the nearest, halves to even; 1 at least."""
+    return _grid(shape, spacing, target_spacing, 3.0)[0]
 
 
-def nonzero_mask(volume: Floats) -> Mask:
-    """Bool (*S) where any channel of (C, *S) is not 0, with its holes filled."""
-    found: Mask = ndimage.binary_fill_holes((volume != 0).any(0))
-    return found
+def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float], threshold: float = 3.0) -> int | None:
+    """The axis that is resampled apart: the one of the largest spacing, by nnU-Net's rule.
 
-
-def nonzero_box(mask: Mask) -> tuple[tuple[int, int], ...]:
-    """(begin, end) on each axis of the smallest box with all of a mask; the whole of an empty one."""
-    found = ndimage.find_objects(mask.astype(np.int8), 1)
-    if not found or found[0] is None:
-        return tuple((0, extent) for extent in mask.shape)
-    return tuple((part.start, part.stop) for part in found[0])
+    Where the largest is more than `threshold` times the smallest, before or else after; None where it is not, or two
+    axes share it.
+    """
+    return _grid([1] * len(spacing), spacing, target_spacing, threshold)[1]
 
 
 def normalise(
-    channel: Floats,
+    channel: Any,
     scheme: str,
+    *,
     mean: float = 0.0,
     std: float = 1.0,
     lower: float = 0.0,
     upper: float = 0.0,
-    mask: Mask | None = None,
+    mask: Any = None,
 ) -> Floats:
-    """One channel (*S) by its scheme.
+    """The intensities of one channel, float32 (*S), by one of SCHEMES.
 
-    "ct": clipped to lower and upper, then less mean and over std. "zscore": by its own mean and deviation;
-    "zscore_masked": by those of the voxels of `mask`, and no others change. "rescale": its least becomes 0, its most 1.
-    "rgb": over 255. "none": as it is.
+    ct: clipped to [lower, upper], less mean, by std, those of the data set's foreground. zscore: less the channel's
+    mean, by its deviation; zscore_masked: of the voxels of `mask` (*S), others stay. rescale: to [0, 1]. rgb: by 255.
     """
-    if scheme == "ct":
-        return _scaled(channel.clip(lower, upper), mean, std)
-    if scheme == "zscore":
-        return _scaled(channel, channel.mean(dtype=np.float64), channel.std(dtype=np.float64))
-    if scheme == "zscore_masked" and mask is not None:
-        made, inside = channel.astype(np.float32, copy=True), channel[mask]
-        made[mask] = _scaled(inside, inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
-        return made
-    if scheme == "rescale":
-        return _scaled(channel, channel.min(), channel.max() - channel.min())
-    if scheme == "rgb":
-        return _scaled(channel, 0.0, 255.0)
-    if scheme == "none":
-        return channel.astype(np.float32, copy=True)
-    raise InvalidArgumentError(
-        "no such normalisation",
-        where="normalise",
-        expected="ct, zscore, zscore_masked with a mask, none, rescale or rgb",
-        got=repr(scheme),
-    )
+    if scheme not in SCHEMES:
+        raise InvalidArgumentError("bad scheme", where="normalise", expected=", ".join(SCHEMES), got=scheme)
+    given = np.ascontiguousarray(channel, np.float32)
+    deep = given.reshape((1,) * (3 - given.ndim) + given.shape)
+    arguments: dict[str, Any] = {"mean": float(mean), "std": float(std), "lower": float(lower), "upper": float(upper)}
+    if mask is not None:
+        chosen = np.ascontiguousarray(np.asarray(mask) != 0, np.uint8)
+        if chosen.shape != given.shape:
+            raise ShapeError("bad mask", where="normalise", expected=given.shape, got=chosen.shape)
+        arguments["mask"] = chosen.reshape(deep.shape)
+    made = _call("volume_normalise", x=deep, scheme=SCHEMES.index(scheme), **arguments)["y"]
+    return np.asarray(made).reshape(given.shape)
 
 
-def _scaled(values: Floats, middle: float, width: float) -> Floats:
-    made: Floats = ((values - np.float32(middle)) / np.float32(max(width, _LEAST_DEVIATION))).astype(np.float32)
-    return made
+def nonzero_mask(volume: Any) -> Mask:
+    """Where any channel of a volume (C, *S) is not zero, with the holes in it, bool (*S).
+
+    An image (C, H, W) or (C, 1, H, W) has no holes: it is open above and below, as in nnU-Net.
+    """
+    given = _volume(volume, "nonzero_mask")
+    return np.asarray(_call("volume_nonzero", x=_deep(given))["mask"]).reshape(given.shape[1:]).astype(bool)
+
+
+def nonzero_box(mask: Any) -> tuple[tuple[int, int], ...]:
+    """(begin, end) on each axis of the smallest box with all of a mask (*S); the whole of an empty one."""
+    given = _volume(np.asarray(mask)[None] != 0, "nonzero_box")
+    box = _call("volume_nonzero", x=_deep(given), fill=False)["box"][4 - given.ndim :]
+    return tuple((int(begin), int(end)) for begin, end in box)
 
 
 def tile_starts(size: int, tile: int, step: float = 0.5) -> list[int]:
-    """Where tiles start on an axis, so that neighbours lie at most `step` of a tile apart (0 < step <= 1)."""
-    if not 0 < step <= 1:
-        raise InvalidArgumentError("bad step", where="tile_starts", expected="above 0, at most 1", got=step)
-    if size < tile:
-        raise InvalidArgumentError(
-            "the image is smaller than the tile", where="tile_starts", expected=f"at least {tile}", got=size
-        )
-    count = int(np.ceil((size - tile) / (tile * step))) + 1
-    stride = (size - tile) / max(count - 1, 1)
-    return [int(np.round(stride * i)) for i in range(count)]
+    """Where tiles begin along an axis of `size` samples, `tile` or more: at most step * tile apart, evenly spread."""
+    starts = _call("tile_starts", size=int(size), tile=int(tile), step=float(step))["starts"]
+    return [int(start) for start in starts if start >= 0]
 
 
-def gaussian_map(tile: Sequence[int]) -> Floats:
-    """Weights (*tile) of a tile's voxels: a Gaussian of an eighth of the tile around its centre, 1 at most, never 0."""
-    weights = np.zeros(tuple(tile), np.float64)
-    weights[tuple(extent // 2 for extent in tile)] = 1
-    weights = ndimage.gaussian_filter(weights, [extent * _SIGMA for extent in tile], order=0, mode="constant")
-    weights /= weights.max()
-    weights[weights == 0] = weights[weights > 0].min()
-    found: Floats = weights.astype(np.float32)
-    return found
+def gaussian_map(tile: Sequence[int], sigma_scale: float = 0.125) -> Floats:
+    """How much the voxels of a tile count where tiles overlap, float32 (*tile): a Gaussian whose peak is 1.
+
+    Its deviation is sigma_scale of each extent; it is cut off after four, and zeros are the smallest other weight.
+    """
+    deep = [1] * (3 - len(tile)) + [int(extent) for extent in tile]
+    made = _call("gaussian_map", depth=deep[0], height=deep[1], width=deep[2], sigma_scale=float(sigma_scale))
+    return np.asarray(made["weights"]).reshape(tuple(tile))
+
+
+def _grid(
+    shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float], threshold: float
+) -> tuple[tuple[int, ...], int | None]:
+    dims = len(shape)
+    if not 2 <= dims <= 3 or len(spacing) != dims or len(target_spacing) != dims:
+        got = tuple(spacing), tuple(target_spacing)
+        raise ShapeError("bad spacing", where="resampling", expected=f"{dims} numbers", got=got)
+    missing = 3 - dims  # a depth that is not there; never the largest spacing, nor smaller than the smallest
+    made = _call(
+        "resampled_grid",
+        shape=np.array([1] * missing + list(shape), np.int64),
+        current=np.array([min(spacing)] * missing + list(spacing), np.float64),
+        target=np.array([min(target_spacing)] * missing + list(target_spacing), np.float64),
+        threshold=float(threshold),
+    )
+    axis = int(made["axis"][0]) - missing
+    return tuple(int(extent) for extent in made["size"][missing:]), axis if axis >= 0 else None
+
+
+def _volume(volume: Any, where: str) -> Floats:
+    given: Floats = np.ascontiguousarray(volume, np.float32)
+    if given.ndim not in (3, 4):
+        raise ShapeError("bad volume", where=where, expected="(C, D, H, W) or (C, H, W)", got=given.shape)
+    return given
+
+
+def _deep(volume: Floats) -> Floats:
+    return volume if volume.ndim == 4 else volume[:, None]
+
+
+def _call(name: str, **arguments: Any) -> Mapping[str, Any]:
+    from mambasdk import runtime
+
+    host = get_host()
+    host.activate(next(record for record in host.records if record.name == "medical"))
+    made: Mapping[str, Any] = runtime.call(name, **arguments)
+    return made
