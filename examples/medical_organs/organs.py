@@ -33,13 +33,15 @@ Volume = npt.NDArray[np.float64]
 
 def ellipsoid(size: tuple[int, ...], centre: Volume, radii: Volume, turn: float) -> npt.NDArray[np.bool_]:
     """Voxels (x, y, z) inside an ellipsoid that is turned about z; centre and radii in mm."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) * step for n, step in zip(size, SPACING, strict=True)), indexing="ij"), -1)
+    grid = np.stack(
+        np.meshgrid(*(np.arange(n) * step for n, step in zip(size, SPACING, strict=True)), indexing="ij"), -1
+    )
     offset = grid - centre
     cosine, sine = np.cos(turn), np.sin(turn)
     across, along = offset[..., 0] * cosine + offset[..., 1] * sine, offset[..., 1] * cosine - offset[..., 0] * sine
-    inside: npt.NDArray[np.bool_] = (
-        (across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (offset[..., 2] / radii[2]) ** 2 < 1
-    )
+    inside: npt.NDArray[np.bool_] = (across / radii[0]) ** 2 + (along / radii[1]) ** 2 + (
+        offset[..., 2] / radii[2]
+    ) ** 2 < 1
     return inside
 
 
@@ -50,10 +52,16 @@ def case(chance: np.random.Generator) -> tuple[Volume, npt.NDArray[np.uint8]]:
     body = ellipsoid(size, extent / 2, extent * (0.47, 0.45, 0.6), 0.0)
     labels = np.zeros(size, np.uint8)
     liver = ellipsoid(
-        size, extent * chance.uniform((0.3, 0.4, 0.4), (0.38, 0.55, 0.6)), chance.uniform((18, 14, 16), (24, 20, 24)), chance.uniform(-0.6, 0.6)
+        size,
+        extent * chance.uniform((0.3, 0.4, 0.4), (0.38, 0.55, 0.6)),
+        chance.uniform((18, 14, 16), (24, 20, 24)),
+        chance.uniform(-0.6, 0.6),
     )
     kidney = ellipsoid(
-        size, extent * chance.uniform((0.66, 0.45, 0.4), (0.74, 0.6, 0.6)), chance.uniform((9, 11, 14), (13, 15, 20)), chance.uniform(-0.6, 0.6)
+        size,
+        extent * chance.uniform((0.66, 0.45, 0.4), (0.74, 0.6, 0.6)),
+        chance.uniform((9, 11, 14), (13, 15, 20)),
+        chance.uniform(-0.6, 0.6),
     )
     labels[liver & body], labels[kidney & body] = 1, 2
     image = np.where(body, 200.0, 0.0) + 90.0 * (labels == 1) + 170.0 * (labels == 2)
@@ -75,7 +83,9 @@ def write(root: Path, seed: int) -> None:
             affine = np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0])
             affine[:3, 3] = chance.uniform(-100, 100, 3)
             name = f"organs_{part}{index:02d}"
-            nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), affine), root / f"images{part}" / f"{name}_0000.nii.gz")
+            nibabel.save(
+                nibabel.Nifti1Image(image.astype(np.float32), affine), root / f"images{part}" / f"{name}_0000.nii.gz"
+            )
             nibabel.save(nibabel.Nifti1Image(labels, affine), root / f"labels{part}" / f"{name}.nii.gz")
     description = {"channel_names": {"0": "MR"}, "labels": LABELS, "numTraining": TRAIN, "file_ending": ".nii.gz"}
     (root / "dataset.json").write_text(json.dumps(description, indent=1))
@@ -113,7 +123,9 @@ def main() -> None:
     run("medical", "evaluate", str(predictions), str(data / "labelsTs"), "--out", str(args.out / "scores.json"))
     scores: dict[str, Any] = json.loads((args.out / "scores.json").read_text())
     dice = scores["mean"]["dice"]
-    print(f"{trained - start:.0f} s to the package, {time.perf_counter() - trained:.0f} s for {TEST} test cases; mean Dice {dice:.3f}")
+    print(
+        f"{trained - start:.0f} s to the package, {time.perf_counter() - trained:.0f} s for {TEST} test cases; mean Dice {dice:.3f}"
+    )
     if not dice > GOAL:
         raise SystemExit(f"the mean Dice is {dice:.3f}, not above {GOAL}")
 

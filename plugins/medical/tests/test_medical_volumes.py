@@ -112,5 +112,5 @@ def test_normalisation_schemes() -> None:
     close(volumes.normalise(channel, "none"), whole)
     # Nothing to divide by.
     assert np.isfinite(volumes.normalise(np.full((3, 3), 7, np.float32), "zscore")).all()
-    with pytest.raises(InvalidArgumentError, match="no such normalisation"):
+    with pytest.raises(InvalidArgumentError, match="bad scheme"):
         volumes.normalise(channel, "histogram")

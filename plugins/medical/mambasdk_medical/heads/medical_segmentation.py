@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mambasdk.errors import InvalidArgumentError, MambaSDKError
-from mambasdk.training import Start, TaskHead, TaskRun, TrainingOptions, start_model
-from mambasdk_medical.plans.plans_file import Configuration, Plans
+from mambasdk.errors import InvalidArgumentError
+from mambasdk.training import TaskHead, TaskRun, TrainingOptions
 
 if TYPE_CHECKING:
     from mambasdk.evaluation import Evaluation
-    from mambasdk_medical.data.workspace import Workspace
 
 _MEMORY = 8.0  # GB, of plans that are made by the way
 _AMP = ("bfloat16", "float16")
@@ -93,6 +91,7 @@ class MedicalSegmentationHead(TaskHead):
         from mambasdk_medical.preprocessing.store import open_case, read_index
         from mambasdk_medical.training.augmentation import Augmentation
         from mambasdk_medical.training.folds import fold
+        from mambasdk_medical.training.start import fitted_model
         from mambasdk_medical.training.task import MedicalSegmentation, MedicalTrainer
 
         if not 0 <= args.foreground <= 1:
@@ -101,7 +100,7 @@ class MedicalSegmentationHead(TaskHead):
             raise InvalidArgumentError("bad --validation-patches", expected="1 or more", got=args.validation_patches)
         workspace = Workspace.of(args.data, args.preprocessed)
         plans = workspace.plans(args.plans, memory=args.memory)
-        configuration, model = _model(args, workspace, plans)
+        configuration, model = fitted_model(args, workspace.dataset, plans)
         folder = workspace.prepared(configuration)
         if not workspace.is_prepared(configuration):
             workspace.preprocess(configuration)
@@ -186,49 +185,3 @@ def add_workspace_arguments(group: argparse._ArgumentGroup | argparse.ArgumentPa
     group.add_argument(
         "--plans", metavar="FILE", help="another plans file, of nnU-Net v2 too (default: plans.json there)"
     )
-
-
-def _model(args: argparse.Namespace, workspace: Workspace, plans: Plans) -> tuple[Configuration, Any]:
-    """The configuration that is asked for, or the first that the model takes; and the model."""
-    if args.configuration is not None:
-        configuration = plans.configuration(args.configuration)
-        return configuration, _model_for(args, workspace, configuration)
-    wanted = [name for name in ("3d_fullres", "2d") if name in plans.configurations] or plans.configurations
-    failure: MambaSDKError | None = None
-    for name in wanted:
-        configuration = plans.configuration(name)
-        try:
-            return configuration, _model_for(args, workspace, configuration)
-        except MambaSDKError as error:
-            failure = failure or error
-    raise failure or InvalidArgumentError("no configuration", where=plans.where)
-
-
-def _model_for(args: argparse.Namespace, workspace: Workspace, configuration: Configuration) -> Any:
-    """A new model for the plan, or the package's, which must fit it."""
-    from mambasdk.models import find_model
-    from mambasdk.plugins import resolve
-    from mambasdk_medical.config import MedicalConfig
-    from mambasdk_medical.model import MedicalSegmenter
-
-    dataset = workspace.dataset
-    channels, classes = len(dataset.channel_names), dataset.labels.num_channels
-    model: Any = Start.of(args).model
-    if model is None:
-        config = resolve(find_model(args.model)[0].config)
-        if not issubclass(config, MedicalConfig):
-            raise InvalidArgumentError(f"{args.model} is no segmenter of medical images", where="train")
-        network = configuration.network(channels, classes, deep_supervision=args.deep_supervision)
-        model = start_model(args, config.for_plan(network))
-    if not isinstance(model, MedicalSegmenter):
-        raise InvalidArgumentError(f"{args.model} is no segmenter of medical images", where="train")
-    got = (tuple(model.config.patch_size), model.config.in_channels, model.config.num_classes)
-    if got != (expected := (configuration.patch_size, channels, classes)):
-        raise InvalidArgumentError(
-            "the model does not fit the plan",
-            where=args.model,
-            expected=f"patch, channels, classes {expected}",
-            got=got,
-            way_out="leave those fields out of --set, or take the plans that the package was trained with",
-        )
-    return model
