@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ def train(model: Any, dtype: torch.dtype, steps: int = 200) -> list[float]:
     config = model.config
     size = (2, config.in_channels, *config.patch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    scaler = torch.amp.GradScaler("cpu", enabled=dtype == torch.float16)
+    narrow = dtype == torch.float16  # steps whose scaled gradients overflow are left out, as always in float16
+    scaler = torch.amp.GradScaler("cpu", enabled=narrow)
     losses = []
     for _ in range(steps):
         image = 4 * torch.randn(size)
@@ -26,10 +28,11 @@ def train(model: Any, dtype: torch.dtype, steps: int = 200) -> list[float]:
         optimizer.zero_grad()
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 12.0, error_if_nonfinite=True)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 12.0, error_if_nonfinite=not narrow)
         scaler.step(optimizer)
         scaler.update()
         losses.append(float(loss.detach()))
+    assert all(math.isfinite(loss) for loss in losses)
     assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     return losses
 

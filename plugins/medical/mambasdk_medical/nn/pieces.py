@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-PIECE = 1 << 16  # tokens; at 64 inner channels what a Mamba mixer holds of a piece is near 100 MB
+PIECE = 1 << 18  # tokens; at 64 inner channels what a Mamba mixer holds of a piece is near 400 MB
 
 
 class Layer(Protocol):

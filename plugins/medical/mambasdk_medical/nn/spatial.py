@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+from mambasdk_medical.nn.convolutions import Conv2d, Conv3d
+
+_CONVOLUTIONS: dict[int, type[Conv2d] | type[Conv3d]] = {2: Conv2d, 3: Conv3d}
 _TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
@@ -27,7 +29,7 @@ def convolution(
     padding: int | None = None,
     groups: int = 1,
     bias: bool = False,
-) -> nn.Conv2d | nn.Conv3d:
+) -> Conv2d | Conv3d:
     """A convolution of `dims` axes; padding None is kernel // 2, which keeps the size at stride 1."""
     padding = kernel // 2 if padding is None else padding
     return _CONVOLUTIONS[dims](channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
@@ -84,4 +86,5 @@ def tokens(x: Tensor) -> Tensor:
 
 def untokens(x: Tensor, size: Sequence[int]) -> Tensor:
     """Tokens (B, L, C) as the map (B, C, *size); a view, which lies channel-last."""
-    return x.transpose(1, 2).unflatten(2, tuple(size))
+    map_of: Tensor = x.transpose(1, 2).unflatten(2, tuple(size))
+    return map_of

@@ -27,7 +27,7 @@ class LightMUNetConfig(MedicalConfig):
     blocks_down: Sequence[int] = (1, 2, 2, 4)
     blocks_up: Sequence[int] = (1, 1, 1)
     decoder: Literal["depthwise", "dense"] = "depthwise"
-    piece_length: int = 1 << 16
+    piece_length: int = 1 << 18
 
     def __post_init__(self) -> None:
         super().__post_init__()
