@@ -48,14 +48,14 @@ def run(model: Any, given: Recorded) -> Tensors:
     logits = model(image)
     mixer = model.get_submodule(f"{_FIRST}.mhs")
     with torch.no_grad():
-        outputs = mixer.route_outputs(taps.seen["tap.l0b0.mhs_in"])  # four times (B, L, n, S)
-        weighed = route_attention(outputs, mixer.threshold)
+        heads = mixer.route_outputs(taps.seen["tap.l0b0.mhs_in"])  # four times (B, L, S) each
+        weighed = [route_attention(outputs, mixer.threshold) for outputs in heads]
     found = {
         "logits": logits,
         "output": logits.sigmoid(),
-        "tap.l0b0.headC_routes_out": torch.stack([output[:, :, 0].mT for output in outputs], 1),
-        "tap.l0b0.headC_gfu_out": weighed[:, :, 0].mT,
-        "tap.l0b0.headS_gfu_out": weighed[:, :, 2].mT,
+        "tap.l0b0.headC_routes_out": torch.stack([output.mT for output in heads[0]], 1),
+        "tap.l0b0.headC_gfu_out": weighed[0].mT,
+        "tap.l0b0.headS_gfu_out": weighed[2].mT,
         **taps.seen,
         **gradients(model, image, logits, given, lambda name: name.startswith("layers.0.blocks.0."), _PREFIX),
     }

@@ -65,8 +65,9 @@ def test_routes_are_those_walked_step_by_step(height: int, width: int) -> None:
 
 
 def test_routes_are_made_once_for_each_size() -> None:
-    assert visits(4, 5, 4, device=torch.device("cpu")) is visits(4, 5, 4, device=torch.device("cpu"))
-    assert visits(4, 5, 4, device=torch.device("cpu")) is not visits(5, 4, 4, device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    assert visits(4, 5, device=cpu) is visits(4, 5, device=cpu)
+    assert visits(4, 5, device=cpu) is not visits(5, 4, device=cpu)
 
 
 # ---- the mixer ----
@@ -106,8 +107,10 @@ def test_routes_of_all_heads_equal_the_definition(channels: int, heads: int) -> 
     u = torch.randn(2, 3, 5, channels, dtype=torch.float64)
     found = mixer.route_outputs(u)
     for row in range(2):
-        for ours, theirs in zip(found, by_definition(mixer, u[row]), strict=True):
-            torch.testing.assert_close(ours[row].permute(1, 2, 0), theirs, atol=1e-12, rtol=1e-10)
+        expected = by_definition(mixer, u[row])
+        for head, outputs in enumerate(found):
+            for ours, theirs in zip(outputs, expected, strict=True):
+                torch.testing.assert_close(ours[row].T, theirs[head], atol=1e-12, rtol=1e-10)
     assert mixer(u).shape == u.shape
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,26 +22,58 @@ _DIRECTIONS = 2  # a base route is walked from its beginning, and from its end
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class _Given(NamedTuple):
-    """The heads' parameters side by side, by direction and table: (2, 2n, …), or (2, 2n * S, …)."""
-
-    x_proj: Tensor  # (2, 2n, R+2N, S)
-    dt_proj: Tensor  # (2, 2n, S, R)
-    dt_bias: Tensor  # (2, 2n*S)
-    A: Tensor  # (2, 2n*S, N)
-    D: Tensor  # (2, 2n*S)
-
-
 class ScanHead(nn.Module):
-    """The parameters of a head's four scans, `mambaeng.*`; route 2i is base route i, and 2i + 1 the same from its end.
+    """Four scans of S channels, `mambaeng.*`; route 2i is base route i of the head, and 2i + 1 the same from its end.
 
-    channels: S. d_state: N.
+    channels: S. d_state: N. A base route is a group of channels, whose rows are brought into the order of its steps
+    before, and of its pixels after; both base routes are scanned in one call, each direction in its own.
     """
 
     def __init__(self, channels: int, d_state: int) -> None:
         super().__init__()
         self.mambaeng = RoutedScan(channels, d_state, math.ceil(channels / 16), _DIRECTIONS * BASES)
         self.mambaeng.init_scan("v0")
+
+    def forward(self, v: Tensor, tables: Visits) -> Outputs:
+        """What each route gives at every pixel, (B, L, S) four times; v (B, L, S), float32 or float64."""
+        batch, length, channels = v.shape
+        u = _rows(v, tables.enter, tables.leave).view(batch, length, BASES * channels)
+        first, third = self._at_pixels(self._scan(u, 0), tables)
+        second, fourth = self._at_pixels(self._scan(u, 1), tables)
+        return first, second, third, fourth
+
+    def _at_pixels(self, y: Tensor, tables: Visits) -> tuple[Tensor, ...]:
+        """Rows y (B, L, 2S) in the order of steps, of each base route in that of pixels: (B, L, S) twice."""
+        batch, length, channels = y.shape[0], y.shape[1], self.mambaeng.d_inner
+        rows = _rows(y.view(batch, BASES * length, channels), tables.leave, tables.back)
+        return rows.view(batch, BASES, length, channels).unbind(1)
+
+    def _scan(self, u: Tensor, direction: int) -> Tensor:
+        """One direction of u (B, L, 2S), whose channels are (base, channel), in the order of steps."""
+        batch, length, _ = u.shape
+        engine = self.mambaeng
+        rank, states = engine.dt_rank, engine.d_state
+        x_proj, dt_proj = _of(engine.x_proj_weight, direction), _of(engine.dt_projs_weight, direction)
+        by_route = (_DIRECTIONS * BASES, engine.d_inner)
+        A = -torch.exp(_of(engine.A_logs.unflatten(0, by_route), direction))  # (2, S, N)
+        D = _of(engine.Ds.unflatten(0, by_route), direction)
+        rows = u.view(batch * length, BASES, engine.d_inner).transpose(0, 1)  # (2, B*L, S)
+        low = accumulate_dtype(rows @ x_proj.transpose(1, 2))  # (2, B*L, R+2N)
+        dt, B, C = low.split([rank, states, states], dim=-1)
+        delta = accumulate_dtype(dt @ dt_proj.transpose(1, 2)).transpose(0, 1).reshape(u.shape)
+        B, C = (t.unflatten(1, (batch, length)).permute(1, 2, 0, 3) for t in (B, C))  # (B, L, 2, N)
+        y: Tensor = ops.selective_scan(
+            u,
+            delta,
+            A.flatten(0, 1),
+            B,
+            C,
+            D.flatten(),
+            delta_bias=_of(engine.dt_projs_bias, direction).flatten(),
+            delta_softplus=True,
+            reverse=direction == 1,
+        )
+        return y
 
 
 class MultiHeadScan(nn.Module):
@@ -49,8 +82,8 @@ class MultiHeadScan(nn.Module):
     d_model: C. d_state: N. heads: n, 3 or 4. with_proj: norm and projection after the heads; without them n divides C.
     threshold: see `route_attention`. Parameter names are upstream's. Source: arXiv 2406.05992.
 
-    All heads are scanned in two calls, one for each direction: a table of a head is a group of channels, whose rows are
-    brought into the order of its steps before, and of its pixels after.
+    The heads are run one after the other, each with its routes' weights: what a head makes on its way stays in the
+    cache, which is worth more than one call for all.
     """
 
     def __init__(
@@ -69,61 +102,20 @@ class MultiHeadScan(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Map u (B, H, W, C) to the same shape and dtype; what lies between the projections is float32."""
-        y = route_attention(self.route_outputs(u), self.threshold)  # (B, L, n, S)
-        y = self.y_proj(self.cat_norm(y.flatten(2)).to(u.dtype))
+        parts = [route_attention(head(v, tables), self.threshold) for head, v, tables in self._given(u)]
+        y: Tensor = self.y_proj(self.cat_norm(torch.cat(parts, dim=-1)).to(u.dtype))
         return y.view(u.shape)
 
-    def route_outputs(self, u: Tensor) -> Outputs:
-        """What each of the four routes gives at every pixel: (B, L, n, S) four times; u (B, H, W, C)."""
+    def route_outputs(self, u: Tensor) -> list[Outputs]:
+        """What each head's four routes give at every pixel, (B, L, S); u (B, H, W, C)."""
+        return [head(v, tables) for head, v, tables in self._given(u)]
+
+    def _given(self, u: Tensor) -> Iterable[tuple[nn.Module, Tensor, Visits]]:
+        """The heads with their parts of u, (B, L, S) each, and their tables."""
         batch, height, width, _ = u.shape
-        tables = visits(height, width, self.heads, device=u.device)
-        v = accumulate_dtype(self.x_ssproj(u)).view(batch, height * width * self.heads, self.channels)
-        v = _Rows.apply(v, tables.enter, tables.leave)  # type: ignore[no-untyped-call]
-        v = v.view(batch, height * width, BASES * self.heads * self.channels)  # in the order of steps
-        given = self._parameters_by_direction()
-        first, third = self._at_pixels(self._scan(v, given, 0), tables)
-        second, fourth = self._at_pixels(self._scan(v, given, 1), tables)
-        return first, second, third, fourth
-
-    def _at_pixels(self, y: Tensor, tables: Visits) -> tuple[Tensor, ...]:
-        """Rows y (B, L, 2n * S) in the order of steps, of both bases in that of pixels: (B, L, n, S) twice."""
-        batch, length, _ = y.shape
-        rows = y.view(batch, length * BASES * self.heads, self.channels)
-        rows = _Rows.apply(rows, tables.leave, tables.back)  # type: ignore[no-untyped-call]
-        return rows.view(batch, BASES, length, self.heads, self.channels).unbind(1)  # type: ignore[no-any-return]
-
-    def _parameters_by_direction(self) -> _Given:
-        engines: list[Any] = [self.get_submodule(name).get_submodule("mambaeng") for name in self.names]
-        A_logs = _stacked([engine.A_logs.unflatten(0, (-1, self.channels)) for engine in engines])
-        return _Given(
-            x_proj=_stacked([engine.x_proj_weight for engine in engines]),
-            dt_proj=_stacked([engine.dt_projs_weight for engine in engines]),
-            dt_bias=_stacked([engine.dt_projs_bias for engine in engines]).flatten(1),
-            A=-torch.exp(A_logs.flatten(1, 2)),
-            D=_stacked([engine.Ds.unflatten(0, (-1, self.channels)) for engine in engines]).flatten(1),
-        )
-
-    def _scan(self, u: Tensor, given: _Given, direction: int) -> Tensor:
-        """One direction of u (B, L, 2n * S), whose channels are (base, head, channel), in the order of steps."""
-        batch, length, _ = u.shape
-        rank, states = given.dt_proj.shape[-1], given.A.shape[-1]
-        rows = u.view(batch * length, BASES * self.heads, self.channels).transpose(0, 1)  # (2n, B*L, S)
-        low = accumulate_dtype(rows @ given.x_proj[direction].transpose(1, 2))  # (2n, B*L, R+2N)
-        dt, B, C = low.split([rank, states, states], dim=-1)
-        delta = accumulate_dtype(dt @ given.dt_proj[direction].transpose(1, 2)).transpose(0, 1).reshape(u.shape)
-        B, C = (t.unflatten(1, (batch, length)).permute(1, 2, 0, 3) for t in (B, C))  # (B, L, 2n, N)
-        y: Tensor = ops.selective_scan(
-            u,
-            delta,
-            given.A[direction],
-            B,
-            C,
-            given.D[direction],
-            delta_bias=given.dt_bias[direction],
-            delta_softplus=True,
-            reverse=direction == 1,
-        )
-        return y
+        v = accumulate_dtype(self.x_ssproj(u)).view(batch, height * width, self.heads, self.channels)
+        tables = visits(height, width, device=u.device)
+        return zip(map(self.get_submodule, self.names), v.unbind(2), tables[: self.heads], strict=True)
 
 
 class VSSGate(nn.Module):
@@ -154,12 +146,17 @@ class VSSGate(nn.Module):
         return gated
 
 
-class _Rows(torch.autograd.Function):
+def _rows(x: Tensor, at: Tensor, back: Tensor) -> Tensor:
     """Rows x (B, P, S) brought elsewhere, (B, len(at), S), each of them once or several times.
 
-    back: the places of every row, those of a second copy after all first ones. The derivative is a sum over copies, and
-    nothing is scattered.
+    back: the places of every row, those of a second copy after all first ones.
     """
+    moved: Tensor = _Rows.apply(x, at, back)  # type: ignore[no-untyped-call]
+    return moved
+
+
+class _Rows(torch.autograd.Function):
+    """As `_rows`; the derivative is a sum over copies, and nothing is scattered."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, at: Tensor, back: Tensor) -> Tensor:
@@ -176,8 +173,6 @@ class _Rows(torch.autograd.Function):
         return rows, None, None
 
 
-def _stacked(parameters: list[Tensor]) -> Tensor:
-    """Parameters (4, …) of n heads as (2, 2n, …): by direction, then by base route and head; float32 or float64."""
-    stacked = torch.stack([accumulate_dtype(parameter) for parameter in parameters])  # (n, 4, ...)
-    stacked = stacked.unflatten(1, (BASES, _DIRECTIONS)).transpose(0, 1)  # (base, head, direction, ...)
-    return stacked.movedim(2, 0).flatten(1, 2)
+def _of(parameters: Tensor, direction: int) -> Tensor:
+    """Those (4, …) of the two routes in one direction, (2, …); float32 or float64."""
+    return accumulate_dtype(parameters).unflatten(0, (BASES, _DIRECTIONS))[:, direction]

@@ -13,11 +13,10 @@ BASES = 2  # routes of a head; each is walked from its end too
 
 
 class Visits(NamedTuple):
-    """Where rows lie, for n heads and a map of L pixels; all (L * 2n) int64.
+    """Where the rows of a head lie, for a map of L pixels and the two base routes; all (2L) int64.
 
-    A table is a base route of a head, the heads' first ones before all second ones. enter: for (step, table) the row of
-    (pixel, head) that it reads. leave: for (base, pixel, head) the row of (step, table) that stands there. back: the
-    other way of `leave`.
+    enter: for (step, base) the pixel that it reads. leave: for (base, pixel) the row of (step, base) that stands there.
+    back: the other way of `leave`.
     """
 
     enter: Tensor
@@ -36,20 +35,15 @@ def base_routes(height: int, width: int, device: torch.device | None = None) -> 
 
 
 @cached_routes
-def visits(height: int, width: int, heads: int, device: torch.device | None = None) -> Visits:
-    """The tables of the first `heads` heads."""
-    steps = _steps(height, width, device)[: BASES * heads]  # (2n, L), the bases of a head side by side
-    steps = steps.unflatten(0, (heads, BASES)).transpose(0, 1).flatten(0, 1)
-    order = steps.argsort(dim=1)
-    table = torch.arange(BASES * heads, device=device)
-    head = torch.arange(heads, device=device).repeat(BASES)
-    base = torch.arange(BASES, device=device).repeat_interleave(heads)
-    rows = steps.t() * (BASES * heads) + table  # (L, 2n)
-    return Visits(
-        enter=(order.t() * heads + head).flatten(),
-        leave=rows.unflatten(1, (BASES, heads)).transpose(0, 1).flatten(),
-        back=(base * (height * width * heads) + order.t() * heads + head).flatten(),
-    )
+def visits(height: int, width: int, device: torch.device | None = None) -> tuple[Visits, ...]:
+    """The tables of the four heads."""
+    made = []
+    base = torch.arange(BASES, device=device)[:, None]
+    for steps in _steps(height, width, device).split(BASES):  # (2, L)
+        order = steps.argsort(dim=1)
+        leave, back = steps * BASES + base, base * (height * width) + order
+        made.append(Visits(enter=order.t().flatten(), leave=leave.flatten(), back=back.t().flatten()))
+    return tuple(made)
 
 
 def _steps(height: int, width: int, device: torch.device | None) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mambasdk.plugins import FamilySpec
 
 # Published shapes (arXiv 2406.05992), with the threshold of ISIC18.
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, Any]] = {
     "mhs-vm-3-heads": {"head_num": 3},
     "mhs-vm-4-heads": {"head_num": 4},
     # What the bare name means: it trains on two cores.
@@ -18,7 +20,13 @@ _VARIANTS = {
         "patch_size": [128, 128],
     },
 }
-_MINI = {"dims": [8, 12], "depths": [1, 1], "depths_decoder": [1, 1], "d_state": 4, "drop_path_rate": 0.0}
+_TINY: dict[str, Any] = {
+    "dims": [8, 12],
+    "depths": [1, 1],
+    "depths_decoder": [1, 1],
+    "d_state": 4,
+    "drop_path_rate": 0.0,
+}
 
 FAMILY = FamilySpec(
     name="mhs_vm",
@@ -29,6 +37,6 @@ FAMILY = FamilySpec(
     variants={name: {"depths_decoder": [2, 2, 2, 1], **variant} for name, variant in _VARIANTS.items()},
     default_variant="mhs-vm-mini",
     head="medical_segmentation",
-    tiny={**_MINI, "patch_size": [16, 24], "in_channels": 1, "num_classes": 2},
+    tiny={**_TINY, "patch_size": [16, 24], "in_channels": 1, "num_classes": 2},
     causal=False,
 )

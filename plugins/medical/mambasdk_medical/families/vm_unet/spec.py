@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mambasdk.plugins import FamilySpec
 
 # Published shapes (arXiv 2402.02491): the ISIC configuration, that of the constructor's defaults, and Synapse.
 _FULL = {"depths": [2, 2, 9, 2], "depths_decoder": [2, 9, 2, 2]}
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, Any]] = {
     "vm-unet-isic": {"depths": [2, 2, 2, 2], "depths_decoder": [2, 2, 2, 1]},
     "vm-unet-full": _FULL,
     "vm-unet-synapse": {

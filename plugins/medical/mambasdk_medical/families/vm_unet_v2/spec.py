@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mambasdk.plugins import FamilySpec
 
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, Any]] = {
     "vm-unet-v2-isic": {"depths": [2, 2, 9, 2]},  # arXiv 2403.09157
     # What the bare name means: it trains on two cores.
     "vm-unet-v2-mini": {
