@@ -12,7 +12,7 @@ EVIDENCE = (
         dear=["test_compiled_model_takes_any_size"],  # minutes of tracing with free height and width
         forms={
             "maps": {"out_indices": [0, 1, 2, 3]},
-            "two stages, two blocks": {"depths": [2, 1], "dims": [6, 10], "in_chans": 1, "patch_size": 2},
+            "two stages, two blocks": {"depths": [2, 1], "dims": [6, 10], "in_chans": 1},
         },
         counts={"medmamba-t": 14_457_222, "medmamba-s": 18_625_158, "medmamba-b": 39_864_838},  # of six classes
     ),

@@ -13,7 +13,12 @@ from mambasdk_vision.checkpoint import staged_tensors
 from mambasdk_vision.nn.stages import stage_widths
 
 _OWN = ("drop_path_rate", "imgsize", "out_indices")
-_REQUIRED: dict[str, tuple[Any, ...]] = {"patch_norm": (True,), "drop_rate": (0, 0.0), "attn_drop_rate": (0, 0.0)}
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "patch_size": (4,),
+    "patch_norm": (True,),
+    "drop_rate": (0, 0.0),
+    "attn_drop_rate": (0, 0.0),
+}
 _IGNORED = ("use_checkpoint",)  # a choice of memory
 _LINEAR = ("_proj.weight", "reduction.weight", "head.weight")
 
@@ -32,12 +37,10 @@ def import_medmamba(config: Mapping[str, Any], weights: Checkpoint) -> tuple[dic
     require_tensors(weights, [*names, *([] if out_indices else ["head.weight"])], "MedMamba")
     depths = stage_depths(weights, "layers")
     widths = [2 * weights[f"layers.{stage}.blocks.0.ln_1.weight"].shape[0] for stage in range(len(depths))]
-    stem = weights["patch_embed.proj.weight"].shape
     found = {
         "depths": depths,
         "dims": widths,
-        "in_chans": stem[1],
-        "patch_size": stem[2],
+        "in_chans": weights["patch_embed.proj.weight"].shape[1],
         "d_state": weights["layers.0.blocks.0.self_attention.A_logs"].shape[1],
     }
     if "head.weight" in weights:

@@ -14,14 +14,12 @@ from mambasdk_vision.nn.stages import check_out_indices, stage_widths
 class MedMambaConfig:
     """A MedMamba; the defaults are those of MedMamba-T for the six classes that its size is counted with.
 
-    patch_size: side of the patches of the stem. in_chans: channels of the image. num_classes: of the head. depths:
-    blocks of each stage. dims: channels of the first stage, which double, or of every stage; even numbers. d_state: N.
-    drop_path_rate: of the last block. imgsize: what a package's processor makes; the model takes any size.
-    out_indices: stages whose maps come out, each through its own norm; empty for a classifier.
-    Source: arXiv 2403.03849.
+    in_chans: channels of the image. num_classes: of the head. depths: blocks of each stage. dims: channels of the first
+    stage, which double, or of every stage; even numbers. d_state: N. drop_path_rate: of the last block. imgsize: what a
+    package's processor makes; the model takes any size. out_indices: stages whose maps come out, each through its own
+    norm; empty for a classifier. Source: arXiv 2403.03849.
     """
 
-    patch_size: int = 4
     in_chans: int = 3
     num_classes: int = 6
     depths: Sequence[int] = (2, 2, 4, 2)
@@ -39,7 +37,7 @@ class MedMambaConfig:
         self.imgsize = pair(self.imgsize, "imgsize", where)
         if any(width % 2 for width in self.dims):
             raise InvalidArgumentError("bad dims", where=where, expected="even numbers", got=self.dims)
-        for name in ("patch_size", "in_chans", "num_classes", "d_state"):
+        for name in ("in_chans", "num_classes", "d_state"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"bad {name}", where=where, expected="1 or more", got=getattr(self, name))
 

@@ -12,6 +12,8 @@ from mambasdk_vision.nn import check_image
 from mambasdk_vision.nn.downsampling import PatchMerging
 from mambasdk_vision.nn.stages import StagedEncoder, StageMaps, init_linear, make_stages
 
+_PATCH = 4  # side of the stem's patches
+
 
 class MedMambaEncoder(StagedEncoder):
     """Patches and stages; parameter names are upstream's.
@@ -22,11 +24,11 @@ class MedMambaEncoder(StagedEncoder):
 
     ends = ("head.", "outnorm")
     where = "MedMamba"
+    least = _PATCH
 
     def __init__(self, config: MedMambaConfig) -> None:
         super().__init__(config)
-        self.least = config.patch_size
-        self.patch_embed = PatchEmbed(config.in_chans, config.widths[0], config.patch_size)
+        self.patch_embed = PatchEmbed(config.in_chans, config.widths[0], _PATCH)
         self.layers = make_stages(
             config,
             config.drop_path_rate,
