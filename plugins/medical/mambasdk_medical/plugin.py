@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambasdk.plugins import CommandSpec, FamilySpec, HeadSpec, collect_families, hookimpl
+from mambasdk.plugins import CommandSpec, FamilySpec, HeadSpec, ProcessorSpec, collect_families, hookimpl
 
 LIBRARY = Path(__file__).parent / "libmambasdk_medical.so"
 
@@ -35,6 +35,20 @@ def mambasdk_commands() -> list[CommandSpec]:
             name="medical",
             summary="segment medical images: plan, preprocess, train, predict, evaluate",
             implementation="mambasdk_medical.commands.group:MedicalCommand",
+        )
+    ]
+
+
+@hookimpl
+def mambasdk_processors() -> list[ProcessorSpec]:
+    """The processor `medical_image` for Python."""
+    return [
+        ProcessorSpec(
+            slot="image",
+            kind="medical_image",
+            summary="the files of a case, NIfTI or PNG, to the volume that a segmenter sees",
+            factory="mambasdk_medical.processors:MedicalImage.from_manifest",
+            patterns=("*.nii", "*.nii.gz", "*.png"),
         )
     ]
 

@@ -79,14 +79,12 @@ File read_chunks(std::string_view bytes, const std::string& name) {
     if (kind == "IHDR") {
       if (file.header.width != 0) corrupt(name, "it has two headers");
       file.header = read_header(data, name);
-    } else if (kind == "PLTE") {
-      file.palette = data;
     } else if (kind == "IDAT") {
       const auto piece = as_bytes(data);
       file.pixels.insert(file.pixels.end(), piece.begin(), piece.end());
     } else if (kind == "IEND") {
       ended = true;
-    } else if ((kind[0] & 0x20) == 0) {
+    } else if ((kind[0] & 0x20) == 0 && kind != "PLTE") {
       corrupt(name, "it has an unknown chunk that matters");
     }
     at += size + 12;
@@ -141,7 +139,7 @@ bool is_png(std::string_view bytes) {
 Volume read_png(std::string_view bytes, std::int64_t max_voxels, const std::string& name) {
   const File file = read_chunks(bytes, name);
   const Header& h = file.header;
-  const bool colours = h.colour == kRgb || h.colour == kRgba || h.colour == kPalette;
+  const bool colours = h.colour == kRgb || h.colour == kRgba;
   Volume out{colours ? 3 : 1, {1, h.height, h.width}, {}};
   const std::int64_t extents[] = {out.channels, h.height, h.width};
   const auto count = static_cast<std::size_t>(checked_count(extents, max_voxels, name));
@@ -154,7 +152,9 @@ Volume read_png(std::string_view bytes, std::int64_t max_voxels, const std::stri
   out.values.resize(count);
   const std::size_t width = static_cast<std::size_t>(h.width), plane = width * rows;
   const std::size_t step = std::max<std::size_t>(1, h.samples() * static_cast<std::size_t>(h.depth) / 8);
-  const float scale = h.depth < 8 && !colours ? 255.0F / static_cast<float>((1 << h.depth) - 1) : 1.0F;
+  const bool stretched = h.colour == kGrey && (h.depth == 2 || h.depth == 4);
+  const float scale = stretched ? 255.0F / static_cast<float>((1 << h.depth) - 1) : 1.0F;
+  const int dropped = h.depth == 16 && h.colour != kGrey ? 8 : 0;
   std::vector<std::uint8_t> nothing(row_bytes - 1, 0);
   std::span<const std::uint8_t> above = nothing;
   for (std::size_t y = 0; y < rows; ++y) {
@@ -163,14 +163,8 @@ Volume read_png(std::string_view bytes, std::int64_t max_voxels, const std::stri
     above = row;
     for (std::size_t x = 0; x < width; ++x) {
       float* pixel = &out.values[y * width + x];
-      if (h.colour == kPalette) {
-        const auto at = 3 * static_cast<std::size_t>(sample_of(row, x, h.depth));
-        if (at + 3 > file.palette.size()) corrupt(name, "a pixel's colour is not in its palette");
-        for (std::size_t c = 0; c < 3; ++c) pixel[c * plane] = static_cast<std::uint8_t>(file.palette[at + c]);
-        continue;
-      }
       for (std::size_t c = 0; c < static_cast<std::size_t>(out.channels); ++c) {
-        pixel[c * plane] = static_cast<float>(sample_of(row, x * h.samples() + c, h.depth)) * scale;
+        pixel[c * plane] = static_cast<float>(sample_of(row, x * h.samples() + c, h.depth) >> dropped) * scale;
       }
     }
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ from medical_cases import write_dataset, write_nifti, write_pictures
 from mambasdk import create_model, load
 from mambasdk.command_line import main
 from mambasdk.package import Manifest
+from mambasdk.runtime import load_pipeline
+from mambasdk_medical.data.files import read_image, read_labels
 from mambasdk_medical.data.workspace import Workspace
 from mambasdk_medical.inference.predictor import Predictor
 from mambasdk_medical.metrics import scores
@@ -59,9 +62,7 @@ def test_plan_says_what_it_wrote(capsys: pytest.CaptureFixture[str], tmp_path: P
     written = json.loads((tmp_path / "made" / "plans.json").read_text())
     for name, row in made["configurations"].items():
         assert written["configurations"][name]["patch_size"] == row["patch_size"]
-    assert "mambasdk medical plan" in fails(
-        capsys, "medical", "preprocess", data, "--preprocessed", tmp_path / "other"
-    )
+    assert "mambasdk medical plan" in fails(capsys, "medical", "preprocess", data, "--preprocessed", tmp_path / "other")
 
 
 def test_a_package_knows_labels_patch_and_preparation(volumes: dict[str, Path]) -> None:
@@ -103,6 +104,19 @@ def test_both_engines_give_the_same_labels(
     for name in (f"case{i}.nii.gz" for i in range(5)):
         mine, theirs = (np.asarray(nibabel.load(tmp_path / engine / name).dataobj) for engine in ("torch", "native"))
         assert (mine == theirs).mean() >= 0.9999
+
+
+def test_the_pipeline_without_python_gives_the_same_labels(volumes: dict[str, Path]) -> None:
+    pipeline = load_pipeline(volumes["package"])
+    predictor = Predictor.open([volumes["package"]])
+    for index in range(5):
+        path = volumes["data"] / "imagesTr" / f"case{index}_0000.nii.gz"
+        made = pipeline.run({"image": path.read_bytes()})
+        wanted = predictor(*read_image([path])).labels
+        assert made["label_map"].shape == wanted.shape
+        assert (np.asarray(made["label_map"]) == wanted).mean() >= 0.9999
+        written = nibabel.Nifti1Image.from_bytes(gzip.decompress(np.asarray(made["label_file"]).tobytes()))
+        np.testing.assert_allclose(written.affine, nibabel.load(path).affine, atol=1e-5)
 
 
 def test_evaluate_gives_the_scores_of_the_maps(
@@ -175,7 +189,10 @@ def test_pictures_are_trained_on_in_mixed_precision(
     assert made["configuration"] == "2d"
     assert np.isfinite(made["loss"])
     image = data / "imagesTr" / "case0_0000.png"
-    (row,) = run(capsys, "medical", "predict", tmp_path / "package", "-i", image, "-o", tmp_path / "out", "--overlays", tmp_path / "shown")["cases"]  # fmt: skip
+    predict = ("medical", "predict", tmp_path / "package", "-i", image, "-o", tmp_path / "out")
+    (row,) = run(capsys, *predict, "--overlays", tmp_path / "shown")["cases"]
+    native = np.asarray(load_pipeline(tmp_path / "package").run({"image": image.read_bytes()})["label_map"])
+    assert (native == read_labels(Path(row["labels"]))[0]).mean() >= 0.999
     assert Path(row["labels"]).name == "case0.png"
     assert (tmp_path / "shown" / "case0.png").is_file()
 

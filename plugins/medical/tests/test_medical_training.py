@@ -134,10 +134,10 @@ def test_augmentation_is_a_function_of_the_seed_and_keeps_labels(patch: tuple[in
     chance = np.random.default_rng(0)
     labels = (chance.random(change.cut_size) < 0.3).astype(np.int16)
     image = (10.0 * labels)[None].astype(np.float32)
-    np.random.seed(5)  # noqa: NPY002 - the library's own
-    before = (np.random.random(), torch.rand(1))  # noqa: NPY002
-    np.random.seed(5)  # noqa: NPY002
-    first = np.random.random()  # noqa: NPY002
+    np.random.seed(5)
+    before = (np.random.random(), torch.rand(1))
+    np.random.seed(5)
+    first = np.random.random()
     made = [change(image, labels, (7, step)) for step in (0, 1, 0, 2, 3)]
     assert before[0] == first
     torch.testing.assert_close(made[0][0], made[2][0], rtol=0, atol=0)

@@ -116,7 +116,7 @@ class Labels:
             )
 
     def label_map(self, decided: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The map, uint8 or uint16 (*S), of scores (channels, *S): the largest logit, or regions whose logit is above 0, in their order.
+        """The map, uint8 or uint16 (*S), of logits (channels, *S): the largest, or regions above 0, in their order.
 
         Of equal scores the first label wins.
         """

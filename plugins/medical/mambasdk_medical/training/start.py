@@ -65,7 +65,8 @@ def _settings(args: argparse.Namespace, dataset: Dataset, configuration: Configu
         raise InvalidArgumentError(f"{args.model} is no segmenter of medical images", where="train")
     channels, classes = len(dataset.channel_names), dataset.labels.num_channels
     plan = configuration.network(channels, classes, deep_supervision=args.deep_supervision)
-    return config.for_plan(plan)
+    settings: dict[str, Any] = config.for_plan(plan)
+    return settings
 
 
 def _fitting_patch(args: argparse.Namespace, dataset: Dataset, configuration: Configuration) -> Configuration:
