@@ -28,7 +28,7 @@ KINDS = ("naevus", "melanoma", "keratosis")  # round and even; ragged and of two
 SEGMENTERS = ("vm_unet", "mhs_vm", "ultralight_vm_unet", "xlstm_unet")
 CLASSIFIER = "medmamba"
 RECIPE = ["--optimizer", "adamw", "--lr", "2e-3", "--weight-decay", "1e-2", "--warmup", "0.05", "--batch", "8"]
-STEPS = {"vm_unet": 150, "mhs_vm": 150, "ultralight_vm_unet": 300, "xlstm_unet": 100, CLASSIFIER: 250}
+STEPS = {"vm_unet": 80, "mhs_vm": 80, "ultralight_vm_unet": 80, "xlstm_unet": 80, CLASSIFIER: 150}
 MORE: dict[str, list[str]] = {"xlstm_unet": ["--set", "features_per_stage=[8,16,32,64,64]"]}
 
 Pixels = npt.NDArray[np.uint8]
@@ -108,7 +108,10 @@ def segment(model: str, data: Path, out: Path, steps: str) -> float:
         "medical", "train", model, "--data", str(data), "--out", str(package), "--steps", steps,
         "--curve", str(out / "curve.png"), "--overwrite", "--restart", *RECIPE, *MORE.get(model, []),
     )  # fmt: skip
-    run("medical", "predict", str(package), "-i", str(data / "imagesTs"), "-o", str(found), "--overlays", str(out / "overlays"))  # fmt: skip
+    run(
+        "medical", "predict", str(package), "-i", str(data / "imagesTs"), "-o", str(found),
+        "--overlays", str(out / "overlays"),
+    )  # fmt: skip
     run("medical", "evaluate", str(found), str(data / "labelsTs"), "--out", str(scores))
     dice: float = json.loads(scores.read_text())["mean"]["dice"]
     return dice
