@@ -1,4 +1,4 @@
-"""Times of calls that alternate, and memory of calls in a process of their own."""
+"""Times of calls that alternate, multiply-adds of a call, and memory of calls in a process of their own."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def medians(calls: dict[str, Call], repeats: int) -> dict[str, float]:
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def multiply_adds(model: Any, image: Any) -> float:
+    """Half of the FLOPs of a call, scans among them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(image)
+    return counter.get_total_flops() / 2
 
 
 def high_water(call: Call) -> float:

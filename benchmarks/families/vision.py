@@ -6,7 +6,8 @@ speed: images a second of every family's small variant, in PyTorch and natively,
 beside what the machine's multiply-adds allow. tokens: Vim-tiny, PlainMamba-L1 and DeiT-tiny (naive and fused attention)
 at growing image sizes: time, memory, slopes. scans: ES2D beside SS2D, PlainMamba's snakes beside copies, VSSD's mixer
 beside causal and bidirectional ones. routes: the routed scan of SS2D beside copies for every route. networks: VMamba
-vanilla beside its successors, with memory of a training step, and time over image size.
+vanilla beside its successors, with memory of a training step, and time over image size. detectors: frames a second of
+Mamba-YOLO at 640², beside a network of YOLOv8n's shape in onnxruntime, and the stages of a frame.
 Times are medians of calls that alternate. Memory is the high water of the process above what it held before the call
 (weights and input), read from the kernel in a process of its own. --json adds to what the file holds already.
 """
@@ -24,11 +25,11 @@ import torch
 import mambasdk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from images import networks, routes, scans, speed, tokens
+from images import detectors, networks, routes, scans, speed, tokens
 from machine import machine, machine_rates
 from timing import high_water, in_a_process
 
-PARTS = ("speed", "tokens", "scans", "routes", "networks")
+PARTS = ("speed", "tokens", "scans", "routes", "networks", "detectors")
 PROGRAMS = Path(__file__).parents[2] / "build" / "release" / "benchmarks"
 
 
@@ -78,8 +79,9 @@ def main() -> None:
     results.update(machine=machine(), threads=args.threads, torch=torch.__version__, mambasdk=mambasdk.__version__)
     for part in args.only:
         print(f"-- {part}", flush=True)
-        if part == "speed":
-            results[part] = speed.measure(args.quick, machine_rates(args.programs, args.threads), args.threads)
+        if part in ("speed", "detectors"):
+            module = speed if part == "speed" else detectors
+            results[part] = module.measure(args.quick, machine_rates(args.programs, args.threads), args.threads)
         elif part == "tokens":
             sizes = args.sizes[:2] if args.quick else args.sizes
             results[part] = tokens.measure(sizes, results.get(part, {}).get("rows", []), args.quick, memory)

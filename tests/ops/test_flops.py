@@ -71,6 +71,21 @@ def _ssd_steps(steps: int, P: int, N: int, skip: bool, gate: bool) -> None:
                 y * N_
 
 
+def _mlstm_steps(steps: int, E: int) -> None:
+    """The recurrence of one head; the normaliser is one more row of the state, without products with its value."""
+    for _ in range(steps):
+        N_ + N_  # the gate's logarithm + m
+        for _ in range(E):
+            (N_ * N_) * N_  # k / sqrt(E), times b
+        for _ in range(E):
+            y = N_
+            for _ in range(E):
+                y = y + (N_ * N_ + N_ * N_) * N_
+        normaliser = N_
+        for _ in range(E):
+            normaliser = normaliser + (N_ * N_ + N_) * N_
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_selective_scan(full: bool) -> None:
     B, L, D, N = 2, 5, 3, 4
@@ -98,6 +113,20 @@ def test_ssd(full: bool) -> None:
     given = {"D": torch.ones(H), "z": torch.ones(B, L, H, P)} if full else {}
     x, dt, A, b = torch.ones(B, L, H, P), torch.ones(B, L, H), -torch.ones(H), torch.ones(B, L, N)
     assert _flops(lambda: ops.ssd(x, dt, A, b, b, **given)) == B * H * _counted(lambda: _ssd_steps(L, P, N, full, full))
+
+
+def test_mlstm() -> None:
+    B, L, H, E = 2, 5, 3, 4
+    q, gate = torch.ones(B, L, H, E, requires_grad=True), torch.ones(B, L, H)
+    forward = _flops(lambda: ops.mlstm(q, q, q, gate, gate))
+    assert forward == B * H * _counted(lambda: _mlstm_steps(L, E))
+    state = torch.zeros(B, H, E, E), torch.zeros(B, H, E), torch.zeros(B, H)
+    step = lambda: ops.mlstm_state_update(state, *(q.detach()[:, 0],) * 3, gate[:, 0], gate[:, 0])  # noqa: E731
+    assert _flops(step) == B * H * _counted(lambda: _mlstm_steps(1, E))
+    both = _flops(lambda: ops.mlstm(q, q, q, gate, gate).sum().backward())
+    # per state as of ssd; of the normaliser's row n again 2, its gradient 3, dq 2, dk 1, q 2; k / sqrt(E) and times b,
+    # dk / sqrt(E), dh / divisor, dh h 2; the gate's logarithm + m
+    assert both - forward == B * L * H * ((3 + 3 + 6 + 2) * E * E + (10 + 4 + 2) * E + 1)
 
 
 def test_products() -> None:

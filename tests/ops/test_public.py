@@ -38,6 +38,11 @@ def _ssd(B: int, L: int) -> dict[str, Tensor]:
     return sequences | {"A": -_randn(4).exp(), "D": _randn(4), "initial_state": _randn(B, 4, 8, 6)}
 
 
+def _mlstm(B: int, L: int) -> dict[str, Tensor]:
+    rows = {name: _randn(B, L, 3, 8) for name in ("q", "k", "v")}
+    return rows | {"igate": _randn(B, L, 3), "fgate": _randn(B, L, 3)}
+
+
 def _sampling(B: int, L: int) -> dict[str, Tensor]:
     return {"x": _randn(B, L, 3, 12), "offset_mask": _randn(B, L, 3, 56)}
 
@@ -51,6 +56,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[int, int], dict[str, Tensor
         {"delta_softplus": True, "reverse": True, "return_final_state": True},
     ),
     "ssd": (ops.ssd, _ssd, {"dt_softplus": True, "dt_limit": (0.01, 1.0), "return_final_state": True}),
+    "mlstm": (ops.mlstm, _mlstm, {"return_final_state": True, "chunk": 8}),
     "causal_conv1d": (
         ops.causal_conv1d,
         lambda B, L: {"x": _randn(B, L, 12), "weight": _randn(12, 4), "initial_state": _randn(B, 3, 12)},
@@ -72,7 +78,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[int, int], dict[str, Tensor
 
 
 def _loss(result: Any) -> Tensor:
-    outputs = result if isinstance(result, tuple) else (result,)
+    outputs = torch.utils._pytree.tree_leaves(result)
     return torch.stack([o.square().sum() for o in outputs]).sum()
 
 

@@ -24,6 +24,7 @@ MIXERS: dict[str, Callable[[], Any]] = {
     "mamba2 with an MLP inside": lambda: nn.Mamba2(D, d_state=4, headdim=8, d_ssm=16, rmsnorm=False),
     "mamba3": lambda: nn.Mamba3(D, d_state=8, headdim=8),
     "mamba3 with ranks": lambda: nn.Mamba3(D, d_state=4, headdim=8, is_mimo=True, mimo_rank=2),
+    "mlstm": lambda: nn.MLSTM(D),
     "width 1": lambda: nn.Mamba(D, d_state=4, d_conv=1),
     "width 9": lambda: nn.Mamba(D, d_state=4, d_conv=9),
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mambasdk.errors import DtypeError
 from mambasdk.pipeline import NativeProcessor, PluginProcessor, raw_input
 
 
@@ -41,19 +42,28 @@ def write_nifti(
     affine: Any = None,
     compress: bool = True,
 ) -> bytes:
-    """The bytes of a .nii.gz (or .nii) file of an array (D, H, W), uint8, int16, uint16 or float32.
+    """The bytes of a .nii.gz (or .nii) file of an array (D, H, W), uint8, int16, uint16, int32 or float32.
 
     header: of `read_nifti`, whose orientation and spacing stay. Without it spacing, of D, H and W in mm, and affine
     (3, 4) or (4, 4), from (column, row, slice, 1) to mm.
     """
-    given: dict[str, Any] = {"array": np.ascontiguousarray(array)}
+    values = np.ascontiguousarray(array)
+    options: dict[str, Any] = {"compress": compress}
+    if values.dtype in (np.int16, np.uint16, np.int32):
+        options["type"] = values.dtype.name
+        values = values.astype(np.int32)
+    elif values.dtype not in (np.uint8, np.float32):
+        raise DtypeError(
+            "bad array", where="write_nifti", expected="uint8, int16, uint16, int32 or float32", got=values.dtype
+        )
+    given: dict[str, Any] = {"array": values}
     if header is not None:
         given["header"] = np.frombuffer(header, np.uint8)
     else:
         given["spacing"] = np.asarray(spacing, np.float64)
         if affine is not None:
             given["affine"] = np.ascontiguousarray(np.asarray(affine, np.float64)[:3])
-    made = NativeProcessor("medical", "nifti_file", {"compress": compress}).run(**given)
+    made = NativeProcessor("medical", "nifti_file", options).run(**given)
     return np.asarray(made["file"]).tobytes()
 
 

@@ -30,7 +30,8 @@ std::span<const T> values_of(const plugin::Inputs& inputs, std::string_view name
 void finer(const mambasdk_context& context, const Volume& logits, std::size_t k, const Grid& grid,
            std::span<float> out) {
   const std::size_t size = count_of(logits.shape);
-  resample(context, std::span(logits.values).subspan(k * size, size), 1, logits.shape, grid.box.shape(), grid.back, out);
+  resample(context, std::span(logits.values).subspan(k * size, size), 1, logits.shape, grid.box.shape(), grid.back,
+           out);
 }
 
 template <class F>
@@ -144,7 +145,8 @@ std::vector<float> probabilities(const mambasdk_context& context, const Volume& 
   std::vector<float> out;
   out.reserve(classes * count_of(grid.full));
   for (std::size_t k = 0; k < classes; ++k) {
-    const auto one = grid.place<float>(std::span<const float>(fine).subspan(k * size, size), k == 0 && !regions ? 1.0F : 0.0F);
+    const auto one =
+        grid.place<float>(std::span<const float>(fine).subspan(k * size, size), k == 0 && !regions ? 1.0F : 0.0F);
     out.insert(out.end(), one.begin(), one.end());
   }
   return out;

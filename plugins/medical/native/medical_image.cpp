@@ -11,9 +11,9 @@ namespace mambasdk::medical {
 
 namespace {
 
-constexpr std::string_view kOptions[] = {"channels", "normalization", "mean",  "std",        "lower",      "upper",
-                                         "spacing",  "transpose",     "crop",  "order",      "axis_order", "anisotropy",
-                                         "max_voxels"};
+constexpr std::string_view kOptions[] = {"channels",   "normalization", "mean",      "std",  "lower",
+                                         "upper",      "spacing",       "transpose", "crop", "order",
+                                         "axis_order", "anisotropy",    "max_voxels"};
 constexpr Spacing kNoSpacing{999, 1, 1};  // of a picture, as nnU-Net has it
 constexpr std::size_t kMostChannels = 1024;
 
@@ -107,12 +107,14 @@ MedicalImage::MedicalImage(std::string_view text, std::string_view) {
   channels_ = config.integer("channels", 1, 1, kMostChannels);
   for (const std::string& name : config.strings("normalization")) {
     const auto scheme = scheme_of(name);
-    if (!scheme) bad("normalization", "ct, zscore, zscore_masked, none, rescale or rgb", plugin::quoted(std::string_view(name)));
+    if (!scheme)
+      bad("normalization", "ct, zscore, zscore_masked, none, rescale or rgb", plugin::quoted(std::string_view(name)));
     schemes_.push_back(*scheme);
   }
   const auto mean = numbers(config, sizes, "mean", -1e9), std = numbers(config, sizes, "std", 0),
              lower = numbers(config, sizes, "lower", -1e9), upper = numbers(config, sizes, "upper", -1e9);
-  const std::size_t most = std::max({schemes_.size(), mean.size(), std.size(), lower.size(), upper.size(), std::size_t{1}});
+  const std::size_t most =
+      std::max({schemes_.size(), mean.size(), std.size(), lower.size(), upper.size(), std::size_t{1}});
   for (std::size_t c = 0; c < most; ++c) {
     if (of_channel(schemes_, c, "normalization", Scheme::zscore) == Scheme::ct) {
       for (const auto* list : {&mean, &std, &lower, &upper}) {
@@ -123,7 +125,8 @@ MedicalImage::MedicalImage(std::string_view text, std::string_view) {
                             of_channel(lower, c, "lower", 0.0), of_channel(upper, c, "upper", 0.0)});
   }
   spacing_ = numbers(config, sizes, "spacing", 1e-6);
-  if (spacing_.size() == 1 || spacing_.size() > 3) bad("spacing", "two or three numbers", std::to_string(spacing_.size()));
+  if (spacing_.size() == 1 || spacing_.size() > 3)
+    bad("spacing", "two or three numbers", std::to_string(spacing_.size()));
   const auto order = config.integers("transpose", {0, 1, 2}, 0, 2);
   std::array<bool, 3> seen{};
   for (std::size_t a = 0; a < 3; ++a) {

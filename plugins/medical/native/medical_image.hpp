@@ -23,12 +23,12 @@ namespace mambasdk::medical {
 //   axis_order     0             of it along an axis that is much coarser than the others
 //   anisotropy     3             how much coarser that is
 //   max_voxels     2^29          of all channels, as they are and after resampling
-// Takes `image`, and `image.1`, `image.2`, … of further channels: u8 (n), files of NIfTI-1 (.nii, .nii.gz) or PNG, on one
-// grid. Or f32 (C, D, H, W) or (C, H, W), with `image.spacing` f64 (3), (999, 1, 1) by default, as PNG has it.
+// Takes `image`, and `image.1`, `image.2`, … of further channels: u8 (n), files of NIfTI-1 (.nii, .nii.gz) or PNG, on
+// one grid. Or f32 (C, D, H, W) or (C, H, W), with `image.spacing` f64 (3), (999, 1, 1) by default, as PNG has it.
 // Emits volume f32 (C, D, H, W): transposed, cropped, normalised, resampled; and for the way back volume.full_shape i64
-// (3), volume.crop i64 (3, 2), begin and end, volume.spacing and volume.target_spacing f64 (3), all of the transposed axes,
-// volume.axis i64 (1), to be resampled apart on the way back, or -1, volume.axis_order i64 (1), volume.transpose i64 (3), and volume.header u8
-// (348) of the NIfTI file, (0) of other inputs.
+// (3), volume.crop i64 (3, 2), begin and end, volume.spacing and volume.target_spacing f64 (3), all of the transposed
+// axes, volume.axis i64 (1), to be resampled apart on the way back, or -1, volume.axis_order i64 (1), volume.transpose
+// i64 (3), and volume.header u8 (348) of the NIfTI file, (0) of other inputs.
 class MedicalImage {
  public:
   static constexpr std::string_view kind = "medical_image";

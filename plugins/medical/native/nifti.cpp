@@ -121,6 +121,8 @@ constexpr std::int64_t kDatatypeOf<std::uint8_t> = 2;
 template <>
 constexpr std::int64_t kDatatypeOf<std::int16_t> = 4;
 template <>
+constexpr std::int64_t kDatatypeOf<std::int32_t> = 8;
+template <>
 constexpr std::int64_t kDatatypeOf<float> = 16;
 template <>
 constexpr std::int64_t kDatatypeOf<std::uint16_t> = 512;
@@ -295,6 +297,7 @@ std::vector<std::uint8_t> write_nifti(const NiftiHeader& like, const Shape& shap
 template std::vector<std::uint8_t> write_nifti(const NiftiHeader&, const Shape&, std::span<const std::uint8_t>, bool);
 template std::vector<std::uint8_t> write_nifti(const NiftiHeader&, const Shape&, std::span<const std::uint16_t>, bool);
 template std::vector<std::uint8_t> write_nifti(const NiftiHeader&, const Shape&, std::span<const std::int16_t>, bool);
+template std::vector<std::uint8_t> write_nifti(const NiftiHeader&, const Shape&, std::span<const std::int32_t>, bool);
 template std::vector<std::uint8_t> write_nifti(const NiftiHeader&, const Shape&, std::span<const float>, bool);
 
 }  // namespace mambasdk::medical

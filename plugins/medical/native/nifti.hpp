@@ -54,7 +54,7 @@ struct Nifti {
 // so short a file can hold so much is checked before anything is allocated. name: for errors.
 [[nodiscard]] Nifti read_nifti(std::string_view bytes, std::int64_t max_voxels, const std::string& name);
 
-// A file with the orientation of `like` and no scaling. T: uint8_t, uint16_t, int16_t, float. values (*shape).
+// A file with the orientation of `like` and no scaling. T: uint8_t, uint16_t, int16_t, int32_t, float. values (*shape).
 template <class T>
 [[nodiscard]] std::vector<std::uint8_t> write_nifti(const NiftiHeader& like, const Shape& shape,
                                                     std::span<const T> values, bool compress);

@@ -1,5 +1,7 @@
 #include "nifti_processors.hpp"
 
+#include <utility>
+
 #include "nifti.hpp"
 
 namespace mambasdk::medical {
@@ -7,9 +9,14 @@ namespace mambasdk::medical {
 namespace {
 
 template <class T>
-std::vector<std::uint8_t> file_of(const TensorView& array, const NiftiHeader& header, const Shape& shape,
-                                  bool compress) {
-  return write_nifti<T>(header, shape, array.data<T>(), compress);
+std::vector<T> narrowed(std::span<const std::int32_t> values) {
+  std::vector<T> out(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::in_range<T>(values[i]))
+      plugin::invalid("nifti_file: array: " + std::to_string(values[i]) + " does not fit its type");
+    out[i] = static_cast<T>(values[i]);
+  }
+  return out;
 }
 
 }  // namespace
@@ -28,7 +35,8 @@ void NiftiReader::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   emit("header", std::vector<std::uint8_t>(header.begin(), header.end()), {static_cast<std::int64_t>(kHeaderSize)});
 }
 
-NiftiWriter::NiftiWriter(const plugin::Config& config) : compress_(config.flag("compress", true)) {}
+NiftiWriter::NiftiWriter(const plugin::Config& config)
+    : compress_(config.flag("compress", true)), type_(config.choice("type", {"uint16", "int16", "int32"})) {}
 
 void NiftiWriter::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   const TensorView array = inputs["array"];
@@ -52,15 +60,17 @@ void NiftiWriter::run(const plugin::Inputs& inputs, plugin::Emitter& emit) {
   const mambasdk_dtype type = array.get().dtype;
   std::vector<std::uint8_t> file;
   if (type.code == 1 && type.bits == 8) {
-    file = file_of<std::uint8_t>(array, header, shape, compress_);
-  } else if (type.code == 1 && type.bits == 16) {
-    file = file_of<std::uint16_t>(array, header, shape, compress_);
-  } else if (type.code == 0 && type.bits == 16) {
-    file = file_of<std::int16_t>(array, header, shape, compress_);
+    file = write_nifti(header, shape, array.data<std::uint8_t>(), compress_);
   } else if (type.code == 2 && type.bits == 32) {
-    file = file_of<float>(array, header, shape, compress_);
+    file = write_nifti(header, shape, array.data<float>(), compress_);
+  } else if (type.code != 0 || type.bits != 32) {
+    plugin::invalid("nifti_file: array: expected u8, i32 or f32");
+  } else if (const auto values = array.data<std::int32_t>(); type_ == "int16") {
+    file = write_nifti<std::int16_t>(header, shape, narrowed<std::int16_t>(values), compress_);
+  } else if (type_ == "uint16") {
+    file = write_nifti<std::uint16_t>(header, shape, narrowed<std::uint16_t>(values), compress_);
   } else {
-    plugin::invalid("nifti_file: array: expected uint8, int16, uint16 or float32");
+    file = write_nifti(header, shape, values, compress_);
   }
   const auto size = static_cast<std::int64_t>(file.size());
   emit("file", std::move(file), {size});

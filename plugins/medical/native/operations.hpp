@@ -12,7 +12,8 @@ struct VolumeResample {
       "axis_order: int = 0, clip: bool = false) -> (y: f32[C,depth,height,width])";
   static constexpr std::string_view doc =
       "Volumes at depth x height x width positions by B-splines of order 0, 1 or 3, as "
-      "scipy.ndimage.zoom(mode=\"nearest\", grid_mode=True); axis (-1: none) has an order of its own, axis_order. clip: "
+      "scipy.ndimage.zoom(mode=\"nearest\", grid_mode=True); axis (-1: none) has an order of its own, axis_order. "
+      "clip: "
       "a cubic stays in the range of its channel, or, with an axis, of its plane across that.";
   static void check(const plugin::CallOf<VolumeResample>& call);
   static void reference(const plugin::CallOf<VolumeResample>& call);

@@ -142,8 +142,8 @@ void resample_axis(const mambasdk_context& context, const float* in, std::int64_
   });
 }
 
-// The axes that change, in the order in which they are resampled: one that is apart last, of the others those first that
-// shrink most, so that less is left to do.
+// The axes that change, in the order in which they are resampled: one that is apart last, of the others those first
+// that shrink most, so that less is left to do.
 std::vector<std::size_t> axes_of(const Shape& from, const Shape& to, int apart) {
   std::vector<std::size_t> axes;
   for (std::size_t a = 0; a < 3; ++a) {
@@ -175,12 +175,14 @@ class Ranges {
   }
   void clip(float* values, const Shape& shape) const {
     const Layout l = layout(shape);
-    for_ranges(context_, static_cast<std::int64_t>(l.outer * ranges_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-      for (auto p = static_cast<std::size_t>(begin); p < static_cast<std::size_t>(end); ++p) {
-        const auto [least, most] = ranges_[p % ranges_.size()];
-        for (std::size_t k = p * l.inner; k < (p + 1) * l.inner; ++k) values[k] = std::clamp(values[k], least, most);
-      }
-    });
+    for_ranges(context_, static_cast<std::int64_t>(l.outer * ranges_.size()), 1,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (auto p = static_cast<std::size_t>(begin); p < static_cast<std::size_t>(end); ++p) {
+                   const auto [least, most] = ranges_[p % ranges_.size()];
+                   for (std::size_t k = p * l.inner; k < (p + 1) * l.inner; ++k)
+                     values[k] = std::clamp(values[k], least, most);
+                 }
+               });
   }
 
  private:

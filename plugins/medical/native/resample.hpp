@@ -17,9 +17,9 @@ struct Resampling {
   bool clip = true;
 };
 
-// `channels` volumes of shape `from` at the positions of shape `to`: output k of an axis from n to m samples lies at (k +
-// 0.5) n / m - 0.5, beyond the edges the edge goes on. Equal to scipy.ndimage.zoom(mode="nearest", grid_mode=True): no
-// smoothing before it shrinks. Sums are of doubles; the result does not depend on the threads. out: (channels, *to).
+// `channels` volumes of shape `from` at the positions of shape `to`: output k of an axis from n to m samples lies at (k
+// + 0.5) n / m - 0.5, beyond the edges the edge goes on. Equal to scipy.ndimage.zoom(mode="nearest", grid_mode=True):
+// no smoothing before it shrinks. Sums are of doubles; the result does not depend on the threads. out: (channels, *to).
 void resample(const mambasdk_context& context, std::span<const float> in, std::int64_t channels, const Shape& from,
               const Shape& to, const Resampling& how, std::span<float> out);
 

@@ -12,9 +12,11 @@ namespace mambasdk::medical {
 
 namespace {
 
-constexpr std::string_view kOptions[] = {"patch_size", "labels",   "regions_class_order", "step",     "mirror_axes",
-                                         "mirror",     "gaussian", "probabilities",       "compress", "input",
-                                         "output",     "configuration", "dataset"};
+constexpr std::string_view kOptions[] = {"patch_size", "labels",        "regions_class_order",
+                                         "step",       "mirror_axes",   "mirror",
+                                         "gaussian",   "probabilities", "compress",
+                                         "input",      "output",        "configuration",
+                                         "dataset"};
 constexpr std::int64_t kMostExtent = 1 << 20;
 constexpr std::int64_t kMostValue = 65535;
 
@@ -26,7 +28,8 @@ std::span<const std::int64_t> shape_of(const mambasdk_tensor_spec& spec) {
   return {spec.shape, static_cast<std::size_t>(spec.ndim)};
 }
 
-const mambasdk_tensor_spec& find(std::span<const mambasdk_tensor_spec> specs, const std::string& name, const char* what) {
+const mambasdk_tensor_spec& find(std::span<const mambasdk_tensor_spec> specs, const std::string& name,
+                                 const char* what) {
   const auto found = std::find_if(specs.begin(), specs.end(), [&](const auto& s) { return to_cpp(s.name) == name; });
   if (found == specs.end()) plugin::invalid("medical_segmentation: the model has no " + std::string(what) + " " + name);
   return *found;
@@ -107,7 +110,8 @@ MedicalSegmentation::Run MedicalSegmentation::settings(const plugin::Inputs& inp
   }
   if (mirror) {
     std::vector<std::size_t> axes;
-    for (const std::int64_t axis : mirror_axes_) axes.push_back(static_cast<std::size_t>(axis) + (window_.planes ? 1 : 0));
+    for (const std::int64_t axis : mirror_axes_)
+      axes.push_back(static_cast<std::size_t>(axis) + (window_.planes ? 1 : 0));
     run.window.mirrors = subsets(axes);
   }
   return run;
@@ -118,7 +122,9 @@ void MedicalSegmentation::finish(std::vector<T> map, const Grid& grid, const Run
   const Shape shape = grid.file_shape();
   const Spacing spacing = grid.file_spacing();
   // Without names, whatever values there are.
-  const std::size_t channels = !regions_.empty() ? regions_.size() : labels_.empty() ? std::size_t{kMostValue} + 1 : labels_.size();
+  const std::size_t channels = !regions_.empty() ? regions_.size()
+                               : labels_.empty() ? std::size_t{kMostValue} + 1
+                                                 : labels_.size();
   std::vector<std::int64_t> counts(static_cast<std::size_t>(kMostValue) + 1, 0);
   for (const T value : map) ++counts[value];
   plugin::JsonWriter json;
@@ -169,7 +175,8 @@ void MedicalSegmentation::run(plugin::Model& model, const plugin::Inputs& inputs
   }
   Volume logits = predict(context, model, view.data<float>(), shape[0], {shape[1], shape[2], shape[3]}, run.window);
   if (logits.channels > kMostValue) bad(window_.output, "at most 65535 channels", std::to_string(logits.channels));
-  for (const auto& [name, count] : {std::pair("labels", labels_.size()), std::pair("regions_class_order", regions_.size())}) {
+  for (const auto& [name, count] :
+       {std::pair("labels", labels_.size()), std::pair("regions_class_order", regions_.size())}) {
     if (count != 0 && static_cast<std::int64_t>(count) != logits.channels) {
       bad(name, "one for each of " + std::to_string(logits.channels) + " channels", std::to_string(count));
     }

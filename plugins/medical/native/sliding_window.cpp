@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t kPlanes = 4;  // of a tile that a thread takes at a time
 
-
 // Mirrors (count, *shape) over some axes, in place.
 void flip(std::vector<float>& values, std::size_t count, const Shape& shape, const std::vector<std::size_t>& axes) {
   for (const std::size_t a : axes) {
@@ -29,7 +28,8 @@ void flip(std::vector<float>& values, std::size_t count, const Shape& shape, con
   }
 }
 
-// f(offset in the tile, offset in the volume, length) for each row of a tile that meets the volume, in planes [from, to).
+// f(offset in the tile, offset in the volume, length) for each row of a tile that meets the volume, in planes [from,
+// to).
 template <class F>
 void for_rows(const Shape& tile, const Shape& shape, const Shape& begin, std::int64_t from, std::int64_t to, F&& f) {
   const std::int64_t x0 = std::max<std::int64_t>(0, -begin[2]), x1 = std::min(tile[2], shape[2] - begin[2]);
@@ -146,7 +146,8 @@ Volume predict(const mambasdk_context& context, plugin::Model& model, std::span<
     if (out.channels == 0) {
       out.channels = tiles.classes();
       const std::int64_t extents[] = {out.channels, shape[0], shape[1], shape[2]};
-      out.values.resize(static_cast<std::size_t>(checked_count(extents, INT64_MAX, "medical_segmentation: the logits")));
+      out.values.resize(
+          static_cast<std::size_t>(checked_count(extents, INT64_MAX, "medical_segmentation: the logits")));
     }
     const auto classes = static_cast<std::size_t>(out.channels);
     for_ranges(context, tile[0], kPlanes, [&](std::int64_t from, std::int64_t to) {
@@ -163,7 +164,8 @@ Volume predict(const mambasdk_context& context, plugin::Model& model, std::span<
   }
   for_ranges(context, static_cast<std::int64_t>(size), 1 << 16, [&](std::int64_t from, std::int64_t to) {
     for (std::size_t k = 0; k < static_cast<std::size_t>(out.channels); ++k) {
-      for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i) out.values[k * size + i] /= seen[i];
+      for (auto i = static_cast<std::size_t>(from); i < static_cast<std::size_t>(to); ++i)
+        out.values[k * size + i] /= seen[i];
     }
   });
   return out;

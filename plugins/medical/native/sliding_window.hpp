@@ -9,11 +9,12 @@
 namespace mambasdk::medical {
 
 struct Window {
-  Shape tile{};                              // depth 1 for a model of slices
-  bool planes = false;                       // the model takes (1, C, H, W)
-  double step = 0.5;                         // how far tiles move, of their size
-  bool gaussian = true;                      // voxels count less towards a tile's edges
-  std::vector<std::vector<std::size_t>> mirrors{{}};  // sets of axes (0 to 2) over which it is mirrored; the first is none
+  Shape tile{};          // depth 1 for a model of slices
+  bool planes = false;   // the model takes (1, C, H, W)
+  double step = 0.5;     // how far tiles move, of their size
+  bool gaussian = true;  // voxels count less towards a tile's edges
+  std::vector<std::vector<std::size_t>> mirrors{
+      {}};  // sets of axes (0 to 2) over which it is mirrored; the first is none
   std::string input = "image", output = "logits";
 };
 

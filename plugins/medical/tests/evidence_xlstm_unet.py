@@ -57,6 +57,8 @@ EVIDENCE = (
         # Steps at lower resolution have logits for training alone; the layer's outer norm is never applied.
         idle=["decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias", "xlstm.norm.weight", "xlstm.norm.bias"],
         equal=unet_golden.EQUAL,
+        # The frame's: with the ViL layer in float32 the error of this tiny net is 0.068, with it in bfloat16 0.066.
+        bfloat16=0.1,
         counts={  # arXiv 2407.01530, plans of U-Mamba
             "xlstm-unet-bot-2d-mr": 47_455_708,
             "xlstm-unet-enc-2d-mr": 47_021_771,

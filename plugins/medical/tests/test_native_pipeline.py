@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from toy_segmenter import ToySegmenter, package, predicted
 
+from mambasdk.errors import UnsupportedError
 from mambasdk.pipeline import load_pipeline
 
 Array = npt.NDArray[Any]
@@ -103,7 +104,7 @@ def test_label_files_are_those_of_every_step_by_itself(name: str, tmp_path: Path
         regions=head["regions_class_order"],
     )
     assert len(np.unique(labels)) > 1
-    made = load_pipeline(folder).run(files, probabilities=True, compress=False)
+    made = load_pipeline(folder).run(files, {"probabilities": True, "compress": False})
     assert made["label_map"].shape == volume.shape[1:]
     assert made["label_map"].dtype == (np.uint16 if "regions" in case else np.uint8)
     assert (made["label_map"] == labels).mean() >= 0.9999
@@ -149,12 +150,12 @@ def test_tiles_of_a_pointwise_model_are_the_whole_image(tmp_path: Path) -> None:
     head = {"mirror_axes": [0, 1, 2]}
     folder = package(tmp_path / "package", net, {"normalization": ["zscore"], "crop": False}, head)
     volume = body((13, 10, 17))
-    made = load_pipeline(folder).run({"image": volume}, probabilities=True)
+    made = load_pipeline(folder).run({"image": volume}, {"probabilities": True})
     with torch.no_grad():
         scaled = torch.from_numpy((volume - volume.mean(dtype=np.float64)) / volume.std(dtype=np.float64)).float()
         whole = net(scaled[None])[0].softmax(0).numpy()
     np.testing.assert_allclose(made["probabilities"], whole, atol=1e-5)
-    plain = load_pipeline(folder).run({"image": volume}, probabilities=True, mirror=False, step=1.0)
+    plain = load_pipeline(folder).run({"image": volume}, {"probabilities": True, "mirror": False, "step": 1.0})
     np.testing.assert_allclose(plain["probabilities"], whole, atol=1e-5)
 
 
@@ -177,7 +178,7 @@ def test_wrong_cases_say_what_is_wrong(tmp_path: Path) -> None:
         pipeline.run({"image": one, "image.1": other})
     with pytest.raises(ValueError, match=r"the spacing: expected 1.0 x 1.0 x 1.0 mm"):
         pipeline.run({"image": one, "image.1": wide})
-    with pytest.raises(ValueError, match="neither NIfTI-1"):
+    with pytest.raises(UnsupportedError, match="neither NIfTI-1"):
         pipeline.run({"image": b"DICM" * 100, "image.1": one})
     with pytest.raises(ValueError, match="finite"):
         pipeline.run({"image": np.full((2, 4, 4, 4), np.nan, np.float32)})
@@ -200,9 +201,7 @@ def test_wrong_cases_say_what_is_wrong(tmp_path: Path) -> None:
         ({}, {"output": "scores"}, "no output scores"),
     ],
 )
-def test_wrong_options_are_named(
-    processor: dict[str, Any], head: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_wrong_options_are_named(processor: dict[str, Any], head: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = package(tmp_path / "package", ToySegmenter((8, 8, 8), 1, 3), processor, head)
     with pytest.raises(ValueError, match=message):
         load_pipeline(folder).run({"image": body((8, 8, 8))})

@@ -1,4 +1,4 @@
-"""A small segmenter in a package of the native head, and its pipeline computed again in NumPy, SciPy and float32 torch."""
+"""A small segmenter in a package of the native head, and its pipeline computed again in NumPy, SciPy and torch."""
 
 from __future__ import annotations
 

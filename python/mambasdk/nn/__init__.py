@@ -19,6 +19,7 @@ from mambasdk.nn.mamba3 import Mamba3  # noqa: E402
 from mambasdk.nn.matrix_mixers import MATRIX_MIXERS, MatrixMixer  # noqa: E402
 from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
 from mambasdk.nn.mlp import MLP, GatedMLP  # noqa: E402
+from mambasdk.nn.mlstm import mlstm_chunkwise, mlstm_parallel  # noqa: E402
 from mambasdk.nn.non_causal_ssd import non_causal_ssd  # noqa: E402
 from mambasdk.nn.norm import LayerNorm, RMSNorm, add_norm  # noqa: E402
 from mambasdk.nn.optim import parameter_groups  # noqa: E402
@@ -28,10 +29,12 @@ from mambasdk.nn.rotary import Rotary  # noqa: E402
 from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 from mambasdk.nn.trapezoidal import Mamba3State  # noqa: E402
+from mambasdk.nn.vision_lstm import MLSTM, MLSTMState, ResidualLayerNorm, ViLBlock  # noqa: E402
 
 __all__ = [
     "MATRIX_MIXERS",
     "MLP",
+    "MLSTM",
     "Attention",
     "AttentionState",
     "BidirectionalMamba",
@@ -43,6 +46,7 @@ __all__ = [
     "GatedMLP",
     "Hydra",
     "LayerNorm",
+    "MLSTMState",
     "Mamba",
     "Mamba2",
     "Mamba2State",
@@ -58,13 +62,17 @@ __all__ = [
     "ModelState",
     "PatchEmbedding",
     "RMSNorm",
+    "ResidualLayerNorm",
     "Rotary",
     "Router",
     "StackOutput",
+    "ViLBlock",
     "accumulate_dtype",
     "add_norm",
     "drop_path",
     "initial_dt_bias",
+    "mlstm_chunkwise",
+    "mlstm_parallel",
     "non_causal_ssd",
     "parameter_groups",
     "register_layer_state",

@@ -13,12 +13,14 @@ require_torch("mambasdk.ops")
 
 from mambasdk.ops._call import call, describe, list_ops, use_reference  # noqa: E402
 from mambasdk.ops.convolution import causal_conv1d, causal_conv1d_update  # noqa: E402
+from mambasdk.ops.matrix_memory import MLSTMMemory, mlstm, mlstm_state_update  # noqa: E402
 from mambasdk.ops.norm import layer_norm, rms_norm  # noqa: E402
 from mambasdk.ops.sampling import deformable_sample  # noqa: E402
 from mambasdk.ops.scan import diagonal_scan, selective_scan, selective_state_update  # noqa: E402
 from mambasdk.ops.state_space_duality import ssd, ssd_state_update  # noqa: E402
 
 __all__ = [
+    "MLSTMMemory",
     "call",
     "causal_conv1d",
     "causal_conv1d_update",
@@ -27,6 +29,8 @@ __all__ = [
     "diagonal_scan",
     "layer_norm",
     "list_ops",
+    "mlstm",
+    "mlstm_state_update",
     "rms_norm",
     "selective_scan",
     "selective_state_update",

@@ -129,6 +129,18 @@ def _ssd_backward(d: Dims, given: Given, _: int) -> int:
     return steps * (1 + _STATE_BACKWARD * d["P"] * d["N"] + 4 + scaled + skip) + 2 * _gate(given)  # ddt and dA
 
 
+def _mlstm(d: Dims, _: Given, __: int) -> int:
+    # k / sqrt(E), b k; of the normaliser decay * n + b k: 2, n * q: 2. Per head the gate's logarithm + m.
+    return d["B"] * d.get("L", 1) * d["H"] * (_STATE * d["E"] * d["E"] + (2 + 4) * d["E"] + 1)
+
+
+def _mlstm_backward(d: Dims, _: Given, __: int) -> int:
+    # Of the normaliser's row of the state, whose value is 1: the row again 2, its gradient 3, dq 2, dk 1, q 2. Besides
+    # k / sqrt(E), b k, dk / sqrt(E), dh / divisor, and the divisor's gradient from dh * h: 2.
+    each = _STATE_BACKWARD * d["E"] * d["E"] + (10 + 4 + 2) * d["E"] + 1
+    return d["B"] * d.get("L", 1) * d["H"] * each
+
+
 def _gate(given: Given) -> int:
     return 0 if given["z"] is None else int(given["z"].numel())
 
@@ -173,6 +185,10 @@ FORMULAS: dict[str, Callable[[Dims, Given, int], int]] = {
     "ssd_backward": _ssd_backward,
     "ssd_state_update": _ssd,
     "ssd_state_update_backward": _ssd_backward,
+    "mlstm": _mlstm,
+    "mlstm_backward": _mlstm_backward,
+    "mlstm_state_update": _mlstm,
+    "mlstm_state_update_backward": _mlstm_backward,
     "diagonal_scan": _recurrence,
     "diagonal_scan_backward": _recurrence_backward,
 }

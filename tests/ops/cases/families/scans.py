@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..case import Dims, Family
+import torch
+
+from ..case import Case, Dims, Family
 from ..sizes import packed, slots
 
 
@@ -23,6 +25,21 @@ def _recurrence_dims(dims: Dims, given: frozenset[str], scalars: Mapping[str, An
     """What is given per batch entry or per step follows the batch and the length."""
     dims = packed(dims, given, scalars)
     return {**dims, **{d: dims[d[0]] for d in ("Ba", "La") if dims[d] != 1}}
+
+
+def _is_part_of_a_state(given: frozenset[str], _: Mapping[str, Any]) -> bool:
+    """C, n and m are given together."""
+    return 0 < len(given & {"initial_C", "initial_n", "initial_m"}) < 3
+
+
+def _input_gates(shape: tuple[int, ...], _: Case, rng: torch.Generator) -> torch.Tensor:
+    """Around the size at which a normaliser is as often the products' sum as its least value."""
+    return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+
+def _forget_gates(shape: tuple[int, ...], _: Case, rng: torch.Generator) -> torch.Tensor:
+    """From gates that forget at once to those that forget nothing for a while, as a network begins with."""
+    return torch.randn(shape, generator=rng, dtype=torch.float64) * 2.0 + 2.0
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -67,6 +84,26 @@ FAMILIES: Mapping[str, Family] = {
         dims={"tail": {"B": 3, "H": 4, "P": 6, "G": 2, "N": 5}, "wide": {"H": 2, "P": 64, "N": 128}},
         fix=slots,
         scalars=({"dt_softplus": True, "dt_min": 0.05, "dt_max": 0.9}, {"dt_on_x": False}),
+    ),
+    "mlstm": Family(
+        dims={
+            "tail": {"B": 2, "L": 13, "H": 3, "E": 5},
+            "chunks": {"B": 1, "L": 150, "H": 2, "E": 16},
+            "wide": {"B": 1, "L": 70, "H": 2, "E": 64},
+            "step": {"B": 3, "L": 1, "H": 4, "E": 6},
+        },
+        fix=packed,
+        scalars=(
+            {"chunk": 1, "return_final_state": True},
+            {"chunk": 7, "return_final_state": True},
+            {"chunk": 1024},
+        ),
+        excluded=_is_part_of_a_state,
+        values={"igate": _input_gates, "fgate": _forget_gates, "initial_m": _input_gates},
+    ),
+    "mlstm_state_update": Family(
+        dims={"tail": {"B": 3, "H": 4, "E": 6}, "wide": {"B": 2, "H": 2, "E": 64}},
+        values={"igate": _input_gates, "fgate": _forget_gates, "m": _input_gates},
     ),
     "diagonal_scan": Family(
         dims={
