@@ -18,12 +18,15 @@ from mambasdk import create_model, load
 from mambasdk.command_line import main
 from mambasdk.package import Manifest
 from mambasdk.runtime import load_pipeline
-from mambasdk_medical.data.files import read_image, read_labels
+from mambasdk_medical.data.files import read_image, read_labels, write_labels
 from mambasdk_medical.data.workspace import Workspace
 from mambasdk_medical.inference.predictor import Predictor
 from mambasdk_medical.metrics import scores
 
-SMALL = ["--set", "features_per_stage=[4,6,8]"]
+SMALL = [
+    "--set", "features_per_stage=[4,6,8]", "--set", "strides=[[1,1],[2,2],[2,2]]", "--set", "n_conv_per_stage=[1,1,1]",
+    "--set", "kernel_sizes=[[3,3],[3,3],[3,3]]", "--set", "n_conv_per_stage_decoder=[1,1]",
+]  # fmt: skip
 SHORT = ["--steps", "2", "--validation-patches", "2", "--evaluate-every", "1"]
 
 
@@ -183,8 +186,7 @@ def test_pictures_are_trained_on_in_mixed_precision(
     data = write_pictures(tmp_path / "Dataset002_P", colours=True)
     made = run(
         capsys, "train", "residual_unet", "--data", data, "--out", tmp_path / "package", "--amp", amp, "--batch", "2",
-        "--fold", "all", *SHORT, *SMALL, "--set", "strides=[[1,1],[2,2],[2,2]]", "--set", "kernel_sizes=[[3,3],[3,3],[3,3]]",
-        "--set", "n_conv_per_stage=[1,1,1]", "--set", "n_conv_per_stage_decoder=[1,1]",
+        "--fold", "all", *SHORT, *SMALL,
     )  # fmt: skip
     assert made["configuration"] == "2d"
     assert np.isfinite(made["loss"])
@@ -195,6 +197,43 @@ def test_pictures_are_trained_on_in_mixed_precision(
     assert (native == read_labels(Path(row["labels"]))[0]).mean() >= 0.999
     assert Path(row["labels"]).name == "case0.png"
     assert (tmp_path / "shown" / "case0.png").is_file()
+
+
+def test_mambasdk_predict_draws_what_is_found(
+    capsys: pytest.CaptureFixture[str], volumes: dict[str, Path], tmp_path: Path
+) -> None:
+    image = volumes["data"] / "imagesTr" / "case0_0000.nii.gz"
+    run(capsys, "predict", volumes["package"], image, "--plot", tmp_path / "shown.png")
+    assert (tmp_path / "shown.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_regions_and_an_ignored_label_from_training_to_scores(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = write_pictures(tmp_path / "Dataset003_R")
+    file = data / "dataset.json"
+    regions = {"labels": {"background": 0, "whole": [1, 2], "box": [2], "ignore": 3}, "regions_class_order": [1, 2]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **regions}))
+    for index in range(5):  # two columns of every picture are not annotated
+        labels, geometry = read_labels(data / "labelsTr" / f"case{index}.png")
+        labels[..., 15:17] = 3
+        write_labels(data / "labelsTr" / f"case{index}.png", labels, geometry)
+    package = tmp_path / "package"
+    run(capsys, "train", "residual_unet", "--data", data, "--out", package, "--batch", "2", *SHORT, *SMALL)
+    options = Manifest.read(package).head_options or {}
+    assert (options["labels"], options["regions_class_order"]) == (["whole", "box"], [1, 2])
+    found = tmp_path / "found"
+    command = ("medical", "predict", package, "-i", data / "imagesTr", "-o", found)
+    run(capsys, *command)
+    pipeline = load_pipeline(package)
+    for index in range(5):
+        labels = read_labels(found / f"case{index}.png")[0]
+        assert set(np.unique(labels)) <= {0, 1, 2}
+        made = pipeline.run({"image": (data / "imagesTr" / f"case{index}_0000.png").read_bytes()})["label_map"]
+        assert (np.asarray(made) == labels).mean() >= 0.999
+    scores = run(capsys, "medical", "evaluate", found, data / "labelsTr")
+    assert set(scores["by_label"]) == {"whole", "box"}
+    assert scores["cases"]["case0"]["whole"]["voxels_truth"] > 0
 
 
 def test_what_does_not_fit_is_said(

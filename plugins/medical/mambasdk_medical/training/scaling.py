@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mambasdk.errors import InvalidArgumentError
+from mambasdk.training import distributed
 
 _START = 2.0**16
 _LEAST = 2.0**-10
@@ -46,7 +47,10 @@ class GradientScaling:
         optimizer.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if not self.overflowed:
+        device = optimizer.param_groups[0]["params"][0].device
+        # An overflow in one of several processes is one of all: their weights must stay the same.
+        (overflows,) = distributed.sum_numbers((float(self.overflowed),), device)
+        if not overflows:
             self.good_steps += 1
             if self.good_steps % _PATIENCE == 0:
                 self.scale *= 2
