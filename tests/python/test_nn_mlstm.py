@@ -194,8 +194,8 @@ def test_wrong_arguments_are_named() -> None:
         nn.MLSTM(D, block_size=7)
     with pytest.raises(ShapeError, match=r"MLSTM.*\(B, L, 12\)"):
         make()(draw(2, L, D + 1))
+    rows, gate = draw(1, 2, 1, 4), draw(1, 2, 1)
     with pytest.raises(InvalidArgumentError, match="bad chunk"):
-rows, gate = draw(1, 2, 1, 4), draw(1, 2, 1)
         nn.mlstm_chunkwise(rows, rows, rows, gate, gate, chunk=0)
 
 

@@ -21,7 +21,7 @@ from mambasdk.nn.mixer import initial_dt_bias  # noqa: E402
 from mambasdk.nn.mlp import MLP, GatedMLP  # noqa: E402
 from mambasdk.nn.mlstm import mlstm_chunkwise, mlstm_parallel  # noqa: E402
 from mambasdk.nn.non_causal_ssd import non_causal_ssd  # noqa: E402
-from mambasdk.nn.norm import LayerNorm, RMSNorm, add_norm  # noqa: E402
+from mambasdk.nn.norm import LayerNorm, ResidualLayerNorm, RMSNorm, add_norm  # noqa: E402
 from mambasdk.nn.optim import parameter_groups  # noqa: E402
 from mambasdk.nn.patches import PatchEmbedding  # noqa: E402
 from mambasdk.nn.precision import MarkedParameters, accumulate_dtype, scaled  # noqa: E402
@@ -29,7 +29,7 @@ from mambasdk.nn.rotary import Rotary  # noqa: E402
 from mambasdk.nn.stack import MixerModel, StackOutput  # noqa: E402
 from mambasdk.nn.state import MambaState, ModelState, register_layer_state  # noqa: E402
 from mambasdk.nn.trapezoidal import Mamba3State  # noqa: E402
-from mambasdk.nn.vision_lstm import MLSTM, MLSTMState, ResidualLayerNorm, ViLBlock  # noqa: E402
+from mambasdk.nn.vision_lstm import MLSTM, MLSTMState, ViLBlock  # noqa: E402
 
 __all__ = [
     "MATRIX_MIXERS",

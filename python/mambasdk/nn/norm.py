@@ -65,3 +65,23 @@ class LayerNorm(_Norm):
 
     def __init__(self, dim: int, eps: float = 1e-5, *, device: Any = None, dtype: Any = None) -> None:
         super().__init__(dim, eps, True, device, dtype)
+
+
+class ResidualLayerNorm(nn.Module):
+    """Layer normalisation without a bias whose weight is `1 + weight`; groups of channels normed apart.
+
+    weight: (D), begins at 0. group_size: channels that are normed together, None is all. Statistics in float32.
+    """
+
+    def __init__(
+        self, dim: int, group_size: int | None = None, *, eps: float = 1e-5, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.group_size = group_size
+        self.eps = eps
+        self.weight = nn.Parameter(torch.zeros(dim, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X (…, D) -> (…, D)."""
+        y: Tensor = ops.layer_norm(x, 1 + self.weight, eps=self.eps, group_size=self.group_size)
+        return y

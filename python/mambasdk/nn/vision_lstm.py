@@ -16,6 +16,7 @@ from mambasdk import ops
 from mambasdk.errors import InvalidArgumentError
 from mambasdk.nn.convolution import CausalConv1d
 from mambasdk.nn.mixer import check_input, is_single_step
+from mambasdk.nn.norm import ResidualLayerNorm
 from mambasdk.nn.packing import Packing
 from mambasdk.nn.precision import accumulate_dtype
 from mambasdk.nn.state import register_layer_state
@@ -29,26 +30,6 @@ class MLSTMState(NamedTuple):
     C: Tensor  # (B, H, E, E) float32, in units of exp(m)
     n: Tensor  # (B, H, E) float32, in units of exp(m)
     m: Tensor  # (B, H) float32
-
-
-class ResidualLayerNorm(nn.Module):
-    """Layer normalisation without a bias whose weight is `1 + weight`; groups of channels normed apart.
-
-    weight: (D), begins at 0. group_size: channels that are normed together, None is all. Statistics in float32.
-    """
-
-    def __init__(
-        self, dim: int, group_size: int | None = None, *, eps: float = 1e-5, device: Any = None, dtype: Any = None
-    ) -> None:
-        super().__init__()
-        self.group_size = group_size
-        self.eps = eps
-        self.weight = nn.Parameter(torch.zeros(dim, device=device, dtype=dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X (…, D) -> (…, D)."""
-        y: Tensor = ops.layer_norm(x, 1 + self.weight, eps=self.eps, group_size=self.group_size)
-        return y
 
 
 class BlockDiagonalLinear(nn.Module):
