@@ -16,6 +16,7 @@ from peers.ssd_torch import inputs, ssd_torch
 from torch import Tensor
 
 from mambasdk import ops
+from mambasdk.nn import mlstm_parallel
 
 from .case import Case, random
 
@@ -47,6 +48,10 @@ def makers() -> Iterator[tuple[str, Callable[[], Case]]]:
     yield "ssd", partial(_ssd, 1, 2048, torch.bfloat16)
     for batch in (1, 8):
         yield "ssd_state_update", partial(_ssd_state_update, batch)
+    for length in (512, 1024, 4096, 16384):
+        yield "mlstm", partial(_mlstm, 1, length)
+    for batch in (1, 8):
+        yield "mlstm_state_update", partial(_mlstm_state_update, batch)
     for dtype in (torch.float32, torch.complex64):
         yield "diagonal_scan", partial(_diagonal_scan, 1, 2048, 1536, dtype)
     yield "diagonal_scan", partial(_diagonal_scan, 1, 65536, 1536, torch.float32)
@@ -180,6 +185,47 @@ def _ssd_state_update(batch: int) -> Case:
         tensors=tensors,
         ours=lambda **t: ops.ssd_state_update(**t, dt_softplus=True),
         peer=state_updates.ssd_state_update,
+        peer_name="torch expressions",
+        backward=False,
+    )
+
+
+def _mlstm(batch: int, length: int) -> Case:
+    heads, width = 4, 64
+    tensors = {name: random(batch, length, heads, width) for name in ("q", "k", "v")}
+    return Case(
+        operation="mlstm",
+        shape=f"B{batch} L{length} H{heads} E{width}",
+        tensors=tensors
+        | {
+            "igate": random(batch, length, heads),
+            "fgate": random(batch, length, heads, scale=0.5) + torch.linspace(3, 6, heads),
+        },
+        ours=ops.mlstm,
+        peer=mlstm_parallel,
+        peer_name="parallel form",
+        length=length,
+        sequences=("q", "k", "v", "igate", "fgate"),
+        goals={"forward+backward": 8.0} if length == 4096 else {},
+    )
+
+
+def _mlstm_state_update(batch: int) -> Case:
+    heads, width = 4, 64
+    tensors = {name: random(batch, heads, width) for name in ("q", "k", "v")}
+    return Case(
+        operation="mlstm_state_update",
+        shape=f"B{batch} H{heads} E{width}",
+        tensors=tensors
+        | {
+            "C": random(batch, heads, width, width),
+            "n": random(batch, heads, width),
+            "m": random(batch, heads),
+            "igate": random(batch, heads),
+            "fgate": random(batch, heads) + 4.0,
+        },
+        ours=partial(ops.call, "mlstm_state_update"),
+        peer=state_updates.mlstm_state_update,
         peer_name="torch expressions",
         backward=False,
     )

@@ -6,7 +6,8 @@ speed: images a second of every family's small variant, in PyTorch and natively,
 beside what the machine's multiply-adds allow. tokens: Vim-tiny, PlainMamba-L1 and DeiT-tiny (naive and fused attention)
 at growing image sizes: time, memory, slopes. scans: ES2D beside SS2D, PlainMamba's snakes beside copies, VSSD's mixer
 beside causal and bidirectional ones. routes: the routed scan of SS2D beside copies for every route. networks: VMamba
-vanilla beside its successors, with memory of a training step, and time over image size.
+vanilla beside its successors, with memory of a training step, and time over image size. detectors: frames a second of
+Mamba-YOLO at 640², beside a network of YOLOv8n's shape in onnxruntime, and the stages of a frame.
 Times are medians of calls that alternate. Memory is the high water of the process above what it held before the call
 (weights and input), read from the kernel in a process of its own. --json adds to what the file holds already.
 """
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,18 @@ import torch
 import mambasdk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from images import networks, routes, scans, speed, tokens
-from images.timing import high_water
+from images import detectors, networks, routes, scans, speed, tokens
 from machine import machine, machine_rates
+from timing import high_water, in_a_process
 
-PARTS = ("speed", "tokens", "scans", "routes", "networks")
+PARTS = ("speed", "tokens", "scans", "routes", "networks", "detectors")
 PROGRAMS = Path(__file__).parents[2] / "build" / "release" / "benchmarks"
 
 
-def in_a_process(part: str, which: Any) -> list[dict[str, float]]:
-    """high_water of every call, measured where large blocks go back to the kernel at once."""
-    command = [sys.executable, __file__, "--memory", part, *map(str, which), "--threads", str(torch.get_num_threads())]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+def memory(part: str, which: Any) -> list[dict[str, float]]:
+    """high_water of every call of a part, for each of `which`."""
+    arguments = ["--memory", part, *map(str, which), "--threads", str(torch.get_num_threads())]
+    found: list[dict[str, float]] = in_a_process(__file__, *arguments)
     return found
 
 
@@ -82,15 +79,16 @@ def main() -> None:
     results.update(machine=machine(), threads=args.threads, torch=torch.__version__, mambasdk=mambasdk.__version__)
     for part in args.only:
         print(f"-- {part}", flush=True)
-        if part == "speed":
-            results[part] = speed.measure(args.quick, machine_rates(args.programs, args.threads), args.threads)
+        if part in ("speed", "detectors"):
+            module = speed if part == "speed" else detectors
+            results[part] = module.measure(args.quick, machine_rates(args.programs, args.threads), args.threads)
         elif part == "tokens":
             sizes = args.sizes[:2] if args.quick else args.sizes
-            results[part] = tokens.measure(sizes, results.get(part, {}).get("rows", []), args.quick, in_a_process)
+            results[part] = tokens.measure(sizes, results.get(part, {}).get("rows", []), args.quick, memory)
         elif part == "scans":
             results[part] = scans.measure(args.quick)
         else:
-            results[part] = (routes if part == "routes" else networks).measure(args.quick, in_a_process)
+            results[part] = (routes if part == "routes" else networks).measure(args.quick, memory)
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     if args.plot and "tokens" in results:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from timing import Call, medians
 
 import mambasdk
-from images.timing import Call, medians
 
 VANILLA, SECOND = "vmamba-tiny-vanilla", "vmamba-tiny-s1l8"
 MULTISCALE, MULTISCALE_3 = "msvmamba-tiny", "msvmamba-v3-tiny"

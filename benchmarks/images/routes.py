@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from peers import cross_scan_2d
+from timing import Call, medians
 from torch import Tensor
 
-from images.timing import Call, medians
 from mambasdk import ops
 from mambasdk_vision.families.vmamba import SS2D
 from mambasdk_vision.nn.routes import cross_routes

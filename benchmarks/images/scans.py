@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from timing import Call, medians
 from torch import Tensor, nn
 
-from images.timing import Call, medians
 from mambasdk import ops
 from mambasdk_vision.families.efficientvmamba import ES2D, atrous_routes
 from mambasdk_vision.families.plainmamba import PlainMamba2D, snakes

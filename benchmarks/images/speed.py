@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from timing import Call, medians, multiply_adds
 
 import mambasdk
-from images.timing import Call, medians
 from mambasdk import runtime
 from mambasdk.package import save_package
 
@@ -55,7 +54,7 @@ def measure(quick: bool, rates: dict[str, float], threads: int) -> dict[str, Any
             given = {"image": image.numpy()}
             calls |= {name: partial(session.run, given, ["logits"]) for name, session in sessions.items()}
             seconds = medians(calls, 3 if quick or batch > 1 else 9)
-            adds = {name: _multiply_adds(model, image) for name, model in models.items()}
+            adds = {name: multiply_adds(model, image) for name, model in models.items()}
             rows += _rows(batch, seconds, adds, rates)
     return {"rows": rows, "rates": rates}
 
@@ -76,13 +75,6 @@ def _rows(
             flush=True,
         )
     return rows
-
-
-def _multiply_adds(model: Any, image: Any) -> float:
-    """Half of the FLOPs of a call, scans among them."""
-    with FlopCounterMode(display=False) as counter:
-        model(image)
-    return counter.get_total_flops() / 2
 
 
 def _native(model: Any, folder: Path) -> Any:

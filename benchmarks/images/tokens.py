@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from peers.deit import DeiT
+from timing import Call, medians
 
 import mambasdk
-from images.timing import Call, medians
 
 SIZES = (224, 512, 768, 1024, 1248)
 GOALS = {"naive": 4.0, "fused": 2.0}  # of Vim (arXiv 2401.09417)

@@ -7,17 +7,19 @@ Needs mambasdk-vision[train] and Pillow. Some minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mambasdk.command_line import main as mambasdk
 from mambasdk.pipeline import load_pipeline
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from detection_runs import arguments, run, scores
 
 CLASSES = ("circle", "square", "triangle")
 SIDE = 128
@@ -83,22 +85,9 @@ def write_data(out: Path, counts: dict[str, int], seed: int) -> Path:
     return out / "data.yaml"
 
 
-def run(*arguments: str) -> None:
-    """A command of `mambasdk`; its failure ends the script."""
-    print("mambasdk", *arguments, flush=True)
-    if code := mambasdk(list(arguments)):
-        raise SystemExit(code)
-
-
 def main() -> None:
     """Draw, train, measure, predict."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("shapes"), help="folder for all that is made")
-    parser.add_argument("--steps", type=int, default=400, help="training steps (default: 400)")
-    parser.add_argument("--images", type=int, default=400, help="pictures to train on (default: 400)")
-    parser.add_argument("--seed", type=int, default=0, help="of pictures and training (default: 0)")
-    parser.add_argument("--threads", type=int, default=2, help="of the training (default: 2)")
-    args = parser.parse_args()
+    args = arguments(__doc__, "shapes", steps=400, images=400)
     start = time.perf_counter()
     data = write_data(args.out / "data", {"train": args.images, "val": 100}, args.seed)
     package = args.out / "package"
@@ -109,7 +98,7 @@ def main() -> None:
     changes = ["--mosaic", "0.5", "--scale", "0.3"]
     run("train", "mamba_yolo", "--data", str(data), "--out", str(package), *size, *length, *changes, *machine,
         "--evaluate-every", "100", "--overwrite", "--restart")  # fmt: skip
-    score = measure(package, data, args.out)
+    score = scores(package, data, args.out / "scores")
     seconds = time.perf_counter() - start
     pictures = args.out / "predictions"
     run("predict", str(package), *map(str, sorted((args.out / "data" / "images" / "val").iterdir())[:8]),
@@ -119,18 +108,6 @@ def main() -> None:
     print(f"AP50 {score['AP50']:.3f}, AP {score['AP']:.3f}; {seconds:.0f} s; {pictures}, {package}.pictures, {package}")
     if score["AP50"] <= GOAL:
         raise SystemExit(f"AP50 is not above {GOAL}")
-
-
-def measure(package: Path, data: Path, out: Path) -> dict[str, float]:
-    """What `mambasdk evaluate --json` says of the held-out pictures."""
-    import contextlib
-    import io
-
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        run("evaluate", str(package), "--data", str(data), "--plot", str(out / "scores"), "--json")
-    metrics: dict[str, float] = json.loads(said.getvalue().splitlines()[-1])["metrics"]
-    return {name: metrics[name] for name in ("AP", "AP50", "AP75", "VOC_mAP50")}
 
 
 def speed(package: Path, folder: Path) -> float:

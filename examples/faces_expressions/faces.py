@@ -7,17 +7,16 @@ Needs mambasdk-vision[train] and Pillow. Some minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import io
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mambasdk.command_line import main as mambasdk
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from detection_runs import arguments, run, scores
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 SIDE = 96
@@ -37,7 +36,7 @@ Box = tuple[float, float, float, float]
 
 
 def draw_picture(chance: np.random.Generator) -> tuple[Image.Image, list[tuple[int, Box]]]:
-    """A picture with one face or two, and the class and box of each, in pixels."""
+    """A picture with a face, or two where a second one fits, and the class and box of each, in pixels."""
     height, width = chance.integers(80, 120, 2).tolist()
     noise = chance.normal(0, 6, (height, width, 3))
     picture = Image.fromarray(np.clip(chance.integers(20, 235, 3) + noise, 0, 255).astype(np.uint8))
@@ -113,38 +112,21 @@ def write_data(out: Path, counts: dict[str, int], seed: int) -> dict[str, Path]:
     return files
 
 
-def run(*arguments: str) -> None:
-    """A command of `mambasdk`; its failure ends the script."""
-    print("mambasdk", *arguments, flush=True)
-    if code := mambasdk(list(arguments)):
-        raise SystemExit(code)
-
-
 def main() -> None:
     """Draw, train, measure, predict."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("faces"), help="folder for all that is made")
-    parser.add_argument("--steps", type=int, default=700, help="training steps (default: 700)")
-    parser.add_argument("--images", type=int, default=500, help="pictures to train on (default: 500)")
-    parser.add_argument("--seed", type=int, default=0, help="of pictures and training (default: 0)")
-    parser.add_argument("--threads", type=int, default=2, help="of the training (default: 2)")
-    args = parser.parse_args()
+    args = arguments(__doc__, "faces", steps=1000, images=500)
     start = time.perf_counter()
     files = write_data(args.out / "data", {"train": args.images, "val": 100}, args.seed)
     package = args.out / "package"
     data = ["--data", str(files["train"]), "--test", str(files["val"])]
     size = ["--imgsz", str(SIDE), "--set", "width=0.125"]
-    length = ["--steps", str(args.steps), "--batch", "16", "--lr", "3e-3", "--evaluate-every", "175"]
+    length = ["--steps", str(args.steps), "--batch", "16", "--lr", "3e-3", "--evaluate-every", "250"]
     # A face upside down or cut in four says little; mirrored it is one.
     changes = ["--mosaic", "0", "--scale", "0.2", "--translate", "0.1"]
     machine = ["--seed", str(args.seed), "--threads", str(args.threads)]
     run("train", "fer_yolo_mamba", *data, "--out", str(package), *size, *length, *changes, *machine,
         "--overwrite", "--restart")  # fmt: skip
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        run("evaluate", str(package), "--data", str(files["val"]), "--plot", str(args.out / "scores"), "--json")
-    metrics = json.loads(said.getvalue().splitlines()[-1])["metrics"]
-    score = {name: metrics[name] for name in ("AP", "AP50", "AP75", "VOC_mAP50")}
+    score = scores(package, files["val"], args.out / "scores")
     seconds = time.perf_counter() - start
     pictures = args.out / "predictions"
     run("predict", str(package), *map(str, sorted((args.out / "data" / "val").iterdir())[:8]), "--plot", str(pictures))

@@ -30,6 +30,7 @@ NOT_TYPED = {
     "compiled": "it is made with --engine aoti",
     "predict_cpp": "a C++ program; tests/install/test_examples.py",
     "mambasdk import": "a downloaded checkpoint; the plugins' golden tests",
+    "mambasdk medical import": "a checkpoint of nnU-Net; plugins/medical/tests/test_medical_commands.py",
     "echo": "it writes the checkpoint's configuration",
 }
 
@@ -132,6 +133,30 @@ def documents(folder: Path) -> None:
     (folder / "texts" / "a.txt").write_text("a red square, a green square, a blue square\n" * 60)
 
 
+def patients(folder: Path) -> None:
+    """Volumes of a bright ball and a brighter box, and pictures of a slice of them."""
+    nibabel = pytest.importorskip("nibabel")
+    image = pytest.importorskip("PIL.Image")
+    chance = np.random.default_rng(0)
+    for name, ending, channels in (("Dataset001_Organs", ".nii.gz", "MR"), ("Dataset002_Lesions", ".png", "grey")):
+        labels = {"background": 0, "ball": 1, "box": 2}
+        description = {"channel_names": {"0": channels}, "labels": labels, "numTraining": 4, "file_ending": ending}
+        (folder / name).mkdir()
+        (folder / name / "dataset.json").write_text(json.dumps(description))
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, extent) for extent in (24, 20, 10)), indexing="ij"))
+    volume = 1 * ((grid + 0.3) ** 2 < 0.05).all(0) + 2 * (np.abs(grid - 0.4) < 0.25).all(0)
+    for index in range(4):
+        shown = 20 + 30.0 * volume + chance.normal(0, 2, volume.shape)
+        for part in ("Tr", "Ts"):
+            for place, values in ((f"images{part}/case{index}_0000", shown), (f"labels{part}/case{index}", volume)):
+                file = folder / "Dataset001_Organs" / f"{place}.nii.gz"
+                file.parent.mkdir(exist_ok=True)
+                nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.diag([1, 1, 3, 1])), file)
+                file = folder / "Dataset002_Lesions" / f"{place}.png"
+                file.parent.mkdir(exist_ok=True)
+                image.fromarray(values[..., 6].astype(np.uint8)).save(file)
+
+
 def lines(page: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     found = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
@@ -146,6 +171,7 @@ def lines(page: str) -> list[str]:
         ("graph.md", graphs),
         ("tracking.md", videos),
         ("multimodal.md", documents),
+        ("medical.md", patients),
     ],
 )
 def test_the_commands_of_the_page_run(page: str, prepare: Callable[[Path], None], tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_initialisation() -> None:
     assert torch.equal(cell.fgate.bias.detach(), torch.linspace(3, 6, 4))
     assert not cell.fgate.weight.any()
     assert not cell.igate.weight.any()
-    assert 0 < float(cell.igate.bias.abs().max()) < 0.5
+    assert 0 < float(cell.igate.bias.detach().abs().max()) < 0.5
     assert not cell.outnorm.weight.any()
     assert bool((mixer.learnable_skip == 1).all())
 

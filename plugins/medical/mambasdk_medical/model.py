@@ -1,4 +1,4 @@
-"""What segmenters of medical images have in common. Needs torch."""
+"""What models of medical images have in common. Needs torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from mambasdk.nn import Model
 from mambasdk_medical.config import MedicalConfig
 
 
-class MedicalSegmenter(Model):
-    """Base of a segmenter, beside `torch.nn.Module`: `image` (B, C, *patch) to `logits` (B, classes, *patch).
+class MedicalModel(Model):
+    """Base of a model of patches, beside `torch.nn.Module`: `image` (B, C, *patch) to `logits`.
 
-    Logits stand before softmax (labels) or sigmoid (regions, or one class). config: its MedicalConfig. A package's
-    program is for tiles of the patch's size; images of any size are cut into them (`medical_segmentation`).
+    config: its MedicalConfig.
     """
 
     config: MedicalConfig
@@ -23,14 +22,6 @@ class MedicalSegmenter(Model):
     def patch_divisor(self) -> tuple[int, ...]:
         """Every extent of a patch is a multiple of these."""
         return (1,) * self.config.spatial_dims
-
-    def training_outputs(self, image: Tensor) -> list[Tensor]:
-        """What deep supervision looks at: logits (B, classes, *size), full resolution first, each later one smaller.
-
-        Without deep supervision the model's logits alone.
-        """
-        module: nn.Module = self  # type: ignore[assignment]
-        return [module(image)]
 
     def check_image(self, image: Tensor) -> None:
         """Raises ShapeError for what is not (B, C, *S) with extents that the model divides."""
@@ -62,3 +53,19 @@ class MedicalSegmenter(Model):
     def classes(self) -> int | None:
         """Channels of the logits."""
         return self.config.num_classes
+
+
+class MedicalSegmenter(MedicalModel):
+    """Base of a segmenter, beside `torch.nn.Module`: `image` (B, C, *patch) to `logits` (B, classes, *patch).
+
+    Logits stand before softmax (labels) or sigmoid (regions, or one class). config: its MedicalConfig. A package's
+    program is for tiles of the patch's size; images of any size are cut into them (`medical_segmentation`).
+    """
+
+    def training_outputs(self, image: Tensor) -> list[Tensor]:
+        """What deep supervision looks at: logits (B, classes, *size), full resolution first, each later one smaller.
+
+        Without deep supervision the model's logits alone.
+        """
+        module: nn.Module = self  # type: ignore[assignment]
+        return [module(image)]

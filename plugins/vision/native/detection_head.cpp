@@ -53,6 +53,10 @@ Transform transform_of(const plugin::Inputs& inputs) {
   if (inputs.has("image_size")) {
     const auto v = inputs["image_size"].data<std::int64_t>();
     if (v.size() != 2) bad_shape("image_size", "(2)", inputs["image_size"].shape());
+    if (v[0] < 1 || v[1] < 1) {
+      plugin::invalid("object_detection: image_size: expected height and width of 1 or more, got " +
+                      plugin::to_text(v));
+    }
     t.size = std::array{static_cast<float>(v[1]), static_cast<float>(v[0])};
   }
   return t;

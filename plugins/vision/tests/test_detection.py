@@ -187,6 +187,47 @@ def test_pixels_of_the_step_are_the_seeds(data: Path) -> None:
         assert set(task.evaluate()) == {"AP", "AP50", "AP75"}
 
 
+def test_a_run_that_goes_on_closes_the_mosaic_where_one_run_does(data: Path, tmp_path: Path) -> None:
+    """Stopped before and after the step from which there is no mosaic, with averaged weights: the same bits."""
+    from mambasdk.training import Trainer, TrainingOptions
+    from mambasdk_vision.detection.pixels import LabelledPixels
+    from mambasdk_vision.detection.reading import read_data
+    from mambasdk_vision.detection.task import ObjectDetectionTask
+
+    entry = {"kind": "image", "size": 64, "resize": "letterbox"}
+    pixels = LabelledPixels(read_data(data, part="train"), entry)
+    options = TrainingOptions(steps=5, batch=3, ema=0.9)
+
+    def trainer(close_mosaic: int | None = 3) -> Trainer:
+        torch.manual_seed(0)
+        model: Any = mambasdk.create_model("mamba_yolo", width=0.03125, reg_max=4, num_classes=2, imgsz=64)
+        task = ObjectDetectionTask(model, pixels, pixels, entry, batch=3, close_mosaic=close_mosaic)
+        return Trainer(model, task, options)
+
+    def losses(*ends: int) -> tuple[list[float], Trainer]:
+        """Of a run that is stopped and taken up again after each of these steps."""
+        run = trainer()
+        for end in ends:
+            run.run(stop=lambda run=run, end=end: run.result.steps >= end, progress=False)
+            run.save(tmp_path / "checkpoint.pt")
+            run = trainer()
+            run.resume(tmp_path / "checkpoint.pt")
+        run.run(progress=False)
+        return run.result.losses, run
+
+    once, first = losses()
+    twice, second = losses(2, 4)
+    assert once == twice
+    assert first.average is not None
+    assert second.average is not None
+    ours, theirs = first.average.state_dict(), second.average.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    never = trainer(close_mosaic=None)
+    never.run(progress=False)
+    assert never.result.losses[:3] == once[:3]
+    assert never.result.losses[3] != once[3]
+
+
 def write_video(path: Path, frames: int) -> Path:
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:

@@ -208,6 +208,24 @@ def test_scans_that_upstreams_optimizer_leaves_out_stay_as_they_are(make_tiny: M
     assert all(p.requires_grad for p in free.parameters())
 
 
+def test_training_begins_with_nothing_anywhere_unless_upstreams_draw_is_asked_for() -> None:
+    """Few places have an object, and the weights of a sum are drawn by how much it sums."""
+    small = {"width": 0.125, "num_classes": 3, "imgsz": 64}
+    for upstream, score in ((False, 0.01**2), (True, 0.5**2)):
+        model: Any = (
+            mambasdk.create_model("fer_yolo_mamba", **small, upstream_init=upstream).eval().requires_grad_(False)
+        )
+        scores = model.decode(model(images(2)))[1]
+        assert score / 3 < float(scores.min()) <= float(scores.max()) < 3 * score
+        large = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 4000]
+        deviations = [float(weight.std()) for weight in large]
+        expected = [0.02 if upstream else (3 * weight[0].numel()) ** -0.5 for weight in large]
+        assert deviations == pytest.approx(expected, rel=0.06)
+        ends = model.with_classes(500).head.cls_preds
+        assert [float(layer.weight.detach().std()) < 0.025 for layer in ends] == [upstream] * 3
+        assert [float(layer.bias.detach().max()) < -4 for layer in ends] == [not upstream] * 3
+
+
 def test_upstreams_strides_change_the_loss_and_not_the_boxes(make_tiny: Make) -> None:
     true, upstream = make_tiny("fer_yolo_mamba"), make_tiny("fer_yolo_mamba", upstream_strides=True)
     objects = [torch.tensor([[0, 0.5, 0.5, 0.4, 0.5], [1, 0.2, 0.3, 0.2, 0.2]])]

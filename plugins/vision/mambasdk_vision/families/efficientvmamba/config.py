@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.nn import pair
-from mambasdk_vision.nn.stages import check_out_indices, stage_widths
+from mambasdk_vision.nn.stage_settings import StageSettings
 
 
 @dataclass
-class EfficientVMambaConfig:
+class EfficientVMambaConfig(StageSettings):
     """An EfficientVMamba; the defaults are the tiny one's (arXiv 2403.09977).
 
     dims: channels of the first stage, which double, or of every stage. depths: blocks of each stage; the first two
@@ -36,10 +35,7 @@ class EfficientVMambaConfig:
 
     def __post_init__(self) -> None:
         where = type(self).__name__
-        self.depths = tuple(self.depths)
-        self.dims = stage_widths(self.dims, self.depths, where)
-        self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
-        self.imgsize = pair(self.imgsize, "imgsize", where)
+        self.dims = self.read_stages(self.dims)
         if self.step_size != 2:
             raise InvalidArgumentError(
                 "bad step_size",
@@ -54,14 +50,3 @@ class EfficientVMambaConfig:
                 expected="8 or more in the first two stages, an eighth of which is squeezed and excited",
                 got=self.dims,
             )
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels that a package's processor makes."""
-        return pair(self.imgsize, "imgsize", type(self).__name__)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of every stage."""
-        assert not isinstance(self.dims, int)
-        return tuple(self.dims)

@@ -20,7 +20,9 @@ class FerYoloMambaConfig:
     of the image. imgsz: side of the images that a package's processor makes, or height and width; multiples of 32.
     upstream_strides: train as if the first map had a stride of 8, where it has 16, as upstream does; boxes are decoded
     by the true strides either way. upstream_groups: leave the scans' own parameters (`x_proj_weight`,
-    `dt_projs_weight`, `dt_projs_bias`, `A_logs`, `Ds`) as they were drawn, as upstream's optimizer does.
+    `dt_projs_weight`, `dt_projs_bias`, `A_logs`, `Ds`) as they were drawn, as upstream's optimizer does. upstream_init:
+    draw all convolutions with a deviation of 0.02, whatever they sum over, and begin with an object at every second
+    place, as upstream does; AdamW's steps are large beside such weights, and expressions are learnt late.
     """
 
     depth: float = 0.33
@@ -30,6 +32,7 @@ class FerYoloMambaConfig:
     imgsz: int | Sequence[int] = 320
     upstream_strides: bool = False
     upstream_groups: bool = False
+    upstream_init: bool = False
 
     def __post_init__(self) -> None:
         where = type(self).__name__

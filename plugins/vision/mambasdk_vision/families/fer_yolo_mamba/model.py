@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,7 @@ from mambasdk_vision.nn.routed_scan import RoutedScan
 
 _HIDDEN = 256  # channels of the end before scaling
 _UPSTREAM_STRIDES = (8, 16, 32)
+_PRIOR = 0.01  # what a place says of objects and classes before training (arXiv 1708.02002)
 
 
 class FerYoloMamba(Detector):
@@ -41,7 +43,11 @@ class FerYoloMamba(Detector):
         hidden = int(_HIDDEN * config.width)
         self.head = DecoupledHead((low, 2 * low, 2 * middle), hidden, config.num_classes)
         self.loss_strides = _UPSTREAM_STRIDES if config.upstream_strides else self.strides
-        _init(self)
+        if config.upstream_init:
+            _init_as_upstream(self)
+        else:
+            _init_ends(self.head.obj_preds)
+            _init_ends(self.head.cls_preds)
         if config.upstream_groups:
             _freeze_scans(self)
 
@@ -67,7 +73,10 @@ class FerYoloMamba(Detector):
         """See Detector: the last layer of every level."""
         for layer in self.head.cls_preds:
             layer.reset_parameters()  # type: ignore[operator]
-            nn.init.normal_(layer.weight, 0.0, 0.02)  # type: ignore[arg-type]
+        if self.config.upstream_init:
+            _init_as_upstream(self.head.cls_preds)
+        else:
+            _init_ends(self.head.cls_preds)
 
 
 def build(config: FerYoloMambaConfig) -> FerYoloMamba:
@@ -76,8 +85,15 @@ def build(config: FerYoloMambaConfig) -> FerYoloMamba:
 
 
 @torch.no_grad()
-def _init(model: nn.Module) -> None:
-    """Convolutions normal with deviation 0.02, norms of batches around 1, as upstream's last pass."""
+def _init_ends(layers: nn.ModuleList) -> None:
+    """Biases by which every place is nearly sure of nothing: nearly all are right at once, and few have to learn."""
+    for layer in layers:
+        nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _init_as_upstream(model: nn.Module) -> None:
+    """Convolutions normal with deviation 0.02, norms of batches around 1: upstream's last pass over all modules."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, 0.0, 0.02)

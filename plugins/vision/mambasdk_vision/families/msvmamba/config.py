@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.nn import pair
-from mambasdk_vision.nn.stages import check_out_indices, stage_widths
+from mambasdk_vision.nn.stage_settings import StageSettings
 
 Version = Literal["v1", "v3"]
 VERSIONS = ("v1", "v3")
@@ -28,7 +27,7 @@ def check_full_res_index(index: int, where: str) -> None:
 
 
 @dataclass
-class MSVMambaConfig:
+class MSVMambaConfig(StageSettings):
     """An MSVMamba; the defaults are those of v1 tiny (arXiv 2405.14174).
 
     version: "v1", the paper's, or "v3", the authors' later one: other stem and downsampling, norms after the ConvFFN
@@ -59,23 +58,9 @@ class MSVMambaConfig:
 
     def __post_init__(self) -> None:
         where = type(self).__name__
-        self.depths = tuple(self.depths)
-        self.dims = stage_widths(self.dims, self.depths, where)
-        self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
-        self.imgsize = pair(self.imgsize, "imgsize", where)
+        self.dims = self.read_stages(self.dims)
         if self.version not in VERSIONS:
             raise InvalidArgumentError(
                 "bad version", where=where, expected=" or ".join(map(repr, VERSIONS)), got=repr(self.version)
             )
         check_full_res_index(self.full_res_index, where)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) that a package's processor makes."""
-        return pair(self.imgsize, "imgsize", type(self).__name__)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of every stage."""
-        assert not isinstance(self.dims, int)
-        return tuple(self.dims)

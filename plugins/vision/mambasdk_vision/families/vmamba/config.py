@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.nn import pair
 from mambasdk_vision.nn.forward_type import ForwardType
-from mambasdk_vision.nn.stages import check_out_indices, stage_widths
+from mambasdk_vision.nn.stage_settings import StageSettings
 
 _CHOICES = {
     "ssm_init": ("v0", "v1", "v2"),
@@ -19,7 +18,7 @@ _CHOICES = {
 
 
 @dataclass
-class VMambaConfig:
+class VMambaConfig(StageSettings):
     """A VMamba; the defaults are those of VMamba-tiny s1l8 (arXiv 2401.10166).
 
     patch_size: of the stem, 4. in_chans: channels of the image. num_classes: of the head. depths: blocks of each stage.
@@ -57,10 +56,7 @@ class VMambaConfig:
 
     def __post_init__(self) -> None:
         where = type(self).__name__
-        self.depths = tuple(self.depths)
-        self.dims = stage_widths(self.dims, self.depths, where)
-        self.out_indices = check_out_indices(self.out_indices, len(self.depths), where)
-        self.imgsize = pair(self.imgsize, "imgsize", where)
+        self.dims = self.read_stages(self.dims)
         ForwardType.parse(self.forward_type)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -69,14 +65,3 @@ class VMambaConfig:
                 )
         if self.patchembed_version == "v2" and self.patch_size % 2:
             raise InvalidArgumentError("bad patch_size", where=where, expected="an even number", got=self.patch_size)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) that a position embedding is for."""
-        return pair(self.imgsize, "imgsize", type(self).__name__)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of every stage."""
-        assert not isinstance(self.dims, int)
-        return tuple(self.dims)

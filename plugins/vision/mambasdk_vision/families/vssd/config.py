@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mambasdk.errors import InvalidArgumentError
-from mambasdk_vision.nn import pair
-from mambasdk_vision.nn.stages import check_out_indices, stage_widths
+from mambasdk_vision.nn.stage_settings import StageSettings
 
 Mixing = Literal["non_causal", "causal", "bidirectional"]
 _MIXINGS = ("non_causal", "causal", "bidirectional")
 
 
 @dataclass
-class VSSDConfig:
+class VSSDConfig(StageSettings):
     """A VSSD; the defaults are those of VSSD-tiny (arXiv 2407.18559).
 
     in_chans: channels of the image. num_classes: of the head. embed_dim: channels of the first stage, which double.
@@ -44,11 +43,8 @@ class VSSDConfig:
 
     def __post_init__(self) -> None:
         where = type(self).__name__
-        self.depths, self.num_heads = tuple(self.depths), tuple(self.num_heads)
-        self.attn_types = tuple(self.attn_types)
-        stages = len(stage_widths(self.embed_dim, self.depths, where))
-        self.out_indices = check_out_indices(self.out_indices, stages, where)
-        self.imgsize = pair(self.imgsize, "imgsize", where)
+        self.num_heads, self.attn_types = tuple(self.num_heads), tuple(self.attn_types)
+        stages = len(self.read_stages(self.embed_dim))
         for name in ("num_heads", "attn_types"):
             values = getattr(self, name)
             if len(values) != stages:
@@ -63,13 +59,3 @@ class VSSDConfig:
             raise InvalidArgumentError(
                 "bad mixing", where=where, expected=" or ".join(map(repr, _MIXINGS)), got=repr(self.mixing)
             )
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) that a package's processor makes."""
-        return pair(self.imgsize, "imgsize", type(self).__name__)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of every stage."""
-        return stage_widths(self.embed_dim, self.depths, type(self).__name__)

@@ -1,0 +1,1 @@
+"""`mambasdk medical`: plan, preprocess, train, predict, evaluate, import."""

@@ -1,0 +1,1 @@
+"""From files to label maps: tiles, mirroring, the way back to the file's grid."""

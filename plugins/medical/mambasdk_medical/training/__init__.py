@@ -1,0 +1,1 @@
+"""Training of segmenters: patches, augmentation, loss, the task and its trainer."""
