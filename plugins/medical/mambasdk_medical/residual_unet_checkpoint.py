@@ -37,7 +37,8 @@ def unet_settings(config: Mapping[str, Any], extra: Collection[str] = ()) -> dic
     - constructor facts: `patch`, `cin`, `ncls`, `strides`, `kernels`, `base`, `maxf`, `nenc`, `ndec`: widths double
       from base to maxf; blocks of every stage and step.
 
-    extra: names of the family's other fields, which any form may have beside. Raises CheckpointError.
+    extra: names of the family's other fields, which any form may have beside.
+    Raises CheckpointError, and InvalidArgumentError for files of a plan that say too little.
     """
     own = {name: config[name] for name in extra if name in config}
     if "plans" in config:
