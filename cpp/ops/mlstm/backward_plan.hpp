@@ -79,6 +79,7 @@ MAMBASDK_SIMD DivisionGrad divide_back(float* u, const float* y, Index width, fl
   return {!divisor.normal ? 0.0f : normaliser < 0.0f ? -grad : grad, grad * static_cast<float>(mlstm::kEpsilon)};
 }
 
+// One head of one sequence.
 template <class T>
 struct HeadBack {
   const Backward& call;

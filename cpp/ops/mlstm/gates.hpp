@@ -62,8 +62,9 @@ MAMBASDK_SIMD void read_gates(float* out, const Problem& p, const StridedView& v
   with_type(p.gate_type, [&]<class G>(G) { read_gate<G>(out, view, sequence, head, begin, count); });
 }
 
-// Steps [begin, begin + count); gates.m is that before, and becomes that after. A sum of gates is of no use beyond one
-// that is not finite: the weights are not either then, and make_step_gates has those that count.
+// Steps [begin, begin + count); gates.m is that before, and becomes that after. The sums do not come back from a gate
+// that is not finite, but for an input gate of minus infinity, a step of no weight: where `finite` is not set, nothing
+// but the gates themselves is of use, and make_step_gates has the weights.
 __attribute__((noinline)) inline void make_gates(Gates& gates, const Problem& p, const Dims& d,
                                                  const Sequence& sequence, Index head, Index begin, Index count) {
   for (Index i = 0; i < d.steps; i += kLanes) store(gates.decay + i, zero());
