@@ -131,4 +131,4 @@ def test_plans_and_images() -> None:
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_200_steps_in_mixed_precision_stay_finite(dtype: torch.dtype, task: str) -> None:
     losses = train(tiny(task=task, blocks=2), dtype)
-    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
