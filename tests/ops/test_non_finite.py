@@ -22,7 +22,7 @@ from tolerance import RELATIVE
 from mambasdk import ops
 from mambasdk.ops._library import adapter
 
-OPS = ("ssd", "selective_scan", "ssd_state_update", "selective_state_update")
+OPS = ("ssd", "selective_scan", "mlstm", "ssd_state_update", "selective_state_update", "mlstm_state_update")
 BAD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -188,6 +188,60 @@ def test_nan_of_the_gradient_stays_in_its_sequence(dtype: torch.dtype) -> None:
     assert inputs["x"].grad[:, 100:121, 0, 1].isnan().all()
     assert inputs["x"].grad[:, 121:].isfinite().all()
     assert inputs["x"].grad[:, :, 1].isfinite().all()
+
+
+def _mlstm_example(length: int = 150) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    rows = {name: draw(1, length, 2, 5) for name in ("q", "k", "v")}
+    return {**rows, "igate": draw(1, length, 2), "fgate": 2.0 * draw(1, length, 2) + 2.0}
+
+
+@pytest.mark.parametrize("isa", abi.isas())
+@pytest.mark.parametrize("chunk", [7, 64, 1024])
+def test_a_forget_gate_of_minus_infinity_begins_a_sequence(chunk: int, isa: str) -> None:
+    """In values and gradients it is a border of packed sequences, wherever in a chunk; its own gradient is 0."""
+    begins = [0, 3, 63, 64, 65, 140, 150]
+    given = _mlstm_example()
+    offsets = torch.tensor(begins, dtype=torch.int32)
+    found = []
+    with abi.isa(isa):
+        for packed in (True, False):
+            leaves = {name: tensor.clone() for name, tensor in given.items()}
+            if not packed:
+                leaves["fgate"][:, begins[1:-1]] = -math.inf
+            leaves = {name: tensor.requires_grad_() for name, tensor in leaves.items()}
+            h = ops.mlstm(**leaves, chunk=chunk, cu_seqlens=offsets if packed else None)
+            (h * given["v"].roll(1, 1)).sum().backward()
+            found.append({"h": h.detach(), **{name: leaf.grad for name, leaf in leaves.items()}})
+    for name, expected in found[0].items():
+        torch.testing.assert_close(found[1][name], expected, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+    assert (found[1]["fgate"][:, begins[1:-1]] == 0.0).all()
+
+
+@pytest.mark.parametrize("step", [0, 1, 63, 64, 100])
+def test_an_input_gate_of_minus_infinity_takes_nothing(step: int) -> None:
+    """What the step would have put in is as if it were 0, and its k, v and gate have no gradient."""
+    given = _mlstm_example()
+    given["igate"][:, step] = -math.inf
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in given.items()}
+    h = ops.mlstm(**leaves)
+    given["v"][:, step], given["k"][:, step] = 100.0, 100.0
+    torch.testing.assert_close(ops.mlstm(**given), h, rtol=0.0, atol=0.0)
+    h.sum().backward()
+    assert all(leaf.grad.isfinite().all() for leaf in leaves.values())
+    assert all((leaves[name].grad[:, step] == 0.0).all() for name in ("k", "v", "igate"))
+
+
+def test_nan_of_the_normaliser_is_not_hidden_by_its_least_value() -> None:
+    given = _mlstm_example(3)
+    state = ops.MLSTMMemory(torch.zeros(1, 2, 5, 5), torch.zeros(1, 2, 5), torch.zeros(1, 2))
+    state.n[0, 1, 2] = math.nan
+    h = ops.mlstm(**given, initial_state=state)
+    row, _ = ops.mlstm_state_update(state, **{name: tensor[:, 0] for name, tensor in given.items()})
+    for heads in (h[0, 0], row[0]):
+        assert heads[0].isfinite().all()
+        assert heads[1].isnan().all()
 
 
 # ---- the range of float16 ----

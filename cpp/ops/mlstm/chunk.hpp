@@ -1,13 +1,5 @@
-// One chunk of mlstm as the forward and the derivative see it: gates, rows of the inputs, triangular products. For
-// *.isa.cpp only.
-//
-// Within a chunk, with F_t the sum of log-sigmoids of the forget gates so far, step s counts at step t with the weight
-// exp(F_t - F_s + i_s - m_t) = exp(g_s - r_t), where g_s = i_s - F_s and r_t = m_t - F_t, the largest of m before the
-// chunk and of g so far: every weight is at most 1. g and r are kept as two floats each, so that a difference is as
-// exact as its operands allow however long the chunk and strong the gates.
-//
-// A state is C, turned, keys by values, and n behind it: one more column of values that are 1. What that column adds to
-// products, a vector's work each, is done beside them.
+// What every kernel of mlstm shares: padded sizes, the heads of the sequences in slots of scratch memory, and rows of
+// the inputs. For *.isa.cpp only.
 #pragma once
 
 #include "core/simd_types.hpp"
@@ -39,97 +31,9 @@ MAMBASDK_SIMD Index slot_count(const Problem& p) {
   return min64(p.sequence_count * p.heads, kSlots);
 }
 
-// Arrays of a chunk's steps, one behind the other in scratch memory.
-struct Gates {
-  static constexpr Index kArrays = 11;
-  float *g, *g_low, *r, *r_low;
-  float* from_begin;  // weight of the state before the chunk at each step
-  float* to_end;      // weight of each step in the state after the chunk
-  float* least;       // exp(-m): what the normaliser is at least
-  float* decay;       // log sigmoid of the forget gate
-  float* slope;       // its derivative
-  float* normaliser;  // n q
-  float* kept;        // 1 where m is the decayed one, 0 where it is the input gate
-  float through;      // weight of the state before the chunk in the one after
-  double m;           // before the chunk, then after it
-
-  Gates(float* memory, Index steps) {
-    float** arrays[kArrays] = {&g,     &g_low, &r,     &r_low,      &from_begin, &to_end,
-                               &least, &decay, &slope, &normaliser, &kept};
-    for (float** array : arrays) {
-      *array = memory;
-      memory += steps;
-    }
-    through = 0.0f;
-    m = 0.0;
-  }
-};
-
-// A double as two floats; infinities and NaN as one.
-MAMBASDK_SIMD void split(double x, float* high, float* low) {
-  *high = static_cast<float>(x);
-  const double rest = x - static_cast<double>(*high);
-  *low = rest - rest == 0.0 ? static_cast<float>(rest) : 0.0f;
-}
-
-MAMBASDK_SIMD vf weight(vf g, vf g_low, vf r, vf r_low) {
-  return exp((g - r) + (g_low - r_low));
-}
-
 // Where step `t` of a sequence is in an input.
 MAMBASDK_SIMD Index place(const StridedView& view, const Sequence& sequence, Index head, Index t) {
   return sequence.batch * view.stride[0] + (sequence.begin + t) * view.stride[1] + head * view.stride[2];
-}
-
-template <class G>
-MAMBASDK_SIMD void read_gate(float* out, const StridedView& view, const Sequence& sequence, Index head, Index begin,
-                             Index count) {
-  const G* from = static_cast<const G*>(view.data) + place(view, sequence, head, begin);
-  for (Index i = 0; i < count; ++i) out[i] = to_float(from[i * view.stride[1]]);
-}
-
-MAMBASDK_SIMD void read_gates(float* out, const Problem& p, const StridedView& view, const Sequence& sequence,
-                              Index head, Index begin, Index count) {
-  with_type(p.gate_type, [&]<class G>(G) { read_gate<G>(out, view, sequence, head, begin, count); });
-}
-
-// Steps [begin, begin + count); gates.m is that before, and becomes that after.
-__attribute__((noinline)) inline void make_gates(Gates& gates, const Problem& p, const Dims& d,
-                                                 const Sequence& sequence, Index head, Index begin, Index count) {
-  for (Index i = 0; i < d.steps; i += kLanes) store(gates.decay + i, zero());
-  read_gates(gates.decay, p, p.fgate, sequence, head, begin, count);
-  read_gates(gates.g, p, p.igate, sequence, head, begin, count);
-  for (Index i = 0; i < d.steps; i += kLanes) {
-    const vf forget = load(gates.decay + i);
-    store(gates.slope + i, sigmoid(zero() - forget));
-    store(gates.decay + i, zero() - softplus(zero() - forget));
-  }
-  const double before = gates.m;
-  double sum = 0.0, most = before;
-  for (Index i = 0; i < count; ++i) {
-    sum += static_cast<double>(gates.decay[i]);
-    const double g = static_cast<double>(gates.g[i]) - sum;
-    gates.kept[i] = most >= g ? 1.0f : 0.0f;
-    most = most >= g ? most : g;
-    split(g, gates.g + i, gates.g_low + i);
-    split(most, gates.r + i, gates.r_low + i);
-    gates.least[i] = static_cast<float>(-(most + sum));
-  }
-  for (Index i = count; i < d.steps; ++i) {  // no steps: of no weight, and they read nothing
-    gates.g[i] = -__builtin_inff();
-    gates.g_low[i] = gates.kept[i] = gates.least[i] = 0.0f;
-    split(most, gates.r + i, gates.r_low + i);
-  }
-  float m = 0.0f, m_low = 0.0f, end = 0.0f, end_low = 0.0f;
-  split(before, &m, &m_low);
-  split(most, &end, &end_low);
-  for (Index i = 0; i < d.steps; i += kLanes) {
-    store(gates.from_begin + i, weight(set1(m), set1(m_low), load(gates.r + i), load(gates.r_low + i)));
-    store(gates.to_end + i, weight(load(gates.g + i), load(gates.g_low + i), set1(end), set1(end_low)));
-    store(gates.least + i, exp(load(gates.least + i)));
-  }
-  gates.through = weight(set1(m), set1(m_low), set1(end), set1(end_low))[0];
-  gates.m = most + sum;
 }
 
 // Rows of one chunk of an input, for one head, times `scale`: (steps, width), zeros beyond.
@@ -150,141 +54,30 @@ MAMBASDK_SIMD float key_scale(const Problem& p) {
   return p.head_dim > 0 ? 1.0f / sqrt(set1(static_cast<float>(p.head_dim)))[0] : 1.0f;
 }
 
-// c (steps,columns) = or += a b, of a lower triangle a (steps,steps): row t takes cells up to t.
-__attribute__((noinline)) inline void lower_product(float* c, Index ldc, const float* a, Index lda, const float* b,
-                                                    Index ldb, Index rows, Index columns, bool add) {
-  for_stripes(columns, [&](Index j, auto width) __attribute__((always_inline)) {
-    constexpr int NV = decltype(width)::value;
-    for (Index r = 0; r < rows; r += kProductRows) {
-      vf acc[kProductRows][NV];
-      clear_tile(acc);
-      if (add) load_tile(acc, c + r * ldc + j, ldc);
-      multiply<FloatCells>(acc, a + r * lda, lda, b + j, ldb, r + kProductRows);
-      store_tile(acc, c + r * ldc + j, ldc);
-    }
-  });
-}
-// c += a b, of an upper triangle a (steps,steps): row s takes cells from s to `count`.
-__attribute__((noinline)) inline void add_upper_product(float* c, Index ldc, const float* a, Index lda, const float* b,
-                                                        Index ldb, Index count, Index columns) {
-  for_stripes(columns, [&](Index j, auto width) __attribute__((always_inline)) {
-    constexpr int NV = decltype(width)::value;
-    for (Index r = 0; r < count; r += kProductRows) {
-      vf acc[kProductRows][NV];
-      load_tile(acc, c + r * ldc + j, ldc);
-      multiply<FloatCells>(acc, a + r * lda + r, lda, b + r * ldb + j, ldb, count - r);
-      store_tile(acc, c + r * ldc + j, ldc);
-    }
-  });
-}
-// The lower triangle, and what of the tiles of columns lies above it, of a b: (steps, k) by (k, steps).
-__attribute__((noinline)) inline void triangle(float* c, const float* a, Index lda, const float* b, Index steps,
-                                               Index k) {
-  for (Index j = 0; j < steps; j += kTriangleColumns)
-    product<FloatCells>(c + j * steps + j, steps, a + j * lda, lda, b + j, steps, steps - j,
-                        min64(kTriangleColumns, steps - j), k, false);
-}
-
-// Row r of (rows,columns) times scale[r].
-MAMBASDK_SIMD void scale_rows(float* c, Index ld, Index rows, Index columns, const float* scale) {
-  for (Index r = 0; r < rows; ++r)
-    for (Index j = 0; j < columns; j += kLanes) store(c + r * ld + j, load(c + r * ld + j) * scale[r]);
-}
-// Column r of (rows,columns) times scale[r].
-MAMBASDK_SIMD void scale_columns(float* c, Index ld, Index rows, Index columns, const float* scale) {
-  for (Index r = 0; r < rows; ++r)
-    for (Index j = 0; j < columns; j += kLanes) store(c + r * ld + j, load(c + r * ld + j) * load(scale + j));
-}
-
-// The weights of steps [s, s + kLanes) at step t; 0 for those after it.
-MAMBASDK_SIMD vf weights_at(const Gates& gates, Index t, Index s) {
-  vi early;
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) early[i] = static_cast<std::int32_t>(s) + i;
-  const vf w = weight(load(gates.g + s), load(gates.g_low + s), set1(gates.r[t]), set1(gates.r_low[t]));
-  return select(early <= static_cast<std::int32_t>(t), w, zero());
-}
 MAMBASDK_SIMD float dot(const float* a, const float* b, Index n) {
   vf sum = zero();
   for (Index i = 0; i < n; i += kLanes) sum += load(a + i) * load(b + i);
   return reduce_add(sum);
 }
 
-// Scores times their weights, zero above the diagonal as far as its vectors go; and the normaliser at each step, with
-// what the state before the chunk has of it.
-__attribute__((noinline)) inline void weigh(float* scores, Gates& gates, const Dims& d, const float* q,
-                                            const float* state, Index count) {
-  for (Index t = 0; t < d.steps; ++t) {
-    vf sum = zero();
-    for (Index s = 0; s <= t; s += kLanes) {
-      const vf score = load(scores + t * d.steps + s) * weights_at(gates, t, s);
-      store(scores + t * d.steps + s, score);
-      sum += score;
-    }
-    gates.normaliser[t] = reduce_add(sum);
-  }
-  for (Index t = 0; t < count; ++t)
-    gates.normaliser[t] += gates.from_begin[t] * dot(q + t * d.width, state + d.width * d.width, d.width);
+// Of `n` floats, a multiple of a vector.
+MAMBASDK_SIMD bool is_finite(const float* x, Index n) {
+  vf nothing = zero();  // 0 times what must be finite
+  for (Index i = 0; i < n; i += kLanes) nothing += load(x + i) * 0.0f;
+  return reduce_add(nothing) == 0.0f;
 }
 
-// state = through state + turned_keys (width,steps) values (steps,width), whose column for n is `ones`: n = through n +
-// the sum of keys (steps,width) times their `scale` and `ones`, of which null is 1 everywhere.
-__attribute__((noinline)) inline void carry(float* state, const Dims& d, float through, const float* turned_keys,
-                                            const float* values, const float* keys, const float* scale,
-                                            const float* ones, Index count) {
-  for_stripes(d.width, [&](Index j, auto stripe) __attribute__((always_inline)) {
-    constexpr int NV = decltype(stripe)::value;
-    for (Index e = 0; e < d.width; e += kProductRows) {
-      vf acc[kProductRows][NV];
-      clear_tile(acc);
-      multiply<FloatCells>(acc, turned_keys + e * d.steps, d.steps, values + j, d.width, count);
-      add_tile(acc, set1(through), state + e * d.width + j, d.width);
-      store_tile(acc, state + e * d.width + j, d.width);
-    }
-  });
-  float* n = state + d.width * d.width;
-  for (Index j = 0; j < d.width; j += kLanes) {
-    vf sum = load(n + j) * through;
-    for (Index t = 0; t < count; ++t)
-      sum += load(keys + t * d.width + j) * (ones != nullptr ? scale[t] * ones[t] : scale[t]);
-    store(n + j, sum);
+// What the sums of a step are divided by: max(|normaliser|, least) + epsilon. A normaliser that is NaN counts.
+struct Divisor {
+  float value;
+  bool normal;  // the normaliser is the larger
+
+  Divisor(float normaliser, float least) {
+    const float size = __builtin_fabsf(normaliser);
+    normal = !(size <= least);
+    value = (normal ? size : least) + static_cast<float>(mlstm::kEpsilon);
   }
-}
-
-// ---- states: (S,H,E,E) of v by k, (S,H,E) and (S,H) outside; C turned, and n behind it, inside ----
-
-struct StateViews {
-  const StridedView &C, &n, &m;
 };
-
-// Zeros where it is absent; m is then `none`.
-__attribute__((noinline)) inline double read_state(float* state, const Dims& d, const Problem& p, StateViews views,
-                                                   Index s, Index head, double none) {
-  for (Index i = 0; i < d.state(); i += kLanes) store(state + i, zero());
-  if (views.C.data != nullptr) {
-    const float* C = static_cast<const float*>(views.C.data) + s * views.C.stride[0] + head * views.C.stride[1];
-    for (Index e = 0; e < p.head_dim; ++e)
-      for (Index j = 0; j < p.head_dim; ++j) state[j * d.width + e] = C[e * views.C.stride[2] + j * views.C.stride[3]];
-  }
-  if (views.n.data != nullptr) {
-    const float* n = static_cast<const float*>(views.n.data) + s * views.n.stride[0] + head * views.n.stride[1];
-    for (Index j = 0; j < p.head_dim; ++j) state[d.width * d.width + j] = n[j * views.n.stride[2]];
-  }
-  if (views.m.data == nullptr) return none;
-  const float* m = static_cast<const float*>(views.m.data);
-  return static_cast<double>(m[s * views.m.stride[0] + head * views.m.stride[1]]);
-}
-
-__attribute__((noinline)) inline void write_state(const mlstm::State& out, const Dims& d, const Problem& p, Index s,
-                                                  Index head, const float* state, double m) {
-  const Index first = s * p.heads + head, width = p.head_dim;
-  float* C = static_cast<float*>(out.C);
-  float* n = static_cast<float*>(out.n);
-  if (out.m != nullptr) static_cast<float*>(out.m)[first] = static_cast<float>(m);
-  for (Index j = 0; j < width && n != nullptr; ++j) n[first * width + j] = state[d.width * d.width + j];
-  for (Index e = 0; e < width && C != nullptr; ++e)
-    for (Index j = 0; j < width; ++j) C[(first * width + e) * width + j] = state[j * d.width + e];
-}
 
 // f(sequence, head, slot) for every head of every sequence; a slot's scratch memory is one range's at a time.
 template <class F>

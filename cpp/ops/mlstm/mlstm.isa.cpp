@@ -1,5 +1,7 @@
 // mlstm, forward (arXiv 2405.04517), by chunks: h = weights o (q k^T) v within a chunk, and q C of the state before it.
-#include "ops/mlstm/chunk.hpp"
+#include "ops/mlstm/products.hpp"
+#include "ops/mlstm/state.hpp"
+#include "ops/mlstm/steps.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -40,12 +42,14 @@ struct HeadScan {
   // Steps [begin, begin + count); `empty`: the state before them is zero, `last`: nobody needs the one after.
   void chunk(const Sequence& sequence, Index head, Index begin, Index count, bool empty, bool last,
              Gates& gates) const {
+    const double before = gates.m;
     make_gates(gates, p, plan, sequence, head, begin, count);
     float *q = at(plan.q), *k = at(plan.k), *turned = at(plan.turned), *v = at(plan.v), *scores = at(plan.scores);
     float *read = at(plan.read), *state = at(plan.memory);
     read_rows<T>(q, plan.width, plan.steps, p, p.q, sequence, head, begin, count, 1.0f);
     read_rows<T>(k, plan.width, plan.steps, p, p.k, sequence, head, begin, count, key_scale(p));
     read_rows<T>(v, plan.width, plan.steps, p, p.v, sequence, head, begin, count, 1.0f);
+    if (__builtin_expect(!gates.finite, 0)) return steps(sequence, head, begin, count, before, gates);
     transpose(turned, plan.steps, k, plan.width, plan.steps, plan.width);
     triangle(scores, q, plan.width, turned, plan.steps, p.head_dim);
     weigh(scores, gates, plan, q, state, count);
@@ -55,21 +59,35 @@ struct HeadScan {
       scale_rows(read, plan.width, count, plan.width, gates.from_begin);
     }
     lower_product(read, plan.width, scores, plan.steps, v, plan.width, plan.steps, plan.width, !empty);
+    // Every input and the state are factors or terms of these: they are not finite where one of them is not.
+    if (__builtin_expect(!is_finite(read, count * plan.width) || !is_finite(gates.normaliser, plan.steps), 0))
+      return steps(sequence, head, begin, count, before, gates);
     write(sequence, head, begin, count, gates);
     if (last) return;
     scale_columns(turned, plan.steps, plan.width, plan.steps, gates.to_end);
     carry(state, plan, gates.through, turned, v, k, gates.to_end, nullptr, count);
   }
 
+  // The same step by step, of the rows that were read.
+  void steps(const Sequence& sequence, Index head, Index begin, Index count, double before, Gates& gates) const {
+    make_step_gates(gates, plan, before, count);
+    for (Index t = 0; t < count; ++t) {
+      const Index row = t * plan.width;
+      step_state(at(plan.memory), plan, p.head_dim, gates.from_begin[t], gates.to_end[t], at(plan.k) + row,
+                 at(plan.v) + row);
+      gates.normaliser[t] = read_step(at(plan.read) + row, plan, p.head_dim, at(plan.memory), at(plan.q) + row);
+    }
+    write(sequence, head, begin, count, gates);
+  }
+
   void write(const Sequence& sequence, Index head, Index begin, Index count, const Gates& gates) const {
     for (Index t = 0; t < count; ++t) {
       const float* row = at(plan.read) + t * plan.width;
-      const float size = __builtin_fabsf(gates.normaliser[t]), least = gates.least[t];
-      const float divisor = (size > least ? size : least) + static_cast<float>(mlstm::kEpsilon);
+      const Divisor divisor(gates.normaliser[t], gates.least[t]);
       T* h = static_cast<T*>(call.h) +
              ((sequence.batch * p.length + sequence.begin + begin + t) * p.heads + head) * p.head_dim;
       for (Index j = 0; j < p.head_dim; j += kLanes)
-        store_n(h + j, load(row + j) / divisor, static_cast<int>(min64(kLanes, p.head_dim - j)));
+        store_n(h + j, load(row + j) / divisor.value, static_cast<int>(min64(kLanes, p.head_dim - j)));
     }
   }
 

@@ -1,5 +1,5 @@
 // mlstm, one step from a state to a state: each row of C is read once and written once.
-#include "ops/mlstm/chunk.hpp"
+#include "ops/mlstm/gates.hpp"
 
 namespace mambasdk::MAMBASDK_ISA {
 namespace {
@@ -34,14 +34,14 @@ void step(const Forward& call, Index s, Index head, float* scratch) {
     }
     return reduce_add(sum);
   };
-  const float size = __builtin_fabsf(advance(p.n, s * p.n.stride[0] + head * p.n.stride[1], p.n.stride[2], b[0],
-                                             static_cast<float*>(call.final.n) + first * width));
-  const float divisor = (size > least ? size : least) + static_cast<float>(mlstm::kEpsilon);
+  const Divisor divisor(advance(p.n, s * p.n.stride[0] + head * p.n.stride[1], p.n.stride[2], b[0],
+                                static_cast<float*>(call.final.n) + first * width),
+                        least);
   for (Index e = 0; e < width; ++e) {
     const Index at = s * p.C.stride[0] + head * p.C.stride[1] + e * p.C.stride[2];
     v[e] =
         advance(p.C, at, p.C.stride[3], b[0] * v[e], static_cast<float*>(call.final.C) + (first * width + e) * width) /
-        divisor;
+        divisor.value;
   }
   write_row(static_cast<T*>(call.h) + first * width, v, width);
   static_cast<float*>(call.final.m)[first] = static_cast<float>(m);

@@ -101,12 +101,15 @@ struct Head {
 
 struct Read {
   Row h;
-  double normaliser, divisor;  // n q; max(|n q|, e^-m) + epsilon
+  double normaliser, divisor;  // n q; max(|n q|, e^-m) + epsilon, where a NaN counts
+  bool normal;                 // |n q| is the larger
 };
 Read read(const Memory& state, const Row& q) {
-  Read out{Row(q.size(), 0.0), 0.0, 0.0};
+  Read out{Row(q.size(), 0.0), 0.0, 0.0, false};
   for (std::size_t j = 0; j < q.size(); ++j) out.normaliser += state.n[j] * q[j];
-  out.divisor = std::fmax(std::fabs(out.normaliser), std::exp(-state.m)) + kEpsilon;
+  const double size = std::fabs(out.normaliser), least = std::exp(-state.m);
+  out.normal = !(size <= least);
+  out.divisor = (out.normal ? size : least) + kEpsilon;
   for (std::size_t e = 0; e < q.size(); ++e) {
     for (std::size_t j = 0; j < q.size(); ++j) out.h[e] += state.C[e * q.size() + j] * q[j];
     out.h[e] /= out.divisor;
@@ -137,8 +140,7 @@ struct Back {
     const Gate g = head.gate_of(t, before.m);
     const Read y = read(after, q);
     const double grad_divisor = -dot(grad_h, y.h) / y.divisor;
-    const bool normal = std::fabs(y.normaliser) > std::exp(-after.m);
-    const double grad_normaliser = !normal ? 0.0 : y.normaliser < 0.0 ? -grad_divisor : grad_divisor;
+    const double grad_normaliser = !y.normal ? 0.0 : y.normaliser < 0.0 ? -grad_divisor : grad_divisor;
     grad.m += grad_divisor * kEpsilon;
     Row grad_q(width, 0.0), grad_k(width, 0.0), grad_v(width, 0.0);
     double taken = 0.0, kept = 0.0;
