@@ -43,6 +43,15 @@ IDS = torch.tensor([[2, 0, 5], [1, 1, 3]], dtype=torch.int32)
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
     "views of a permuted slice": (lambda _, x: x[:, 1:5].permute(0, 2, 3, 1).flatten(1, 2)[:, ::3], (X,)),
+    "reshapes of what was chosen along a dim": (
+        lambda _, x: (
+            x[:, 1].flatten(1) + 1,
+            x[:, :, 2].flatten(1, 2) * 2,
+            x.view(x.shape[0], 3, 2, 5, 4)[:, :, 1, 1:3, None].flatten(1, 2) + 1,
+            x.view(x.shape[0], 2, 3, 5, 4)[:, 1, 2].permute(0, 2, 1).flatten(1) * 2,
+        ),
+        (X,),
+    ),
     "reshape that needs a copy": (lambda _, x: x.transpose(1, 3).reshape(x.shape[0], -1) + 1, (X,)),
     "windows": (
         lambda _, x: x.view(x.shape[0], 3, 2, 5, 2, 2).permute(0, 1, 4, 2, 3, 5).reshape(x.shape[0], 6, -1) * 2,
@@ -214,6 +223,17 @@ def test_functions_give_what_torch_gives(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
+class ChosenWeights(nn.Module):
+    """A layer whose weights lie in every second row of a table, which is prepared once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(noise(6, 2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.exp(self.table.view(3, 2, 2, 4)[:, 1].reshape(24)) + self.table[:, 0].reshape(24)
+
+
 LAYERS: dict[str, tuple[nn.Module, Tensor]] = {
     "conv1d": (nn.Conv1d(6, 8, 3, 2, 1), noise(2, 6, 11)),
     "conv1d same": (nn.Conv1d(6, 8, 5, padding="same"), noise(2, 6, 11)),
@@ -233,6 +253,7 @@ LAYERS: dict[str, tuple[nn.Module, Tensor]] = {
     "batch norm behind a dense layer": (nn.Sequential(nn.Linear(8, 5), nn.BatchNorm1d(5)), noise(3, 8)),
     "gru both ways": (nn.GRU(8, 5, 2, bidirectional=True, batch_first=True), noise(2, 7, 8)),
     "gru, steps first": (nn.GRU(8, 5, bias=False), noise(7, 2, 8).transpose(0, 1).contiguous()),
+    "chosen rows of a table": (ChosenWeights(), noise(3, 24)),
     "embedding": (nn.Embedding(9, 4), IDS),
     "attention of torch": (nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True), noise(2, 5, 16)),
 }

@@ -88,11 +88,14 @@ def regrouped(x: Operand, shape: Sequence[Extent]) -> tuple[list[Extent], tuple[
     stored: list[Extent] = []
     order = [0] * len(shape)
     breaks = set()
+    seen = -1  # place of the last dim so far that is longer than 1; a break behind it outlives dims of 1 that go
     for g in sequence:
         before, after = groups[g]
         places = [x.order[i] for i in before if not is_same(x.shape[i], 1)]
-        if places and places[0] in x.breaks:
-            breaks.add(len(stored))
+        if places:
+            if any(d in x.breaks for d in range(seen + 1, places[0] + 1)):
+                breaks.add(len(stored))
+            seen = places[-1]
         for i in after:
             order[i] = len(stored)
             stored.append(shape[i])

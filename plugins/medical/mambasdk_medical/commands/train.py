@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from mambasdk.cli.train import TrainCommand
+from mambasdk.command_line.training import add_training_arguments, run_training
 from mambasdk_medical.heads.medical_segmentation import MedicalSegmentationHead
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `mambasdk train`, and the head's."""
-    TrainCommand().add_arguments(parser)
+    add_training_arguments(parser)
     head = MedicalSegmentationHead()
     head.add_train_arguments(parser)
     parser.set_defaults(head=head)
@@ -20,4 +20,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Mapping[str, Any] | None:
     """Train."""
-    return TrainCommand().run(args)
+    return run_training(args.head, args)

@@ -1,6 +1,6 @@
 """Convolutions that can be trained in bfloat16 on the CPU, also on the small maps at the bottom of a U-Net.
 
-There the weight gradient of torch's bfloat16 convolutions (oneDNN, torch 2.10) is not of these numbers, and often not
+There the weight gradient of torch's bfloat16 convolutions (oneDNN, torch 2.13) is not of these numbers, and often not
 finite, wherever a map's extent is below the filter's: at 2 x 2 x 2 voxels with a filter of side 3.
 """
 
@@ -23,7 +23,8 @@ class _WideOnSmallMaps(nn.modules.conv._ConvNd):
 
     def _is_small(self, x: Tensor) -> bool:
         extents = x.shape[-len(self.kernel_size) :]
-        return any(extent < side for extent, side in zip(extents, self.kernel_size, strict=True))
+        sides = [step * (side - 1) + 1 for side, step in zip(self.kernel_size, self.dilation, strict=True)]
+        return any(extent < side for extent, side in zip(extents, sides, strict=True))
 
 
 class Conv2d(_WideOnSmallMaps, nn.Conv2d):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mambasdk_medical.nn.convolutions import Conv2d, Conv3d
 from mambasdk_vision.nn.in_place import sum_of
 
 SLOPE = 0.01
@@ -19,9 +20,9 @@ def convolution(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequen
 
     Weights are He-normal for the leaky ReLU, biases zero.
     """
-    kind: Any = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
+    kind: Any = Conv2d if len(kernel) == 2 else Conv3d
     steps = (stride,) * len(kernel) if isinstance(stride, int) else tuple(stride)
-    conv: nn.Conv2d | nn.Conv3d = kind(inputs, outputs, tuple(kernel), steps, tuple(size // 2 for size in kernel))
+    conv: Conv2d | Conv3d = kind(inputs, outputs, tuple(kernel), steps, tuple(size // 2 for size in kernel))
     nn.init.kaiming_normal_(conv.weight, a=SLOPE)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

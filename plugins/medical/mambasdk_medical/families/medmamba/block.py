@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mambasdk.errors import ShapeError
 from mambasdk.nn import DropPath, LayerNorm
+from mambasdk_medical.nn.convolutions import Conv2d
 from mambasdk_vision.nn import channel_first, channel_last
 from mambasdk_vision.nn.ss2d import SS2D
 
@@ -28,10 +29,10 @@ class SSConvSSM(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.conv33conv33conv11 = nn.Sequential(
             nn.BatchNorm2d(half),
-            nn.Conv2d(half, half, 3, padding=1),
+            Conv2d(half, half, 3, padding=1),
             nn.BatchNorm2d(half),
             nn.ReLU(),
-            nn.Conv2d(half, half, 3, padding=1),
+            Conv2d(half, half, 3, padding=1),
             nn.BatchNorm2d(half),
             nn.ReLU(),
             nn.Conv2d(half, half, 1),

@@ -8,6 +8,7 @@ from mambasdk_medical.families.swin_umamba.config import SwinUMambaConfig
 from mambasdk_medical.families.swin_umamba.encoder import SwinEncoder
 from mambasdk_medical.families.swin_umamba.scan_decoder import SwinUMambaD
 from mambasdk_medical.model import MedicalSegmenter
+from mambasdk_medical.nn.convolutions import Conv2d
 from mambasdk_medical.nn.unetr import NamedConv, UnetrBlock, UnetrUp
 from mambasdk_medical.nn.vss_unet import init_vss
 from mambasdk_vision.nn import channel_first
@@ -29,7 +30,7 @@ class SwinUMamba(nn.Module, MedicalSegmenter):
         super().__init__()
         self.config = config
         widths = (config.stem_width, *config.dims)
-        stem = nn.Conv2d(config.in_channels, widths[0], _STEM_KERNEL, _STEM_STRIDE, _STEM_KERNEL // 2)
+        stem = Conv2d(config.in_channels, widths[0], _STEM_KERNEL, _STEM_STRIDE, _STEM_KERNEL // 2)
         self.stem = nn.Sequential(stem, nn.GroupNorm(widths[0], widths[0]))  # an instance norm with weights
         self.vssm_encoder = SwinEncoder(config, widths[0], _PATCH)
         for level, (channels, following) in enumerate(zip((config.in_channels, *widths), widths, strict=False), 1):

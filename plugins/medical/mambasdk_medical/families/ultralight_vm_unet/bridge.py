@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mambasdk_medical.nn.convolutions import Conv2d
+
 _KERNEL, _DILATION = 7, 3
 _NEIGHBOURS = 3  # channels that the first layer of the channel bridge sees together
 
@@ -20,7 +22,7 @@ class SpatialBridge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         padding = _DILATION * (_KERNEL // 2)
-        conv = nn.Conv2d(2, 1, _KERNEL, padding=padding, dilation=_DILATION)
+        conv = Conv2d(2, 1, _KERNEL, padding=padding, dilation=_DILATION)
         self.shared_conv2d = nn.Sequential(conv, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mambasdk_medical.families.ultralight_vm_unet.bridge import AttentionBridge
 from mambasdk_medical.families.ultralight_vm_unet.config import PARTS, UltraLightVMUNetConfig
 from mambasdk_medical.families.ultralight_vm_unet.parallel_mamba import ParallelMamba
 from mambasdk_medical.model import MedicalSegmenter
+from mambasdk_medical.nn.convolutions import Conv2d
 
 _SKIPS = 5
 _CONVOLUTIONS = 3  # stages of the encoder before the mixers
@@ -49,7 +50,7 @@ class UltraLightVMUNet(nn.Module, MedicalSegmenter):
         return nn.Sequential(
             ParallelMamba(channels, following, c.d_state, c.d_conv, c.expand)
             if mixes
-            else nn.Conv2d(channels, following, 3, padding=1)
+            else Conv2d(channels, following, 3, padding=1)
         )
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambasdk.nn import accumulate_dtype
+from mambasdk_medical.nn.convolutions import Conv2d
 
 _REDUCTION = 16  # channels for each hidden one
 
@@ -38,7 +39,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.conv1 = Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, H, W) to the same shape."""
@@ -70,7 +71,7 @@ class DetailInfusion(nn.Module):
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(levels))
+        self.convs = nn.ModuleList(Conv2d(channels, channels, 3, padding=1) for _ in range(levels))
 
     def forward(self, maps: Sequence[Tensor], level: int) -> Tensor:
         """maps: (B, C, h, w), each half the sides of the one before. Returns one of the size of maps[level]."""
