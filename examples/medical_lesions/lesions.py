@@ -28,7 +28,7 @@ KINDS = ("naevus", "melanoma", "keratosis")  # round and even; ragged and of two
 SEGMENTERS = ("vm_unet", "mhs_vm", "ultralight_vm_unet", "xlstm_unet")
 CLASSIFIER = "medmamba"
 RECIPE = ["--optimizer", "adamw", "--lr", "2e-3", "--weight-decay", "1e-2", "--warmup", "0.05", "--batch", "8"]
-STEPS = {"vm_unet": 80, "mhs_vm": 80, "ultralight_vm_unet": 80, "xlstm_unet": 80, CLASSIFIER: 150}
+STEPS = {"vm_unet": 80, "mhs_vm": 80, "ultralight_vm_unet": 60, "xlstm_unet": 80, CLASSIFIER: 150}
 MORE: dict[str, list[str]] = {"xlstm_unet": ["--set", "features_per_stage=[8,16,32,64,64]"]}
 
 Pixels = npt.NDArray[np.uint8]

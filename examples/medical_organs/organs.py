@@ -2,7 +2,7 @@
 
     python examples/medical_organs/organs.py --out organs
 
-Needs mambasdk-medical[train]. Three minutes on one core.
+Needs mambasdk-medical[train]. Two minutes on two cores.
 """
 
 from __future__ import annotations
