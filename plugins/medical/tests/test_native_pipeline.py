@@ -140,7 +140,7 @@ def test_pictures_come_back_as_pictures(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(buffer, "PNG")
     made = load_pipeline(folder).run({"image": buffer.getvalue()})
     expected, _ = predicted(net, pixels.transpose(2, 0, 1)[:, None], (999.0, 1.0, 1.0), processor)
-    assert (made["label_map"] == expected).mean() >= 0.999  # 1,073 pixels
+    assert (made["label_map"] == expected).mean() >= 0.9999
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(made["label_file"].tobytes()))), made["label_map"][0])
     assert "volume_ml" not in made["json"]["labels"][0]
 
