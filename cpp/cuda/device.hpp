@@ -5,6 +5,7 @@
 //   MAMBASDK_KERNEL(threads)      an entry point, launched with that many threads a block at most
 //   MAMBASDK_DEVICE               a function of the device
 //   MAMBASDK_UNROLL               before a loop whose arrays are to stay in registers
+//   MAMBASDK_ROLLED               before a loop that is to stay one
 //   Global<T>, Shared<T>          pointers to the device's and to the block's memory; + and -, and nullptr
 //   as<U>(p)                      the same place as another type
 //   shared_memory<T>(offset)      the block's dynamic shared memory from that byte on

@@ -7,6 +7,7 @@
 #define MAMBASDK_KERNEL(threads) __global__ void __launch_bounds__(threads)
 #define MAMBASDK_DEVICE __device__ __forceinline__
 #define MAMBASDK_UNROLL _Pragma("unroll")
+#define MAMBASDK_ROLLED _Pragma("unroll 1")
 // NOLINTEND
 
 namespace mambasdk::cuda {

@@ -6,9 +6,10 @@
 #include <type_traits>
 
 // NOLINTBEGIN: the macros of cuda/device.hpp
-#define MAMBASDK_KERNEL(threads) inline void
+#define MAMBASDK_KERNEL(threads) void
 #define MAMBASDK_DEVICE inline
 #define MAMBASDK_UNROLL
+#define MAMBASDK_ROLLED
 // NOLINTEND
 
 #include "emulation/block.hpp"
