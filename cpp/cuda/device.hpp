@@ -1,8 +1,9 @@
-// What a kernel here may use beside C++, under one set of names for two compilers. nvcc makes PTX of it (cuda/ptx.hpp). Any
-// other compiler takes the emulation of the tests (tests/cuda/emulation), which runs the same source on the CPU and checks
-// every access. docs/cuda.md says how to write a kernel.
+// What a kernel here may use beside C++, under one set of names for two compilers. nvcc makes PTX of it (cuda/ptx.hpp).
+// Any other compiler takes the emulation of the tests (tests/cuda/emulation), which runs the same source on the CPU and
+// checks every access. docs/cuda.md says how to write a kernel.
 //
-//   MAMBASDK_KERNEL(threads)      an entry point, launched with that many threads a block at most
+//   MAMBASDK_KERNEL(threads, blocks)   an entry point, launched with that many threads a block at most; so many blocks
+//                                 shall fit into a multiprocessor by their registers
 //   MAMBASDK_DEVICE               a function of the device
 //   MAMBASDK_UNROLL               before a loop whose arrays are to stay in registers
 //   MAMBASDK_ROLLED               before a loop that is to stay one

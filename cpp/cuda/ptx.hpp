@@ -4,7 +4,7 @@
 #include <type_traits>
 
 // NOLINTBEGIN: macros and assembly are what this file is for
-#define MAMBASDK_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define MAMBASDK_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define MAMBASDK_DEVICE __device__ __forceinline__
 #define MAMBASDK_UNROLL _Pragma("unroll")
 #define MAMBASDK_ROLLED _Pragma("unroll 1")

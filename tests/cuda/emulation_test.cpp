@@ -35,10 +35,10 @@ Found fault(GlobalMemory& memory, Launch launch, K&& kernel) {
   }
   return {};
 }
-#define EXPECT_FOUND(found, expected, part)                                     \
-  do {                                                                          \
-    EXPECT_EQ((found).kind, expected) << (found).text;                          \
-    EXPECT_NE((found).text.find(part), std::string::npos) << (found).text;      \
+#define EXPECT_FOUND(found, expected, part)                                                 \
+  do {                                                                                      \
+    EXPECT_EQ((found).kind, expected) << (found).text;                                      \
+    EXPECT_NE((found).text.find(part), std::string::npos) << (found).text;                  \
     EXPECT_NE((found).text.find("emulation_test.cpp:"), std::string::npos) << (found).text; \
   } while (false)
 
@@ -59,7 +59,8 @@ enum class Plant { nothing, fault };
 
 // Each thread writes a number and reads its neighbour's.
 template <Plant plant>
-MAMBASDK_KERNEL(64) pass_on(Global<int> out) {
+MAMBASDK_KERNEL(64, 1)
+pass_on(Global<int> out) {
   const unsigned i = thread_index().x, n = block_size().x;
   const Shared<int> numbers = shared_memory<int>(0);
   store(numbers + i, static_cast<int>(i));
@@ -80,7 +81,8 @@ TEST(Emulation, BarrierOrders) {
 TEST(Emulation, FindsAMissingBarrier) {
   GlobalMemory memory;
   Array<int> out(memory, 64, "out", false);
-  for (unsigned seed = 0; seed < kSeeds; ++seed) {  // who reads too early depends on the order, and so does what is said
+  for (unsigned seed = 0; seed < kSeeds;
+       ++seed) {  // who reads too early depends on the order, and so does what is said
     try {
       emulation::launch(memory, {.block = {64}, .shared_bytes = 256, .seed = seed},
                         [&] { pass_on<Plant::fault>(out); });
@@ -175,7 +177,8 @@ TEST(Emulation, FindsALaneThatTheMaskDoesNotName) {
 // ---- asynchronous copies ----
 
 template <bool waits, bool orders>
-MAMBASDK_KERNEL(32) copy_in(Global<const int> in, Global<int> out) {
+MAMBASDK_KERNEL(32, 1)
+copy_in(Global<const int> in, Global<int> out) {
   const unsigned i = thread_index().x;
   const Shared<int> numbers = shared_memory<int>(0);
   copy_async<16>(numbers + 4 * i, in + 4 * i);
@@ -198,8 +201,8 @@ TEST(Emulation, CopiesArriveWhenWaitedFor) {
 TEST(Emulation, FindsAMissingWait) {
   GlobalMemory memory;
   Array<int> in(memory, 256, "in"), out(memory, 128, "out", false);
-  const Found found = fault(memory, {.block = {32}, .shared_bytes = 1024},
-                            [&] { copy_in<false, true>(Global<int>(in), out); });
+  const Found found =
+      fault(memory, {.block = {32}, .shared_bytes = 1024}, [&] { copy_in<false, true>(Global<int>(in), out); });
   EXPECT_FOUND(found, Kind::in_flight, "not waited for");
 }
 
@@ -265,9 +268,8 @@ TEST(Emulation, FindsMisalignment) {
   Array<float> in(memory, 32, "in");
   const Found found = fault(memory, {.block = {1}}, [&] { load_vector<4>(in + 1); });
   EXPECT_FOUND(found, Kind::alignment, "16 bytes from byte 4 of in");
-  const Found copy = fault(memory, {.block = {1}, .shared_bytes = 64}, [&] {
-    copy_async<16>(shared_memory<float>(8), Global<float>(in));
-  });
+  const Found copy = fault(memory, {.block = {1}, .shared_bytes = 64},
+                           [&] { copy_async<16>(shared_memory<float>(8), Global<float>(in)); });
   EXPECT_FOUND(copy, Kind::alignment, "from byte 8 of shared memory");
 }
 
@@ -321,7 +323,8 @@ MAMBASDK_DEVICE int plain(int row, int half) {
 }
 
 template <int (*place)(int, int), class T>
-MAMBASDK_KERNEL(32) product(Global<const T> a, Global<const T> b, Global<float> out) {  // b is (16,8)
+MAMBASDK_KERNEL(32, 1)
+product(Global<const T> a, Global<const T> b, Global<float> out) {  // b is (16,8)
   const int lane = static_cast<int>(thread_index().x);
   const Shared<T> left = shared_memory<T>(0), right = shared_memory<T>(512);
   copy_async<16>(left + place(lane / 2, lane % 2), a + lane * 8);

@@ -218,7 +218,10 @@ struct Emulated {
   std::vector<Tensor> outputs;
   emulation::Counts counts;
 };
-Emulated emulated(Arena& arena, const Case& c, const std::vector<Value>& in, unsigned seed, bool count_banks = false) {
+struct Options {
+  bool count_banks = false, in_place = false;  // in place: final_state is the memory of initial_state
+};
+Emulated emulated(Arena& arena, const Case& c, const std::vector<Value>& in, unsigned seed, Options options = {}) {
   const Op& op = ops().get("selective_scan");
   emulation::GlobalMemory memory;
   Emulated run{};
@@ -227,6 +230,10 @@ Emulated emulated(Arena& arena, const Case& c, const std::vector<Value>& in, uns
   }
   for (const Tensor& planned : op.plan(in).outputs) {
     run.outputs.push_back(arena.empty(planned.dtype, {planned.shape.begin(), planned.shape.begin() + planned.ndim}));
+    if (options.in_place && run.outputs.size() == 2) {
+      run.outputs.back() = *in[8].tensor;
+      continue;
+    }
     expose(memory, run.outputs.back(), op.signature.outputs[run.outputs.size() - 1].name, false);
   }
   selective_scan::DevicePlan plan = selective_scan::device_plan(scan_args(c, in, run.outputs), c.reverse);
@@ -240,7 +247,7 @@ Emulated emulated(Arena& arena, const Case& c, const std::vector<Value>& in, uns
                                  .block = {static_cast<unsigned>(plan.threads)},
                                  .shared_bytes = static_cast<std::size_t>(plan.shared_bytes),
                                  .seed = seed,
-                                 .count_banks = count_banks};
+                                 .count_banks = options.count_banks};
   run.counts = emulation::launch(memory, launch, [&] {
     if (c.type == dtype::f32) {
       kernel<float>(plan.states, plan.params);
@@ -272,6 +279,16 @@ TEST(CudaSelectiveScan, MatchesTheReference) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+TEST(CudaSelectiveScan, MayWriteTheStateWhereItReadIt) {
+  const Case c{.length = 9, .channels = 5, .states = 3, .routes = 2};
+  Arena arena(6);
+  const std::vector<Value> in = inputs(arena, c);
+  const std::vector<Tensor> expected = testing::call(arena, ops().get("selective_scan"), in, KernelChoice::reference);
+  const Emulated run = emulated(arena, c, in, 2, {.in_place = true});
+  testing::expect_close(*in[8].tensor, expected[1], "final_state", 4.0);
+  testing::expect_close(run.outputs[0], expected[0], "y", 4.0);
 }
 
 // A decay of 0 leaves nothing of a state that is not finite.
@@ -308,7 +325,7 @@ TEST(CudaSelectiveScan, HasNoBankConflicts) {
   for (const DType type : {dtype::f32, dtype::bf16}) {
     const Case c{.batch = 1, .length = 16, .channels = 128, .type = type};
     Arena arena(4);
-    const Emulated run = emulated(arena, c, inputs(arena, c), 0, true);
+    const Emulated run = emulated(arena, c, inputs(arena, c), 0, {.count_banks = true});
     EXPECT_GT(run.counts.shared_accesses, 0);
     EXPECT_EQ(run.counts.bank_conflicts, 0) << c.name();
   }

@@ -7,14 +7,15 @@
 
 namespace mambasdk::selective_scan {
 
-inline constexpr int kDeviceThreads = 128;  // of a block, at most: each has a channel
-inline constexpr int kDeviceChunk = 128;  // steps between saved states
+inline constexpr int kDeviceThreads = 128;    // of a block, at most: each has a channel
+inline constexpr int kDeviceChunk = 128;      // steps between saved states
 inline constexpr int kDeviceMostStates = 64;  // of a channel in registers; more take several passes
 
 // Views as in SelectiveScanArgs, not mirrored: with `reverse` the kernel itself takes the steps from the last.
 struct ScanParams {
-  std::int64_t length, channels, routes, steps, groups, states, sequences;
-  std::int64_t blocks;  // of a group's channels
+  std::int64_t length, channels, routes, steps, states, sequences;
+  int group_channels;             // channels of a group
+  unsigned group_blocks, blocks;  // of a group's channels, and of a row of the batch
   bool delta_softplus, step_params, reverse, wide_delta, wide_z;
   // Bytes that go to shared memory at a time: 16, 4, or 0 where a tensor does not lie so and goes by elements.
   int u_piece, delta_piece, z_piece, state_piece;  // of z 0 too where it is not staged; state: B and C
@@ -39,6 +40,11 @@ struct ScanParams {
 // Steps that are taken between barriers.
 constexpr int device_steps(int states) {
   return states <= 16 ? 8 : 4;
+}
+
+// Blocks whose registers a multiprocessor shall hold.
+constexpr int device_blocks(int states) {
+  return states <= 16 ? 5 : states <= 32 ? 3 : 2;
 }
 
 }  // namespace mambasdk::selective_scan

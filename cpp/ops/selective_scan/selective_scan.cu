@@ -1,8 +1,8 @@
-// selective_scan, forward, on a CUDA device. A thread has a channel of a row of the batch (or of a packed sequence), its
-// states and their rows of A in registers; B and C, which the channels of a group share, come through shared memory, the
-// next steps' while these are taken. A is scaled once so that a decay is one multiplication and one ex2. Routes, and more
-// states than 64, follow each other in the thread and are summed in float32 in a workspace of which every element is one
-// thread's, so results do not depend on timing.
+// selective_scan, forward, on a CUDA device. A thread has a channel of a row of the batch (or of a packed sequence),
+// its states and their rows of A in registers; B and C, which the channels of a group share, come through shared
+// memory, the next steps' while these are taken. A is scaled once so that a decay is one multiplication and one ex2.
+// Routes, and more states than 64, follow each other in the thread and are summed in float32 in a workspace of which
+// every element is one thread's, so results do not depend on timing.
 #include "cuda/device.hpp"
 #include "ops/selective_scan/scan_device.hpp"
 
@@ -48,7 +48,6 @@ MAMBASDK_DEVICE float gate(float z) {
 template <class T, int kStates>
 struct Scan {
   static constexpr int kSteps = device_steps(kStates);
-  static constexpr int kTile = 2 * kSteps * kStates;  // values of B, then of C
   static constexpr bool kConverts = sizeof(T) < 4;
 
   const ScanParams& p;
@@ -61,9 +60,7 @@ struct Scan {
   MAMBASDK_DEVICE Index position(Index k, Index taken) const {
     return p.order.data != nullptr ? load(place<const std::int32_t>(p.order, k, step(taken))) : step(taken);
   }
-  MAMBASDK_DEVICE Index row(Index k, Index taken) const {
-    return p.step_params ? step(taken) : position(k, taken);
-  }
+  MAMBASDK_DEVICE Index row(Index k, Index taken) const { return p.step_params ? step(taken) : position(k, taken); }
 
   // ---- what comes through shared memory ----
 
@@ -125,9 +122,8 @@ struct Scan {
   // Puts what steps [first, first + kSteps) need on its way to the buffer.
   MAMBASDK_DEVICE void stage(int to, const Span& span, Index first) const {
     stage_states(buffer<T>(to), span, first);
-    stage_channels<T>(buffer<T>(to + p.u_begin), p.u_piece, p.u.stride[2], span, first, [&](Index taken) {
-      return place<const T>(p.u, batch, position(span.k, taken), first_channel);
-    });
+    stage_channels<T>(buffer<T>(to + p.u_begin), p.u_piece, p.u.stride[2], span, first,
+                      [&](Index taken) { return place<const T>(p.u, batch, position(span.k, taken), first_channel); });
     with_type(p.wide_delta, [&](auto example) {
       using E = decltype(example);
       stage_channels<E>(buffer<E>(to + p.delta_begin), p.delta_piece, p.delta.stride[3], span, first, [&](Index taken) {
@@ -163,7 +159,8 @@ struct Scan {
   }
 
   MAMBASDK_DEVICE static void convert(Shared<const T> from, Shared<float> to) {
-    for (int i = 2 * static_cast<int>(thread_index().x); i < kTile; i += 2 * static_cast<int>(block_size().x)) {
+    for (int i = 2 * static_cast<int>(thread_index().x); i < 2 * kSteps * kStates;
+         i += 2 * static_cast<int>(block_size().x)) {
       const Vector<T, 2> halves = load_vector<2>(from + i);
       store_vector<2>(to + i, Vector<float, 2>{{widen(halves.value[0]), widen(halves.value[1])}});
     }
@@ -233,7 +230,8 @@ struct Scan {
   MAMBASDK_DEVICE void sequence(const Span& span, Index s, const float (&a)[kStates], float lowest) const {
     const Index k = span.k, n0 = span.n0;
     const float skip = p.D.data != nullptr && n0 == 0 && active ? load(place<const float>(p.D, k, channel)) : 0.0f;
-    const float bias = p.delta_bias.data != nullptr && active ? load(place<const float>(p.delta_bias, k, channel)) : 0.0f;
+    const float bias =
+        p.delta_bias.data != nullptr && active ? load(place<const float>(p.delta_bias, k, channel)) : 0.0f;
     float h[kStates] = {};
     if (p.initial_state.data != nullptr) {
       load_states(place<const float>(p.initial_state, s, k, channel, n0), p.initial_state.stride[3], n0, h);
@@ -339,25 +337,27 @@ struct Scan {
 }  // namespace
 
 template <class T, int kStates>
-MAMBASDK_KERNEL(kDeviceThreads) scan_forward(const ScanParams p) {
-  const Index block = block_index().x, row = block / (p.blocks * p.groups), within = block % (p.blocks * p.groups);
-  const Index group = within / p.blocks, channels = p.channels / p.groups;
-  const Index first = within % p.blocks * block_size().x, thread = thread_index().x, left = channels - first;
+MAMBASDK_KERNEL(kDeviceThreads, device_blocks(kStates))
+scan_forward(const ScanParams p) {
+  const unsigned row = block_index().x / p.blocks, within = block_index().x % p.blocks;
+  const Index group = within / p.group_blocks, base = group * p.group_channels, sequence = row;
+  const int threads = static_cast<int>(block_size().x), thread = static_cast<int>(thread_index().x);
+  const int first = static_cast<int>(within % p.group_blocks) * threads, left = p.group_channels - first;
   const bool packed = p.cu_seqlens.data != nullptr, together = packed && p.order.data != nullptr;
-  const Scan<T, kStates> scan{p,
-                              packed ? 0 : row,
-                              group,
-                              group * channels + first,
-                              group * channels + first + thread,
-                              static_cast<int>(left < block_size().x ? left : block_size().x),
-                              thread < left};
-  scan.run(together ? 0 : row, together ? p.sequences : row + 1);
+  const Scan<T, kStates> scan{.p = p,
+                              .batch = packed ? 0 : sequence,
+                              .group = group,
+                              .first_channel = base + first,
+                              .channel = base + first + thread,
+                              .channels = left < threads ? left : threads,
+                              .active = thread < left};
+  scan.run(together ? 0 : sequence, together ? p.sequences : sequence + 1);
 }
 
-#define MAMBASDK_SCAN_FORWARD(T)                              \
-  template MAMBASDK_KERNEL(kDeviceThreads) scan_forward<T, 16>(ScanParams); \
-  template MAMBASDK_KERNEL(kDeviceThreads) scan_forward<T, 32>(ScanParams); \
-  template MAMBASDK_KERNEL(kDeviceThreads) scan_forward<T, 64>(ScanParams)
+#define MAMBASDK_SCAN_FORWARD(T)                                                               \
+  template MAMBASDK_KERNEL(kDeviceThreads, device_blocks(16)) scan_forward<T, 16>(ScanParams); \
+  template MAMBASDK_KERNEL(kDeviceThreads, device_blocks(32)) scan_forward<T, 32>(ScanParams); \
+  template MAMBASDK_KERNEL(kDeviceThreads, device_blocks(64)) scan_forward<T, 64>(ScanParams)
 MAMBASDK_SCAN_FORWARD(float);
 MAMBASDK_SCAN_FORWARD(bf16);
 MAMBASDK_SCAN_FORWARD(f16);

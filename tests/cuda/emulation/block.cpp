@@ -139,9 +139,8 @@ void Block::stuck() const {
     return f.state == State::at_collective || f.state == State::at_barrier;
   });
   for (const Fiber& other : fibers_) {
-    const bool named = waits->state == State::at_barrier ||
-                       (other.thread.index / 32 == waits->thread.index / 32 &&
-                        (waits->mask >> (other.thread.index % 32) & 1u) != 0);
+    const bool named = waits->state == State::at_barrier || (other.thread.index / 32 == waits->thread.index / 32 &&
+                                                             (waits->mask >> (other.thread.index % 32) & 1u) != 0);
     const bool there = other.state == waits->state && text(other.where) == text(waits->where);
     if (named && !there) throw Fault(Kind::divergence, doing(*waits) + ", but " + doing(other));
   }
@@ -191,8 +190,8 @@ void Block::meet(const char* what, std::uint32_t mask, const Where& where, void*
     const std::size_t index = running_ / 32 * 32 + i;
     if (index >= fibers_.size()) return yield();  // stuck() says so
     const Fiber& other = fibers_[index];
-    const bool here = other.state == State::at_collective && std::strcmp(other.what, what) == 0 &&
-                      other.mask == mask && text(other.where) == text(where);
+    const bool here = other.state == State::at_collective && std::strcmp(other.what, what) == 0 && other.mask == mask &&
+                      text(other.where) == text(where);
     if (!here && other.state != State::ready && other.state != State::at_collective) {
       throw Fault(Kind::divergence, doing(mine) + ", but " + doing(other));
     }
@@ -235,8 +234,7 @@ void Block::wait(std::size_t groups, const Where& where) {
 
 void Block::count(std::ptrdiff_t offset, std::size_t bytes, const Where& where) {
   if (!count_banks_) return;
-  WarpAccesses& place_ =
-      accesses_[{running_ / 32, where.file_name(), where.line(), where.column(), bytes}];
+  WarpAccesses& place_ = accesses_[{running_ / 32, where.file_name(), where.line(), where.column(), bytes}];
   const std::size_t time = place_.done[lane()]++;
   if (place_.offsets.size() <= time) {
     place_.offsets.emplace_back();

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 // NOLINTBEGIN: the macros of cuda/device.hpp
-#define MAMBASDK_KERNEL(threads) void
+#define MAMBASDK_KERNEL(threads, blocks) void
 #define MAMBASDK_DEVICE inline
 #define MAMBASDK_UNROLL
 #define MAMBASDK_ROLLED
@@ -46,8 +46,7 @@ class Pointer {
   [[nodiscard]] T* address() const { return at_; }
   [[nodiscard]] emulation::Region& region(const Where& where) const {
     if (region_ == nullptr) {
-      throw emulation::Fault(emulation::Kind::bounds, emulation::text(where) + ": " +
-                                                          Block::current().thread().name() +
+      throw emulation::Fault(emulation::Kind::bounds, emulation::text(where) + ": " + Block::current().thread().name() +
                                                           " accesses memory that is not the device's");
     }
     return *region_;
@@ -142,10 +141,10 @@ inline std::uint32_t exchange(const char* what, std::uint32_t mask, std::uint32_
       auto& taker = *static_cast<Exchange*>(lane);
       const void* giver = taker.from < kWarp ? lanes[taker.from] : nullptr;
       if (giver == nullptr) {
-        throw emulation::Fault(emulation::Kind::divergence, emulation::text(where) + ": the " + what + " in warp " +
-                                                                std::to_string(Block::current().thread().index / kWarp) +
-                                                                " takes from lane " + std::to_string(taker.from) +
-                                                                ", which its mask does not name");
+        throw emulation::Fault(emulation::Kind::divergence,
+                               emulation::text(where) + ": the " + what + " in warp " +
+                                   std::to_string(Block::current().thread().index / kWarp) + " takes from lane " +
+                                   std::to_string(taker.from) + ", which its mask does not name");
       }
       taker.taken = static_cast<const Exchange*>(giver)->given;
     }

@@ -60,8 +60,8 @@ class Region {
   };
   struct Cell {
     Access write;
-    Access foreign;              // a read by another block than those in `reads`
-    std::vector<Access> reads;   // since the last write, by one block
+    Access foreign;             // a read by another block than those in `reads`
+    std::vector<Access> reads;  // since the last write, by one block
     bool written = false, in_flight = false;
   };
 
