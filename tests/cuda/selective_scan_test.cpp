@@ -65,6 +65,8 @@ std::vector<Case> cases() {
   }
   all.push_back({.batch = 0});
   all.push_back({.channels = 48, .states = 5, .groups = 3});
+  // A sequence that ends a few steps before a saved state, which is the next one's.
+  all.push_back({.batch = 1, .length = 140, .channels = 3, .states = 2, .cu_seqlens = {0, 125, 140}});
   for (const DType type : {dtype::f32, dtype::bf16, dtype::f16}) {
     for (const Layout layout : {Layout::contiguous, Layout::padded, Layout::transposed}) {
       all.push_back({.length = 30, .channels = 24, .type = type, .layout = layout});

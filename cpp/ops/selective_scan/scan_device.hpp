@@ -44,7 +44,7 @@ constexpr int device_steps(int states) {
 
 // Blocks whose registers a multiprocessor shall hold.
 constexpr int device_blocks(int states) {
-  return states <= 16 ? 5 : states <= 32 ? 3 : 2;
+  return states <= 16 ? 4 : states <= 32 ? 3 : 2;
 }
 
 }  // namespace mambasdk::selective_scan

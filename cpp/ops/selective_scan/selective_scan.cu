@@ -168,8 +168,8 @@ struct Scan {
 
   // ---- outputs ----
 
-  MAMBASDK_DEVICE void write(Index at, float sum, float z) const {
-    store(place<T>(p.y, batch, at, channel), narrow<T>(p.z.data != nullptr ? sum * gate(z) : sum));
+  MAMBASDK_DEVICE void write(Global<T> to, float sum, float z) const {
+    store(to, narrow<T>(p.z.data != nullptr ? sum * gate(z) : sum));
   }
   MAMBASDK_DEVICE Global<float> sum(Index at) const {
     return Global<float>(p.sums) + ((batch * p.length + at) * p.channels + channel);
@@ -228,7 +228,7 @@ struct Scan {
   // ---- one sequence ----
 
   MAMBASDK_DEVICE void sequence(const Span& span, Index s, const float (&a)[kStates], float lowest) const {
-    const Index k = span.k, n0 = span.n0;
+    const Index k = span.k, n0 = span.n0, ahead = p.reverse ? -p.y.stride[1] : p.y.stride[1];
     const float skip = p.D.data != nullptr && n0 == 0 && active ? load(place<const float>(p.D, k, channel)) : 0.0f;
     const float bias =
         p.delta_bias.data != nullptr && active ? load(place<const float>(p.delta_bias, k, channel)) : 0.0f;
@@ -259,19 +259,19 @@ struct Scan {
         barrier();
         rows = buffer<const float>(2 * p.buffer_bytes);
       }
+      const int from = first < span.begin ? static_cast<int>(span.begin - first) : 0;
+      const int to = span.end - first < kSteps ? static_cast<int>(span.end - first) : kSteps;
+      Global<T> out = place<T>(p.y, batch, step(first + from), channel);  // where there is no order
       MAMBASDK_ROLLED
-      for (int i = 0; i < kSteps; ++i) {
-        const Index taken = first + i;
-        if (taken < span.begin || taken >= span.end) continue;
+      for (int i = from; i < to; ++i, out += ahead) {
         const float raw = staged(at + p.delta_begin, p.wide_delta, i) + bias;
         const float u = staged(at + p.u_begin, false, i);
         const float y = take(rows, i, p.delta_softplus ? softplus(raw) : raw, u, skip, a, lowest, h);
         if (!active) continue;
-        const Index where = position(k, taken);
         if (p.sums != nullptr) {
-          add(sum(where), y);
+          add(sum(position(k, first + i)), y);
         } else {
-          write(where, y, p.z.data != nullptr ? staged(at + p.z_begin, p.wide_z, i) : 0.0f);
+          write(out, y, p.z.data != nullptr ? staged(at + p.z_begin, p.wide_z, i) : 0.0f);
         }
       }
       first += kSteps;
@@ -328,7 +328,7 @@ struct Scan {
     if (p.sums != nullptr && active) {
       for (Index i = begin; i < end; ++i) {
         const Index at = all ? i : step(i);
-        write(at, load(sum(at)), p.z.data != nullptr ? read_z(at) : 0.0f);
+        write(place<T>(p.y, batch, at, channel), load(sum(at)), p.z.data != nullptr ? read_z(at) : 0.0f);
       }
     }
   }
