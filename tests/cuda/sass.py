@@ -49,6 +49,8 @@ def blocks(code: str) -> list[Block]:
             made[-1].instructions.append(instruction[1])
             if mnemonic(instruction[1]).split(".")[0] in ("BRA", "EXIT", "RET", "BRX"):
                 made.append(Block())
+    if not made[-1].instructions:
+        made.pop()
     for i, block in enumerate(made):
         last = block.instructions[-1] if block.instructions else ""
         name = mnemonic(last).split(".")[0] if last else ""

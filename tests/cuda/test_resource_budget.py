@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import Any
 
 import pytest
@@ -51,12 +50,7 @@ ptxas info    : Used 255 registers, used 1 barriers"""
 
 @pytest.mark.parametrize("architecture", resource_budget.ARCHITECTURES)
 @pytest.mark.parametrize("source", resource_budget.SOURCES)
-def test_kernels_keep_their_budget(source: str, architecture: str) -> None:
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is absent: install CUDA's compiler to compile the kernels")
-    disassembler = resource_budget.nvdisasm()
-    if disassembler is None:
-        pytest.skip("nvdisasm is absent: pip install nvidia-cuda-nvdisasm")
+def test_kernels_keep_their_budget(source: str, architecture: str, disassembler: str) -> None:
     counts: dict[str, Any] = resource_budget.measured(source, architecture, disassembler)
     if (release := resource_budget.nvcc_release()) != BUDGET["nvcc"]:
         pytest.skip(f"compiled; the budget is that of nvcc {BUDGET['nvcc']}, and this is {release}")
