@@ -12,7 +12,9 @@
 //   shared_memory<T>(offset)      the block's dynamic shared memory from that byte on
 //   load(p), store(p, x)          an element
 //   load_vector<n>(p), store_vector(p, v)   n elements in one access, aligned to all of them (at most 16 bytes)
-//   add(p, x)                     atomically *p += x, of float32 in global memory; nothing comes back
+//   add(p, x)                     atomically *p += x, of float32 in global memory; nothing comes back, and numbers
+//   below
+//                                 normal ones count as 0
 //   thread_index(), block_index(), block_size(), grid_size()
 //   barrier()                     of the block; every thread, at the same place
 //   warp_barrier(mask)            of the lanes named; like barrier() it orders memory, which the collectives do not

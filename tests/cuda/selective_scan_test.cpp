@@ -52,7 +52,7 @@ struct Case {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const std::int64_t states : {1, 3, 16, 17, 29, 32, 48, 64, 70, 128}) {
+  for (const std::int64_t states : {0, 1, 3, 16, 17, 29, 32, 48, 64, 70, 128}) {
     all.push_back({.length = 11, .channels = 5, .states = states});
     all.push_back({.length = 11, .channels = 5, .states = states, .type = dtype::bf16});
   }

@@ -141,7 +141,7 @@ void Block::stuck() const {
   for (const Fiber& other : fibers_) {
     const bool named = waits->state == State::at_barrier || (other.thread.index / 32 == waits->thread.index / 32 &&
                                                              (waits->mask >> (other.thread.index % 32) & 1u) != 0);
-    const bool there = other.state == waits->state && text(other.where) == text(waits->where);
+    const bool there = other.state == waits->state && other.where == waits->where;
     if (named && !there) throw Fault(Kind::divergence, doing(*waits) + ", but " + doing(other));
   }
   throw Fault(Kind::divergence, doing(*waits) + " for lanes that the block does not have");
@@ -165,7 +165,7 @@ void Block::barrier(const Where& where) {
   mine.where = where;
   for (const Fiber& other : fibers_) {
     if (other.state != State::at_barrier) return yield();
-    if (text(other.where) != text(where)) throw Fault(Kind::divergence, doing(mine) + ", but " + doing(other));
+    if (!(other.where == where)) throw Fault(Kind::divergence, doing(mine) + ", but " + doing(other));
   }
   std::vector<std::size_t> all(fibers_.size());
   std::iota(all.begin(), all.end(), std::size_t{0});
@@ -191,7 +191,7 @@ void Block::meet(const char* what, std::uint32_t mask, const Where& where, void*
     if (index >= fibers_.size()) return yield();  // stuck() says so
     const Fiber& other = fibers_[index];
     const bool here = other.state == State::at_collective && std::strcmp(other.what, what) == 0 && other.mask == mask &&
-                      text(other.where) == text(where);
+                      other.where == where;
     if (!here && other.state != State::ready && other.state != State::at_collective) {
       throw Fault(Kind::divergence, doing(mine) + ", but " + doing(other));
     }
@@ -234,7 +234,7 @@ void Block::wait(std::size_t groups, const Where& where) {
 
 void Block::count(std::ptrdiff_t offset, std::size_t bytes, const Where& where) {
   if (!count_banks_) return;
-  WarpAccesses& place_ = accesses_[{running_ / 32, where.file_name(), where.line(), where.column(), bytes}];
+  WarpAccesses& place_ = accesses_[{running_ / 32, where.file, where.line, bytes}];
   const std::size_t time = place_.done[lane()]++;
   if (place_.offsets.size() <= time) {
     place_.offsets.emplace_back();
@@ -254,7 +254,7 @@ void Block::count_rows(const std::array<std::ptrdiff_t, 8>& rows) {
 
 void Block::sum_banks() {
   for (const auto& [key, warp] : accesses_) {
-    const auto bytes = static_cast<std::ptrdiff_t>(std::get<4>(key));
+    const auto bytes = static_cast<std::ptrdiff_t>(std::get<3>(key));
     const std::size_t together = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;  // lanes that the hardware serves at once
     for (const auto& offsets : warp.offsets) {
       ++counts.shared_accesses;

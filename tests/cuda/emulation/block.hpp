@@ -110,7 +110,7 @@ class Block {
   ucontext_t scheduler_{};
   const std::function<void()>* kernel_ = nullptr;
   std::exception_ptr fault_;
-  std::map<std::tuple<std::size_t, const char*, unsigned, unsigned, std::size_t>, WarpAccesses> accesses_;
+  std::map<std::tuple<std::size_t, const char*, unsigned, std::size_t>, WarpAccesses> accesses_;
 };
 
 struct Launch {

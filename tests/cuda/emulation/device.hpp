@@ -106,7 +106,8 @@ void store_vector(Pointer<T, space> p, const Vector<T, n>& v, Where where = Wher
 }
 inline void add(Global<float> p, float x, Where where = Where::current()) {
   p.touch(sizeof(float), Use::add, where);
-  *p.address() += x;
+  const auto flushed = [](float value) { return std::abs(value) < 0x1p-126f ? std::copysign(0.0f, value) : value; };
+  *p.address() = flushed(flushed(*p.address()) + flushed(x));
 }
 
 inline Dim thread_index() {

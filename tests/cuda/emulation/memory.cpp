@@ -1,13 +1,12 @@
 #include "emulation/memory.hpp"
 
 #include <algorithm>
-#include <string_view>
 
 namespace mambasdk::emulation {
 
 std::string text(const Where& where) {
-  const std::string_view file = where.file_name();
-  return std::string(file.substr(file.rfind('/') + 1)) + ":" + std::to_string(where.line());
+  const std::string_view file = where.file;
+  return std::string(file.substr(file.rfind('/') + 1)) + ":" + std::to_string(where.line);
 }
 
 std::string Thread::name() const {

@@ -4,14 +4,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <source_location>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mambasdk::emulation {
 
-using Where = std::source_location;
+// A line of the source. (clang 14 has no std::source_location.)
+struct Where {
+  const char* file = "";
+  unsigned line = 0;
+  static Where current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) { return {file, line}; }
+  friend bool operator==(const Where& a, const Where& b) {
+    return a.line == b.line && std::string_view(a.file) == b.file;
+  }
+};
 
 enum class Kind { bounds, alignment, race, unwritten, in_flight, divergence, unfinished };
 
