@@ -69,7 +69,7 @@ lint: $(STAMPS)/python-dev ## formatters, ruff, mypy
 	ruff check .
 	ruff format --check .
 	gersemi --check CMakeLists.txt cmake $$(git ls-files '*/CMakeLists.txt')
-	git ls-files '*.h' '*.hpp' '*.c' '*.cpp' | xargs clang-format --dry-run -Werror
+	git ls-files '*.h' '*.hpp' '*.c' '*.cpp' '*.cu' | xargs clang-format --dry-run -Werror
 	mypy
 
 .PHONY: format
@@ -77,7 +77,7 @@ format: $(STAMPS)/python-dev ## rewrite the sources in the project's format
 	ruff check --fix-only .
 	ruff format .
 	gersemi --in-place CMakeLists.txt cmake $$(git ls-files '*/CMakeLists.txt')
-	git ls-files '*.h' '*.hpp' '*.c' '*.cpp' | xargs clang-format -i
+	git ls-files '*.h' '*.hpp' '*.c' '*.cpp' '*.cu' | xargs clang-format -i
 
 .PHONY: docs
 docs: dev $(STAMPS)/docs ## build the documentation into site/

@@ -25,6 +25,17 @@ set_source_files_properties(
   PROPERTIES COMPILE_DEFINITIONS MAMBASDK_FAKE_DEVICE="$<TARGET_FILE:fake_device>"
 )
 
+# CUDA kernels on an emulated block of threads (docs/cuda.md). Its threads change stacks behind a sanitizer's back.
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT MAMBASDK_SANITIZE)
+  file(GLOB _cuda_tests CONFIGURE_DEPENDS tests/cuda/*_test.cpp tests/cuda/emulation/*.cpp)
+  add_executable(mambasdk_cuda_tests ${_cuda_tests})
+  target_include_directories(mambasdk_cuda_tests PRIVATE tests/cuda)
+  target_link_libraries(mambasdk_cuda_tests PRIVATE mambasdk_static mambasdk_compile GTest::gtest_main)
+  set_target_properties(mambasdk_cuda_tests PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  gtest_discover_tests(mambasdk_cuda_tests DISCOVERY_TIMEOUT 60)
+  add_dependencies(mambasdk_tests mambasdk_cuda_tests) # whoever builds those expects these in ctest
+endif()
+
 # Plugins against hosts of other minors (tests/abi): today's plugin on a host of ABI 1.0, and plugins of every released minor,
 # whose binaries are kept, on today's host and on one with more slots.
 mambasdk_add_plugin(NAME abitest SOURCES tests/abi/plugins/cpp/plugin.cpp)

@@ -13,7 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CPP_LAYERS = (("core",), ("kernels",), ("ops",), ("runtime",), ("abi",), ("torch", "aoti", "tools", "python/src"))
+CPP_LAYERS = (
+    ("core",),
+    ("cuda", "kernels"),
+    ("ops",),
+    ("runtime",),
+    ("abi",),
+    ("torch", "aoti", "tools", "python/src"),
+)
 PYTHON_LAYERS = (
     ("_version", "element_types", "errors", "progress", "threads"),
     ("_core", "atomic", "installation", "video"),
@@ -80,7 +87,8 @@ def upward(a: str, b: str, layers: tuple[tuple[str, ...], ...]) -> bool:
 def sources() -> list[Path]:
     """Every C++ file of ours that is no test."""
     folders = [ROOT / "cpp", ROOT / "python" / "src", *sorted(ROOT.glob("plugins/*/native"))]
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".cpp", ".hpp", ".h")]
+    ours = (".cpp", ".cu", ".hpp", ".h")
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in ours]
     return [path for path in files if not TEST_SOURCE.search(path.as_posix())]
 
 
@@ -104,7 +112,7 @@ def cpp_layer(path: Path) -> str | None:
 
 
 def unit(path: Path) -> str:
-    """A source and its header are one; a kernel (.isa.cpp) is one of its own, and so is a public header."""
+    """A source and its header are one; a kernel (.isa.cpp, .cu) is one of its own, and so is a public header."""
     name = path.relative_to(ROOT).as_posix()
     return name if name.startswith("cpp/include/") else re.sub(r"\.(cpp|hpp)$", "", name)
 
