@@ -16,7 +16,7 @@ from mambasdk.package import save_package
 
 PEER = "residual_unet"
 NETS = (PEER, "lightm_unet", "u_mamba", "xlstm_unet")
-SIDE = 128
+SIDE, SMALL = 128, 64
 # Six stages as nnU-Net plans them for a cube of 128.
 STAGES: dict[str, Any] = {
     "strides": [[1, 1, 1]] + [[2, 2, 2]] * 5,
@@ -31,13 +31,16 @@ Memory = Callable[[str, str], float]
 def model(name: str, side: int) -> Any:
     """In eval mode, one channel and three classes."""
     torch.manual_seed(0)
-    own = {} if name == "lightm_unet" else STAGES
-    return mambasdk.create_model(name, patch_size=(side,) * 3, in_channels=1, num_classes=3, **own).eval()
+    size = {"patch_size": (side,) * 3, "in_channels": 1, "num_classes": 3}
+    if name == "lightm_unet":
+        return mambasdk.create_model("lightm-unet-3d", **size).eval()
+    placed = {} if name == PEER else {"placement": "bot"}
+    return mambasdk.create_model(name, **size, **STAGES, **placed).eval()
 
 
 def calls(quick: bool, names: Sequence[str]) -> dict[str, Call]:
     """`NET` in PyTorch and `NET, native`: a forward pass without gradients."""
-    side = 32 if quick else SIDE
+    side = SMALL if quick else SIDE
     image = torch.randn(1, 1, side, side, side)
     found: dict[str, Call] = {}
     for name in names:
@@ -49,7 +52,7 @@ def calls(quick: bool, names: Sequence[str]) -> dict[str, Call]:
 
 def warm_up() -> None:
     """A small volume through the peer."""
-    _forward(model(PEER, 32), torch.randn(1, 1, 32, 32, 32))
+    _forward(model(PEER, SMALL), torch.randn(1, 1, SMALL, SMALL, SMALL))
 
 
 def measure(quick: bool, memory: Memory, rates: dict[str, float]) -> dict[str, Any]:
@@ -62,8 +65,8 @@ def measure(quick: bool, memory: Memory, rates: dict[str, float]) -> dict[str, A
         ratio = seconds[name] / seconds[PEER]
         rows[name] = {"seconds": seconds[name], "MiB": used[name], "time_ratio": ratio}
         print(f"{name:24s} {seconds[name]:8.2f} s {used[name]:9.0f} MiB  {ratio:5.2f} x the residual U-Net's time")
-    parameters = {name: sum(p.numel() for p in model(name, 32).parameters()) for name in NETS}
-    return {"side": 32 if quick else SIDE, "rows": rows, "parameters": parameters}
+    parameters = {name: sum(p.numel() for p in model(name, SMALL).parameters()) for name in NETS}
+    return {"side": SMALL if quick else SIDE, "rows": rows, "parameters": parameters}
 
 
 def _forward(net: Any, image: torch.Tensor) -> torch.Tensor:
@@ -74,6 +77,6 @@ def _forward(net: Any, image: torch.Tensor) -> torch.Tensor:
 def _native(net: Any, image: torch.Tensor) -> Call:
     with tempfile.TemporaryDirectory() as folder:
         save_package(net, Path(folder) / "package", golden=False)
-        session = runtime.Session(runtime.load_package(Path(folder) / "package"))
+        session = runtime.load_package(Path(folder) / "package").session()
     given = {"image": image.numpy()}
     return lambda: session.run(given)
