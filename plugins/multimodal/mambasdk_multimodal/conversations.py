@@ -1,7 +1,7 @@
 """Conversations: which files hold them, and their feature vectors in batches. Imports no torch.
 
-A file is `.jsonl` with a conversation on each line, `.json` with one or a list of them, or a pickle of the public feature
-files (`feature_pickles`). What a conversation's JSON has is said in docs/multimodal.md and in native/conversation.hpp.
+A file is `.jsonl` with a conversation on each line, `.json` with one or a list of them, or a pickle of the public
+feature files (`feature_pickles`). A conversation's JSON is described in docs/multimodal.md and native/conversation.hpp.
 Here features may also be names of `.npy` files beside the file: (L, in_dim) with the conversation, (in_dim) with an
 utterance.
 """
@@ -193,7 +193,10 @@ def save_conversation(conversation: Conversation, path: str | os.PathLike[str]) 
 
 
 def collate(
-    conversations: Sequence[Conversation], dims: Mapping[str, int], labels: Mapping[str, int], absent: Sequence[str] = ()
+    conversations: Sequence[Conversation],
+    dims: Mapping[str, int],
+    labels: Mapping[str, int],
+    absent: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Arrays of a batch: features by modality (B, L, in_dim), speakers, mask, present (B, L, M), labels (B, L).
 

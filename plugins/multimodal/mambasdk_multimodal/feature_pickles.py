@@ -217,4 +217,3 @@ def _speakers(given: Sequence[Any]) -> NDArray[np.int64]:
         else:
             found.append(numbers.setdefault(said, len(numbers)))
     return np.asarray(found, np.int64)
-

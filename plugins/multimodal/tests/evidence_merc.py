@@ -79,7 +79,6 @@ EVIDENCE = (
         goldens=[BROAD_MAMBA],
         forms={
             "time-invariant": {"ssm": "lti_conv", "n_layer": 2},
-            "online": {"online": True, "n_layer": 2},
             "entropy, softmax, concat": {"confidence": "entropy", "weighting": "softmax", "fusion": "concat"},
             "fused, detached": {"confidence": "fused", "detach_weights": True, "temperature": 2.0},
             "average without broad layer": {"confidence": "equal", "bls_groups": 0, "unknown_speakers": "hash"},

@@ -1,4 +1,4 @@
-"""Broad Mamba with probability-guided fusion, our implementation of the published idea (arXiv 2404.17858). Needs torch."""
+"""Broad Mamba with probability-guided fusion, our implementation of an idea (arXiv 2404.17858). Needs torch."""
 
 from mambasdk_multimodal.families.merc.config import MERCConfig
 from mambasdk_multimodal.families.merc.model import MERC, MERCOutput, OnlineMERC, build

@@ -1,4 +1,4 @@
-"""Probability-guided fusion: a modality weighs as much as it is sure of its own label. Our reading of arXiv 2404.17858."""
+"""Probability-guided fusion: a modality weighs as much as it is sure of its label. Our reading of arXiv 2404.17858."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The family `merc`: encoders by modality, their own labels, probability-guided fusion (arXiv 2404.17858).
 
-No code is published; this is our implementation of the published idea. Where the paper leaves a choice, MERCConfig has it.
+No code is published; this is our implementation of the published idea. What the paper leaves open, MERCConfig has.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class MERC(nn.Module, Model):
         if self.config.unknown_speakers == "hash":
             return speakers % count
         traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-        if not traced and speakers.numel() and not (0 <= int(speakers.min()) and int(speakers.max()) < count):
+        if not traced and speakers.numel() and not (int(speakers.min()) >= 0 and int(speakers.max()) < count):
             raise InvalidArgumentError(
                 "a speaker beyond the table",
                 where=_WHERE,
@@ -275,9 +275,7 @@ class OnlineMERC(MERC):
         ]
         return ModelState(layers, torch.zeros(batch, dtype=torch.int64, device=weight.device))
 
-    def native_step(
-        self, inputs: dict[str, Tensor], state: ModelState
-    ) -> tuple[dict[str, Tensor], ModelState]:
+    def native_step(self, inputs: dict[str, Tensor], state: ModelState) -> tuple[dict[str, Tensor], ModelState]:
         """The outputs of the next utterances, one or many, and the state after them."""
         out = self._run(*self._named(inputs), state, True)
         assert out.state is not None
