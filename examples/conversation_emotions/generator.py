@@ -8,7 +8,7 @@ from mambasdk_multimodal.conversations import Conversation
 
 MOODS = ("calm", "happy", "sad", "angry")
 DIMS = {"text": 12, "audio": 10, "visual": 8}
-NOISE = {"text": 1.0, "audio": 1.2, "visual": 1.4}  # deviation of a view's noise; the moods' own views have 1
+NOISE = {"text": 2.0, "audio": 2.5, "visual": 3.0}  # deviation of a view's noise; the moods' own views have 1
 STAYS = 0.85  # probability that a speaker's mood is the one of the speaker's utterance before
 
 

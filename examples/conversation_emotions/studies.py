@@ -102,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--conversations", type=int, default=60, help="to train on; twice as many to test on")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--conversations", type=int, default=200, help="to train on; half as many to test on")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -111,7 +111,7 @@ def main() -> None:
     sizes: dict[str, int] = {}
     for seed in range(args.seeds):
         train = conversations(args.conversations, 2 * seed)
-        test = conversations(2 * args.conversations, 2 * seed + 1)
+        test = conversations(max(args.conversations // 2, 1), 2 * seed + 1)
         for name in MODELS:
             score, sizes[name] = trained(name, seed, args.steps, train, test)
             scores[name].append(score)
