@@ -108,7 +108,7 @@ def inlined(row: Any, folder: Path, where: str) -> dict[str, Any]:
     """A conversation whose features that are names of `.npy` files in `folder` are numbers."""
     if not isinstance(row, dict):
         raise InvalidArgumentError("no conversation", where=where, expected="an object", got=type(row).__name__)
-    row = dict(row)
+    row = {str(name): value for name, value in row.items()}
     if isinstance(row.get("features"), dict):
         row["features"] = {name: _array(value, folder, 2, where) for name, value in row["features"].items()}
     if isinstance(row.get("utterances"), list):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,22 @@ _WAY_OUT = (
 )
 
 
+class _Refused(pickle.UnpicklingError):
+    """What a pickle holds that is not read."""
+
+
 class _Type:
     """A dtype: a name such as "f8", and an order of bytes."""
 
     def __init__(self, name: Any = None, *_: Any) -> None:
         if not isinstance(name, str) or name[:1] not in "fiubSU" or not name[1:].isdigit():
-            raise pickle.UnpicklingError(f"an array of dtype {name!r}")
+            raise _Refused(f"an array of dtype {name!r}")
         self.name, self.order = name, "<"
 
     def __setstate__(self, state: Any) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError("a dtype of unknown form")
+            raise _Refused("a dtype of unknown form")
         self.order = order
 
     def dtype(self) -> np.dtype[Any]:
@@ -50,48 +54,68 @@ class _Array:
     def __setstate__(self, state: Any) -> None:
         fits = isinstance(state, tuple) and len(state) == 5
         if not fits or not isinstance(state[1], tuple) or not isinstance(state[2], _Type):
-            raise pickle.UnpicklingError("an array of unknown form")
+            raise _Refused("an array of unknown form")
         _, shape, kind, in_columns, data = state
         self.value = _filled(kind, shape, data, "F" if in_columns else "C")
 
 
 def _filled(kind: _Type, shape: tuple[Any, ...], data: Any, order: Any) -> NDArray[Any]:
     raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(raw, bytes) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise pickle.UnpicklingError("an array of unknown form")
+    if not isinstance(raw, (bytes, bytearray)) or not all(isinstance(n, int) and n >= 0 for n in shape):
+        raise _Refused("an array of unknown form")
     dtype, count = kind.dtype(), 1
     for extent in shape:
         count *= extent
     if dtype.itemsize == 0 or count * dtype.itemsize != len(raw):
-        raise pickle.UnpicklingError("an array whose shape and data differ")
-    return np.frombuffer(raw, dtype).reshape(shape, order=order)
+        raise _Refused("an array whose shape and data differ")
+    return np.frombuffer(bytes(raw), dtype).reshape(shape, order=order)
 
 
 def _array(*_: Any) -> _Array:
     return _Array()
 
 
+def _buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    """An array of protocol 5."""
+    if not isinstance(kind, _Type) or not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise _Refused("an array of unknown form")
+    made = _Array()
+    made.value = _filled(kind, shape, data, order)
+    return made
+
+
 def _number(kind: Any, data: Any = None) -> Any:
     if not isinstance(kind, _Type):
-        raise pickle.UnpicklingError("a number of unknown form")
+        raise _Refused("a number of unknown form")
     return _filled(kind, (1,), data, "C")[0].item()
 
 
 def _bytes(text: Any, encoding: Any = "latin1") -> bytes:
     """What Python 3 writes for bytes in old protocols."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("bytes of unknown form")
+        raise _Refused("bytes of unknown form")
     return text.encode("latin1")
 
 
 def _set(values: Any = ()) -> set[Any]:
     if not isinstance(values, (list, tuple)):
-        raise pickle.UnpicklingError("a set of unknown form")
+        raise _Refused("a set of unknown form")
     return set(values)
 
 
-class _NdarrayName:
-    """What an array's reconstruction is told as its class; there is no other."""
+class _Named:
+    """What a pickle gets for a name: it can be called, and nothing of it can be changed."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self, made: Callable[..., Any]) -> None:
+        self._made = made
+
+    def __call__(self, *given: Any) -> Any:
+        return self._made(*given)
+
+    def __setstate__(self, _: Any) -> None:
+        raise _Refused("a state of a function")
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
@@ -100,7 +124,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
         for core in ("core", "_core")
         for name, value in (("_reconstruct", _array), ("scalar", _number))
     },
-    ("numpy", "ndarray"): _NdarrayName,
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _buffer for core in ("core", "_core")},
+    ("numpy", "ndarray"): _array,  # the class that an array's reconstruction is told
     ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _bytes,
     ("builtins", "set"): _set,
@@ -111,8 +136,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return _KNOWN[module, name]
+            raise _Refused(f"{module}.{name}")
+        return _Named(_KNOWN[module, name])
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:
@@ -123,7 +148,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     try:
         with open(path, "rb") as file:
             return _plain(_Reader(file, encoding="latin1").load())
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise InvalidArgumentError(
             f"the pickle holds {error}, which is not read: a pickle may run any program",
             where=str(path),
@@ -131,15 +156,13 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             way_out=_WAY_OUT,
         ) from error
     except Exception as error:  # a damaged pickle makes the reader fail in any way
-        if isinstance(error, InvalidArgumentError):
-            raise
         raise InvalidArgumentError(f"the pickle is damaged: {error!r}", where=str(path)) from error
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, _Array):
         if value.value is None:
-            raise pickle.UnpicklingError("an array without numbers")
+            raise _Refused("an array without numbers")
         return value.value
     if isinstance(value, dict):
         return {_plain(key): _plain(each) for key, each in value.items()}
@@ -147,7 +170,7 @@ def _plain(value: Any) -> Any:
         return type(value)(_plain(each) for each in value)
     if isinstance(value, (str, bytes, int, float, set, type(None))):
         return value
-    raise pickle.UnpicklingError(f"a {type(value).__name__.lstrip('_').lower()} that stands for nothing")
+    raise _Refused(f"a {type(value).__name__.lstrip('_').lower()} that stands for nothing")
 
 
 def read_feature_pickle(path: str | os.PathLike[str], *, text: str = "mean") -> list[Conversation]:
@@ -175,7 +198,7 @@ def read_feature_pickle(path: str | os.PathLike[str], *, text: str = "mean") -> 
     made = []
     for name in labels:
         versions = [np.asarray(each[name], np.float32) for each in features[:-2]]
-        chosen = versions[0] if text == "first" else np.mean(versions, 0, dtype=np.float32)
+        chosen = versions[0] if text == "first" else np.stack(versions).mean(0, dtype=np.float32)
         audio, visual = (np.asarray(each[name], np.float32) for each in features[-2:])
         values = {"text": chosen, "audio": audio, "visual": visual}
         length = len(labels[name])

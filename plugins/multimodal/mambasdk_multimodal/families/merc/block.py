@@ -123,7 +123,7 @@ class ConvolvedDirection(MarkedParameters):
     ) -> tuple[Tensor, None]:
         """(y (B, L, I) times SiLU(z), None)."""
         del state, return_state  # MERCConfig refuses a time-invariant model that is online
-        u = self.conv1d(x, reverse=self.reverse)
+        u: Tensor = self.conv1d(x, reverse=self.reverse)  # type: ignore[assignment]
         if mask is not None:
             u = torch.where(mask, u, 0)
         y = convolve(u, self.kernel(u.shape[1]), accumulate_dtype(self.D), reverse=self.reverse)
@@ -144,7 +144,8 @@ def convolve(x: Tensor, kernel: Tensor, skip: Tensor, *, reverse: bool = False) 
     wide = accumulate_dtype(x.flip(1) if reverse else x)
     spectrum = torch.fft.rfft(wide, size, dim=1) * torch.fft.rfft(kernel, size, dim=0)
     y = torch.fft.irfft(spectrum, size, dim=1)[:, :length]
-    return ((y.flip(1) if reverse else y) + skip * accumulate_dtype(x)).to(x.dtype)
+    whole: Tensor = (y.flip(1) if reverse else y) + skip * accumulate_dtype(x)
+    return whole.to(x.dtype)
 
 
 class BroadMambaBlock(nn.Module):

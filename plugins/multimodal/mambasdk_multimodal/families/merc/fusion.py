@@ -17,9 +17,9 @@ def confidence(probabilities: Tensor, kind: str, present: Tensor | None = None) 
     if kind == "max":
         return probabilities.amax(-1)
     if kind == "entropy":
-        classes = max(probabilities.shape[-1], 2)
+        count = max(probabilities.shape[-1], 2)
         spread = -(probabilities * probabilities.clamp(min=1e-30).log()).sum(-1)
-        return 1 - spread / math.log(classes)
+        return 1 - spread / math.log(count)
     shown = probabilities if present is None else torch.where(present.unsqueeze(-1), probabilities, 0)
     best = shown.sum(-2).argmax(-1)  # (B, L); the mean has its largest where the sum has
     classes = torch.arange(probabilities.shape[-1], device=best.device)

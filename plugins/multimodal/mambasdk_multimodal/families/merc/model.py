@@ -5,7 +5,7 @@ No code is published; this is our implementation of the published idea. What the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,9 @@ class MERC(nn.Module, Model):
         self._check(features, speakers, mask, present)
         shown = self._shown(features, speakers, mask, present)
         said = self.speaker(self._known(speakers, mask))  # (B, L, D)
-        hidden, last, states = [], [], []
+        hidden: list[Tensor] = []
+        last: list[Tensor] = []
+        states: list[Any] = []
         for m, name in enumerate(names):
             x = features.get(name)
             if x is None:
@@ -105,12 +107,14 @@ class MERC(nn.Module, Model):
                 x = torch.where(visible, x, 0)
             h = functional.dropout(self.proj[name](x) + said, config.dropout, self.training)
             nodes = None
-            for index, block in enumerate(self.enc[name]):  # type: ignore[arg-type]
+            blocks: Any = self.enc[name]
+            for index, block in enumerate(blocks):
                 before = None if state is None else state[m * config.n_layer + index]
                 h, nodes, after = block(h, visible, before, return_state=return_state)
                 states.append(after)
             hidden.append(h)
-            last.append(nodes)
+            if nodes is not None:
+                last.append(nodes)
         unimodal = [self.head[name](h) for name, h in zip(names, hidden, strict=True)]
         guesses = torch.softmax(torch.stack(unimodal, -2).float() / config.temperature, -1)  # (B, L, M, C)
         share = fusion.weights(fusion.confidence(guesses, config.confidence, shown), shown, config.weighting)
@@ -118,7 +122,7 @@ class MERC(nn.Module, Model):
             share = share.detach()
         fused = fusion.fuse(torch.stack(hidden, -2), share, config.fusion)
         joined = None
-        if last[0] is not None:
+        if last:
             side = torch.stack(last, -2)  # (B, L, M, nodes)
             joined = (side if shown is None else torch.where(shown.unsqueeze(-1), side, 0)).flatten(-2)
         logits = (
@@ -239,10 +243,10 @@ class MERC(nn.Module, Model):
 
     def native_outputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """{"logits" (B, L, C), "weights" (B, L, M)} of the named inputs."""
-        out = self._run(*self._named(inputs), None, False)
+        out = self._run(*self._named(inputs), state=None, return_state=False)
         return {"logits": out.logits, "weights": out.weights}
 
-    def _named(self, inputs: Mapping[str, Tensor]) -> Sequence[Any]:
+    def _named(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, None, Tensor]:
         features = {name: inputs[name] for name in self.config.modalities}
         return features, inputs["speakers"], None, inputs["present"]
 
@@ -277,7 +281,7 @@ class OnlineMERC(MERC):
 
     def native_step(self, inputs: dict[str, Tensor], state: ModelState) -> tuple[dict[str, Tensor], ModelState]:
         """The outputs of the next utterances, one or many, and the state after them."""
-        out = self._run(*self._named(inputs), state, True)
+        out = self._run(*self._named(inputs), state=state, return_state=True)
         assert out.state is not None
         return {"logits": out.logits, "weights": out.weights}, out.state
 
