@@ -12,11 +12,13 @@ NOISE = {"text": 2.0, "audio": 2.5, "visual": 3.0}  # deviation of a view's nois
 STAYS = 0.85  # probability that a speaker's mood is the one of the speaker's utterance before
 
 
-def conversations(count: int, seed: int, *, length: tuple[int, int] = (10, 18)) -> list[Conversation]:
+def conversations(
+    count: int, seed: int, *, length: tuple[int, int] = (10, 18), corrupted: bool = True
+) -> list[Conversation]:
     """`count` conversations of two speakers; the views of the moods are the same for every seed.
 
     A mood goes on with probability STAYS, else it is drawn anew. In each utterance one modality, drawn by chance, has
-    noise and nothing else.
+    noise and nothing else, unless `corrupted` is false.
     """
     fixed, chance = np.random.default_rng(1234), np.random.default_rng(seed)
     views = {name: fixed.normal(size=(len(MOODS), dim)) for name, dim in DIMS.items()}
@@ -30,10 +32,10 @@ def conversations(count: int, seed: int, *, length: tuple[int, int] = (10, 18)) 
             if chance.random() > STAYS:
                 state[speaker] = chance.integers(0, len(MOODS))
             moods[u] = state[speaker]
-        corrupted = chance.integers(0, len(DIMS), size)
+        spoilt = chance.integers(0, len(DIMS), size) if corrupted else np.full(size, -1)
         features = {}
         for m, (name, view) in enumerate(views.items()):
-            signal = np.where((corrupted == m)[:, None], 0.0, view[moods])
+            signal = np.where((spoilt == m)[:, None], 0.0, view[moods])
             features[name] = (signal + NOISE[name] * chance.normal(size=signal.shape)).astype(np.float32)
         present = {name: np.ones(size, bool) for name in DIMS}
         labels: list[str | None] = [MOODS[mood] for mood in moods]

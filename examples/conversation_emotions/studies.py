@@ -25,6 +25,8 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "forward only": ({"online": True}, "whole"),
     "utterance only": ({}, "utterances"),
     "plain average": ({"confidence": "equal"}, "whole"),
+    "bidirectional, trained clean": ({}, "clean"),
+    "plain average, trained clean": ({"confidence": "equal"}, "clean"),
     "without broad layer": ({"bls_groups": 0}, "whole"),
     **{f"{name} alone": ({"modalities": [name], "in_dims": [dim]}, name) for name, dim in DIMS.items()},
 }
@@ -33,6 +35,7 @@ CLAIMS = (
     ("(i) context of both sides", "bidirectional", "forward only"),
     ("(i) context", "forward only", "utterance only"),
     ("(ii) probability-guided fusion", "bidirectional", "plain average"),
+    ("(ii) on corruption never seen", "bidirectional, trained clean", "plain average, trained clean"),
     *(("(iii) three modalities", "bidirectional", f"{name} alone") for name in DIMS),
     ("(iv) broad layer", "bidirectional", "without broad layer"),
 )
@@ -112,8 +115,10 @@ def main() -> None:
     for seed in range(args.seeds):
         train = conversations(args.conversations, 2 * seed)
         test = conversations(max(args.conversations // 2, 1), 2 * seed + 1)
-        for name in MODELS:
-            score, sizes[name] = trained(name, seed, args.steps, train, test)
+        clean = conversations(args.conversations, 2 * seed, corrupted=False)
+        for name, (_, form) in MODELS.items():
+            seen = clean if form == "clean" else train
+            score, sizes[name] = trained(name, seed, args.steps, seen, test)
             scores[name].append(score)
         print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.3f}" for name, values in scores.items()), flush=True)
     print("\n| model | parameters | weighted F1 |\n|---|---|---|")

@@ -108,17 +108,17 @@ def inlined(row: Any, folder: Path, where: str) -> dict[str, Any]:
     """A conversation whose features that are names of `.npy` files in `folder` are numbers."""
     if not isinstance(row, dict):
         raise InvalidArgumentError("no conversation", where=where, expected="an object", got=type(row).__name__)
-    row = {str(name): value for name, value in row.items()}
+    made: dict[str, Any] = {str(name): value for name, value in row.items()}
     if isinstance(row.get("features"), dict):
-        row["features"] = {name: _array(value, folder, 2, where) for name, value in row["features"].items()}
+        made["features"] = {name: _array(value, folder, 2, where) for name, value in row["features"].items()}
     if isinstance(row.get("utterances"), list):
-        row["utterances"] = [
+        made["utterances"] = [
             {**each, "features": {name: _array(v, folder, 1, where) for name, v in each["features"].items()}}
             if isinstance(each, dict) and isinstance(each.get("features"), dict)
             else each
             for each in row["utterances"]
         ]
-    return row
+    return made
 
 
 def _array(value: Any, folder: Path, ndim: int, where: str) -> Any:

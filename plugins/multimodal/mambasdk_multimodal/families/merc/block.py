@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -123,7 +125,7 @@ class ConvolvedDirection(MarkedParameters):
     ) -> tuple[Tensor, None]:
         """(y (B, L, I) times SiLU(z), None)."""
         del state, return_state  # MERCConfig refuses a time-invariant model that is online
-        u: Tensor = self.conv1d(x, reverse=self.reverse)  # type: ignore[assignment]
+        u: Any = self.conv1d(x, reverse=self.reverse)
         if mask is not None:
             u = torch.where(mask, u, 0)
         y = convolve(u, self.kernel(u.shape[1]), accumulate_dtype(self.D), reverse=self.reverse)
@@ -137,14 +139,14 @@ def convolve(x: Tensor, kernel: Tensor, skip: Tensor, *, reverse: bool = False) 
     """
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (x, kernel, skip))
     if not tracked and x.dtype != torch.float64:
-        made: Tensor = ops.call("fft_convolution", x=x.contiguous(), kernel=kernel, skip=skip, reverse=reverse)
-        return made
+        y: Tensor = ops.call("fft_convolution", x=x.contiguous(), kernel=kernel, skip=skip, reverse=reverse)  # type: ignore[assignment]
+        return y
     length = x.shape[1]
     size = max(2 * length, 1)
     wide = accumulate_dtype(x.flip(1) if reverse else x)
     spectrum = torch.fft.rfft(wide, size, dim=1) * torch.fft.rfft(kernel, size, dim=0)
-    y = torch.fft.irfft(spectrum, size, dim=1)[:, :length]
-    whole: Tensor = (y.flip(1) if reverse else y) + skip * accumulate_dtype(x)
+    made = torch.fft.irfft(spectrum, size, dim=1)[:, :length]
+    whole: Tensor = (made.flip(1) if reverse else made) + skip * accumulate_dtype(x)
     return whole.to(x.dtype)
 
 
