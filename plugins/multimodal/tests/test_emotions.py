@@ -213,6 +213,9 @@ def test_pickles_that_run_something_are_refused(tmp_path: Path) -> None:
     bad.write_bytes(pickle.dumps(np.ones(4)).replace(struct.pack("<d", 1.0), b"", 1))
     with pytest.raises(InvalidArgumentError):
         read_pickle(bad)
+    bad.write_bytes(b"cnumpy\ndtype\n}S'x'\nI1\nsb.")  # an attribute for one of the reader's own names
+    with pytest.raises(InvalidArgumentError, match="a state of a function"):
+        read_pickle(bad)
     bad.write_bytes(pickle.dumps([1, 2, 3]))
     with pytest.raises(InvalidArgumentError, match="no feature file"):
         read_feature_pickle(bad)
