@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import mambasdk
-from mambasdk import _core
+from mambasdk import pipeline
 from mambasdk.errors import InvalidArgumentError, ShapeError
 from mambasdk.package import save_package
 from mambasdk.testing.golden import scatter
@@ -226,7 +226,7 @@ def test_online_model_is_causal_and_runs_natively_with_its_state(tmp_path: Any) 
     before = model.native_outputs(inputs)["logits"]
     assert torch.equal(model.native_outputs(later)["logits"][:, :4], before[:, :4])
     save_package(model, tmp_path / "package", engine="native")
-    loaded = _core.load_package(tmp_path / "package")
+    loaded = pipeline.load_model(tmp_path / "package")
     assert loaded.states
     session = loaded.session()
     steps = [
