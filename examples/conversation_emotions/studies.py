@@ -91,7 +91,7 @@ def paired_test(first: Any, second: Any) -> tuple[float, float]:
 
 def seconds_of_thousand() -> float:
     """Seconds in which the default model reads 1000 utterances, in conversations of 50."""
-    model = mambasdk.create_model("merc").eval()
+    model: Any = mambasdk.create_model("merc").eval()
     config = model.config
     features = {n: torch.randn(20, 50, d) for n, d in zip(config.modalities, config.in_dims, strict=True)}
     start = time.perf_counter()
