@@ -52,7 +52,7 @@ def read_rows(paths: Sequence[str | os.PathLike[str]]) -> list[Document]:
         for path in found:
             name = str(path.relative_to(given)) if given.is_dir() else path.name
             documents += [
-                Document(f"{name}#{number}", json.dumps(row).encode()) for number, row in enumerate(_rows(path), 1)
+                Document(f"{name}#{number}", json.dumps(row).encode()) for number, row in enumerate(json_rows(path), 1)
             ]
     if not documents:
         raise InvalidArgumentError(
@@ -63,13 +63,14 @@ def read_rows(paths: Sequence[str | os.PathLike[str]]) -> list[Document]:
 
 def read_document(path: str | os.PathLike[str]) -> Any:
     """The JSON of a file that holds one document. Raises InvalidArgumentError with the file and what is wrong."""
-    rows = list(_rows(Path(path)))
+    rows = list(json_rows(Path(path)))
     if len(rows) != 1:
         raise InvalidArgumentError(f"{len(rows)} documents", where=str(path), expected="one")
     return rows[0]
 
 
-def _rows(path: Path) -> Iterator[Any]:
+def json_rows(path: Path) -> Iterator[Any]:
+    """The values of a file: one for each line of `.jsonl`, one or a list in `.json`. Raises InvalidArgumentError."""
     if path.suffix not in _SUFFIXES:
         raise InvalidArgumentError(f"{path.suffix or 'a file'} holds no documents", where=str(path), expected=_SUFFIXES)
     try:

@@ -1,4 +1,4 @@
-"""The native processor `multimodal` from Python: a document of several modalities to the tokens of a model."""
+"""The native processors `multimodal` (documents) and `conversation`, and the head of emotions, from Python."""
 
 from __future__ import annotations
 
@@ -40,3 +40,45 @@ class DocumentProcessor(NativeProcessor):
 def from_manifest(entry: Mapping[str, Any], directory: Path) -> DocumentProcessor:
     """The processor of a package's manifest entry."""
     return DocumentProcessor(directory=directory, **{name: value for name, value in entry.items() if name != "kind"})
+
+
+class ConversationProcessor(NativeProcessor):
+    """Conversations to feature vectors of their utterances.
+
+    Options: modalities (names), in_dims (numbers of a vector of each), max_speakers (0: any).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("multimodal", "conversation", options)
+        self.options = options
+
+    def __call__(self, conversation: Mapping[str, Any] | str | os.PathLike[str] | bytes) -> dict[str, Any]:
+        """conversation: its object, a path, or the bytes of a JSON file.
+
+        Returns for each modality float32 (1, L, in_dim), zero where it is missing, speakers int64 (1, L) and present
+        int64 (1, L, M). Raises ValueError with the utterance and what is wrong with it.
+        """
+        if isinstance(conversation, Mapping):
+            return self.run(conversation=json.dumps(conversation).encode())
+        return self.run(conversation=raw_input(conversation))
+
+
+class EmotionRecognition(NativeProcessor):
+    """Logits of utterances to emotions. Options: labels (names by class), modalities (names)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("multimodal", "emotion_recognition", options, head=True)
+
+    def __call__(self, logits: Any, weights: Any, speakers: Any | None = None) -> list[dict[str, Any]]:
+        """logits: float32 (1, L, C). weights: float32 (1, L, M). speakers: int64 (1, L).
+
+        Returns {"utterance", "speaker", "label", "index", "score", "scores", "weights"} of each utterance.
+        """
+        given = {"logits": logits, "weights": weights} | ({} if speakers is None else {"speakers": speakers})
+        utterances: list[dict[str, Any]] = self.run_named(given)["json"]["utterances"]
+        return utterances
+
+
+def conversation_from_manifest(entry: Mapping[str, Any], _: Path) -> ConversationProcessor:
+    """The processor of a package's manifest entry."""
+    return ConversationProcessor(**{name: value for name, value in entry.items() if name != "kind"})
