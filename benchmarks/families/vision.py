@@ -76,7 +76,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     if args.json and Path(args.json).is_file():
         results = json.loads(Path(args.json).read_text())
-    results.update(machine=machine(), threads=args.threads, torch=torch.__version__, mambasdk=mambasdk.__version__)
+    run = {
+        "machine": machine(),
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "mambasdk": mambasdk.__version__,
+    }
     for part in args.only:
         print(f"-- {part}", flush=True)
         if part in ("speed", "detectors"):
@@ -89,6 +94,7 @@ def main() -> None:
             results[part] = scans.measure(args.quick)
         else:
             results[part] = (routes if part == "routes" else networks).measure(args.quick, memory)
+        results[part] = {**run, **results[part]}  # parts may be of several machines
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     if args.plot and "tokens" in results:
