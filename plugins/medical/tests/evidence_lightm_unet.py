@@ -78,6 +78,7 @@ LIGHTM = Golden(
 EVIDENCE = (
     families.Evidence(
         "lightm_unet",
+        dear=["test_compiled_model_takes_any_size"],  # tracing with free sizes
         goldens=[LIGHTM],
         forms={
             "volumes": {"patch_size": [4, 8, 6], "blocks_down": [1, 2]},

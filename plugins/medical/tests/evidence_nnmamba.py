@@ -9,6 +9,7 @@ from mambasdk.testing import families
 EVIDENCE = (
     families.Evidence(
         "nnmamba",
+        dear=["test_compiled_model_takes_any_size"],  # tracing with free sizes
         forms={
             "classification": {"task": "classification", "patch_size": [17, 12, 20]},
             "two blocks, logits of ReLU": {"blocks": 2, "relu_logits": True, "channels": 4},

@@ -9,6 +9,7 @@ from mambasdk.testing import families
 EVIDENCE = (
     families.Evidence(
         "swin_umamba",
+        dear=["test_compiled_model_takes_any_size"],  # tracing with free sizes
         forms={
             "scans": {"decoder": "scans", "decoder_depth": 1},
             "scans, three stages, colour": {
